@@ -1,0 +1,73 @@
+"""What the core asks the world to do: a closed union, drained in order after each input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from rtprelay.plan.flow import FlowOp
+from rtprelay.values import CallId, Endpoint
+
+
+class OpenPort(msgspec.Struct, frozen=True):
+    """Bind a UDP socket at `local`. On failure the runtime calls Relay.port_failed at once, before draining on."""
+
+    local: Endpoint
+    tos: int = 0
+
+
+class ClosePort(msgspec.Struct, frozen=True):
+    local: Endpoint
+
+
+class ApplyFlows(msgspec.Struct, frozen=True):
+    ops: tuple[FlowOp, ...]
+
+
+class SendDatagram(msgspec.Struct, frozen=True):
+    """Send from the socket bound at `local`."""
+
+    local: Endpoint
+    remote: Endpoint
+    data: bytes
+
+
+class Reinject(msgspec.Struct, frozen=True):
+    """Run a punted packet through the userspace forwarder again: the flow has changed since it was punted (source learned)."""
+
+    local: Endpoint
+    remote: Endpoint
+    data: bytes
+
+
+class ReadFlows(msgspec.Struct, frozen=True):
+    """Read these flows' counters now; the runtime hands them to Relay.handle_report before draining on."""
+
+    locals: tuple[Endpoint, ...]
+
+
+class Persist(msgspec.Struct, frozen=True):
+    """Journal the call; `record` None: the call is gone. Always before the reply that promises it."""
+
+    call_id: CallId
+    record: bytes | None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The answer to the request with this id."""
+
+    request_id: int
+    body: dict[str, Any]
+
+
+class Notify(msgspec.Struct, frozen=True):
+    """Something worth telling a person or a machine: logged, and later counted or pushed. `fields` are JSON-able."""
+
+    event: str
+    call_id: CallId | None = None
+    fields: dict[str, Any] = {}
+    level: str = "info"
+
+
+Effect = OpenPort | ClosePort | ApplyFlows | SendDatagram | Reinject | ReadFlows | Persist | Reply | Notify

@@ -1,0 +1,49 @@
+"""What every data plane offers: memory, userspace, ebpf (XDP + tc), xtables. One contract test suite runs over all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from rtprelay.plan.flow import Capabilities, FlowOp, FlowReport, FlowTable
+from rtprelay.values import Endpoint
+
+
+class InterfaceMode(msgspec.Struct, frozen=True):
+    """How packets of one network interface are taken: `mode` native | tc | userspace | none, and why."""
+
+    interface: str
+    mode: str
+    reason: str
+
+
+class Backend(Protocol):
+    """A data plane. Calls come from the event loop only; nothing here blocks for longer than a few map updates."""
+
+    capabilities: Capabilities
+
+    async def start(self) -> None:
+        """Load, attach, re-open what is pinned. Raises BackendFault where this machine cannot run it."""
+
+    def interfaces(self) -> Sequence[InterfaceMode]:
+        """How each interface is served now."""
+
+    def apply(self, ops: Sequence[FlowOp]) -> None:
+        """Carry out the ops in order; idempotent. Raises BackendFault naming the op that failed (maps full ...)."""
+
+    def adopt(self) -> FlowTable:
+        """What is installed now; after a restart over pinned maps that is what the predecessor left. Kept until changed by apply."""
+
+    def read(self, locals_: Sequence[Endpoint]) -> list[FlowReport]:
+        """Counters of these flows now; unknown ones are left out."""
+
+    def changed(self) -> list[FlowReport]:
+        """Counters of the flows whose packet count moved since the last call of `changed`."""
+
+    def counters(self) -> dict[str, int]:
+        """Global counters by name, drop and punt reasons included (`reasons.h`)."""
+
+    async def stop(self, flush: bool = False) -> None:
+        """Let go. With `flush` everything is detached and unpinned; without, kernel forwarding goes on."""

@@ -1,0 +1,139 @@
+"""The ng language as values: what a request asks for, whatever its encoding and whichever spelling its flags had."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+from rtprelay.values import CallId, Endpoint, Family, Tag
+
+
+class CommandName(enum.Enum):
+    """The commands known by name; the value is the ng spelling."""
+
+    PING = "ping"
+    OFFER = "offer"
+    ANSWER = "answer"
+    DELETE = "delete"
+    QUERY = "query"
+    LIST = "list"
+    STATISTICS = "statistics"
+    PUBLISH = "publish"
+    SUBSCRIBE_REQUEST = "subscribe request"
+    SUBSCRIBE_ANSWER = "subscribe answer"
+    UNSUBSCRIBE = "unsubscribe"
+
+
+class EndpointLearning(enum.Enum):
+    HEURISTIC = "heuristic"
+    DELAYED = "delayed"
+    IMMEDIATE = "immediate"
+    OFF = "off"
+
+
+class IceOption(enum.Enum):
+    """`ICE=`: what becomes of ICE in the SDP passed on."""
+
+    DEFAULT = "default"
+    REMOVE = "remove"
+    FORCE = "force"
+    OPTIONAL = "optional"
+    FORCE_RELAY = "force-relay"
+
+
+class SdpReplace(enum.Flag):
+    """`replace=`: parts of the SDP rewritten beyond the media addresses."""
+
+    NONE = 0
+    ORIGIN = enum.auto()
+    SESSION_NAME = enum.auto()
+    SDP_VERSION = enum.auto()
+    USERNAME = enum.auto()
+    ORIGIN_FULL = enum.auto()
+    FORCE_INCREMENT_SDP_VERSION = enum.auto()
+    ZERO_ADDRESS = enum.auto()
+
+
+class MediaFlags(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of offer, answer, publish, subscribe request and subscribe answer. Defaults: nothing was said."""
+
+    trust_address: bool | None = None
+    """True `trust-address`, False `SIP-source-address`, None: the transport's default (trust)."""
+    received_from: str | None = None
+    """Canonical address the signalling came from (`received-from` [family, address])."""
+    media_address: str | None = None
+    """Overrides the address put into the SDP passed on."""
+    address_family: Family | None = None
+    direction: tuple[str, ...] = ()
+    """Interface names: (from, to)."""
+    interface: str | None = None
+    from_interface: str | None = None
+    to_interface: str | None = None
+    transport_protocol: str | None = None
+    ice: IceOption = IceOption.DEFAULT
+    replace: SdpReplace = SdpReplace.NONE
+    rtcp_mux: frozenset[str] = frozenset()
+    """Of offer, require, demux, accept, reject."""
+    asymmetric: bool = False
+    symmetric: bool = False
+    unidirectional: bool = False
+    strict_source: bool = False
+    media_handover: bool = False
+    port_latching: bool = False
+    no_port_latching: bool = False
+    endpoint_learning: EndpointLearning | None = None
+    tos: int | None = None
+    label: str | None = None
+    set_label: str | None = None
+    metadata: str | None = None
+    no_rtcp_attribute: bool = False
+    full_rtcp_attribute: bool = False
+    codec_accept: tuple[str, ...] = ()
+    codec_strip: tuple[str, ...] = ()
+    codec_offer: tuple[str, ...] = ()
+    codec_mask: tuple[str, ...] = ()
+    codec_except: tuple[str, ...] = ()
+    bidirectional: bool = False
+    inactive: bool = False
+    original_sendrecv: bool = False
+    generate_mid: bool = False
+    loop_protect: bool = False
+    extra: frozenset[str] = frozenset()
+    """Normalised names of flags that are known to the table but have no meaning yet."""
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """One request. Keys that the command requires are present: parsing has refused the others."""
+
+    name: CommandName
+    call_id: CallId = CallId("")
+    from_tag: Tag = Tag("")
+    from_tags: tuple[Tag, ...] = ()
+    to_tag: Tag = Tag("")
+    via_branch: str = ""
+    sdp: str = ""
+    flags: MediaFlags = MediaFlags()
+    delete_delay: int | None = None
+    """Seconds; None: the configured one."""
+    fatal: bool = False
+    """delete: an unknown call is an error instead of a warning."""
+    all_tags: bool = False
+    limit: int = 32
+    """list: at most so many calls."""
+    supports: frozenset[str] = frozenset()
+    received_on: Endpoint | None = None
+    unknown_flags: tuple[str, ...] = ()
+    """Flags nobody knows: to be logged, otherwise ignored."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A command with the id its Reply carries."""
+
+    request_id: int
+    command: Command
+
+
+Body = dict[str, Any]
+"""A reply's dictionary, before encoding: str keys; str, int, list and dict values."""

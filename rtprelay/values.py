@@ -1,0 +1,82 @@
+"""Floor 0: the small values everything else is made of. No I/O, no clock."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import ipaddress
+from typing import NewType
+
+import msgspec
+
+CallId = NewType("CallId", str)
+Tag = NewType("Tag", str)
+Ssrc = NewType("Ssrc", int)
+
+
+class Family(enum.Enum):
+    """Address family, spelled as in SDP (RFC 8866 section 9) and in ng replies."""
+
+    IP4 = "IP4"
+    IP6 = "IP6"
+
+
+@functools.lru_cache(maxsize=65536)
+def _parse(text: str) -> tuple[str, bytes, Family]:
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            raise ValueError(f"address {text!r} has a zone id")
+        mapped = address.ipv4_mapped
+        if mapped is None:
+            return str(address), address.packed, Family.IP6
+        address = mapped
+    return str(address), bytes(10) + b"\xff\xff" + address.packed, Family.IP4
+
+
+def canonical_address(text: str) -> str:
+    """The one spelling of an address: IPv4-mapped IPv6 becomes IPv4, IPv6 is compressed.
+
+    Raises ValueError where `text` is no IP address or carries a zone id.
+    """
+    return _parse(text)[0]
+
+
+class Endpoint(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """A transport address: canonical IP address text and UDP port (0-65535)."""
+
+    address: str
+    port: int
+
+    def __post_init__(self) -> None:
+        if _parse(self.address)[0] != self.address:
+            raise ValueError(f"address {self.address!r} is not in canonical form")
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port {self.port} is out of range")
+
+    @classmethod
+    def parse(cls, address: str, port: int) -> Endpoint:
+        """An endpoint from any spelling of the address. Raises ValueError."""
+        return cls(canonical_address(address), port)
+
+    @property
+    def family(self) -> Family:
+        return _parse(self.address)[2]
+
+    @property
+    def packed(self) -> bytes:
+        """16 bytes; IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2)."""
+        return _parse(self.address)[1]
+
+    @property
+    def unspecified(self) -> bool:
+        """True for 0.0.0.0 and ::, which SDP uses for hold (RFC 3264 section 8.4)."""
+        return self.address in ("0.0.0.0", "::")
+
+    def with_port(self, port: int) -> Endpoint:
+        return Endpoint(self.address, port)
+
+    def __str__(self) -> str:
+        if self.family is Family.IP6:
+            return f"[{self.address}]:{self.port}"
+        return f"{self.address}:{self.port}"
