@@ -1,0 +1,37 @@
+"""What the operator decides about the relay, as values; `config/` reads them from files and options."""
+
+from __future__ import annotations
+
+import msgspec
+
+from rtprelay.signalling.command import EndpointLearning
+
+
+class MediaInterface(msgspec.Struct, frozen=True, kw_only=True):
+    """A named local address media flows through: `[NAME/]ADDRESS[!ADVERTISED]`."""
+
+    name: str
+    address: str
+    advertised: str | None = None
+    """Put into SDP instead of `address` (1:1 NAT)."""
+    port_min: int = 30000
+    port_max: int = 40000
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Times are in seconds; 0 switches a timeout off."""
+
+    interfaces: tuple[MediaInterface, ...]
+    """The first is the default one."""
+    timeout: float = 60.0
+    silent_timeout: float = 3600.0
+    offer_timeout: float = 3600.0
+    final_timeout: float = 0.0
+    delete_delay: float = 30.0
+    endpoint_learning: EndpointLearning = EndpointLearning.HEURISTIC
+    tos: int = 0
+    port_quarantine: float = 5.0
+    """A closed port is not given out again for so long: late packets of the old call."""
+    max_sessions: int = -1
+    control_addresses: tuple[str, ...] = ()
+    """Never a media destination."""
