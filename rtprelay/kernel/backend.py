@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from rtprelay.kernel.forwarder import UserspaceForwarder
 from rtprelay.plan.flow import Capabilities, FlowOp, FlowReport, FlowTable
 from rtprelay.values import Endpoint
 
@@ -24,6 +25,12 @@ class Backend(Protocol):
 
     capabilities: Capabilities
 
+    forwarder: UserspaceForwarder
+    """Judges what arrives at the relay's own sockets: everything (userspace), or what the kernel hands up.
+
+    It knows the same flows as the backend; the runtime asks it first and takes to the core what it punts.
+    """
+
     async def start(self) -> None:
         """Load, attach, re-open what is pinned. Raises BackendFault where this machine cannot run it."""
 
@@ -34,7 +41,7 @@ class Backend(Protocol):
         """Carry out the ops in order; idempotent. Raises BackendFault naming the op that failed (maps full ...)."""
 
     def adopt(self) -> FlowTable:
-        """What is installed now; after a restart over pinned maps that is what the predecessor left. Kept until changed by apply."""
+        """What is installed now; after a restart over pinned maps, what the predecessor left. Kept until changed by apply."""
 
     def read(self, locals_: Sequence[Endpoint]) -> list[FlowReport]:
         """Counters of these flows now; unknown ones are left out."""

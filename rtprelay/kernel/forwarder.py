@@ -1,0 +1,455 @@
+"""The data plane in Python: judges one datagram and says what leaves, by the rules of `rtprelay.plan.flow`.
+
+It opens no socket and reads no clock: the runtime hands in what it received and sends what the verdict names. It is the
+whole data plane of `--backend userspace`, and the second opinion of the eBPF backend: whatever the kernel passes up
+(fragments, oversized packets, unresolved next hops, RTCP to several receivers) is forwarded here correctly, slowly.
+
+The hot path is `forward` for an RTP packet whose source is the expected one; the rest is written to be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from rtprelay.errors import BackendFault, MalformedMessage
+from rtprelay.kernel.statistics import StreamStatistics
+from rtprelay.plan.flow import (
+    DropFlow,
+    DropOutput,
+    Flow,
+    FlowOp,
+    FlowReport,
+    FlowTable,
+    Mismatch,
+    Output,
+    OutputReport,
+    PutFlow,
+    PutOutput,
+)
+from rtprelay.values import Endpoint
+from rtprelay.wire import rtcp
+from rtprelay.wire.demux import RTCP_HEADER_LENGTH, RTP_HEADER_LENGTH
+from rtprelay.wire.rtp import HEADER
+
+MAX_SSRCS = 16
+"""SSRCs told apart at one port; a flood of made-up ones evicts the one silent for longest, never memory."""
+
+MAX_OUTPUTS = 256
+
+Datagram = tuple[Endpoint, bytes, Endpoint]
+"""(local endpoint to send from, payload, destination)."""
+
+
+class Forwarded(msgspec.Struct, frozen=True, gc=False):
+    """Accepted; these leave. Empty where the kernel had already forwarded the packet."""
+
+    datagrams: list[Datagram]
+
+
+class Punt(msgspec.Struct, frozen=True, gc=False):
+    """For the core to judge (`Relay.handle_datagram`)."""
+
+    reason: str
+
+
+class Dropped(msgspec.Struct, frozen=True, gc=False):
+    reason: str
+
+
+Verdict = Forwarded | Punt | Dropped
+
+
+class Reception(msgspec.Struct, frozen=True, gc=False):
+    """The last RTCP report on one stream (RFC 3550 section 6.4.1), as its receiver wrote it."""
+
+    fraction_lost: float
+    """Of the packets expected since the report before: 0.0 to 1.0."""
+    lost: int
+    jitter: int
+    """In timestamp units."""
+    round_trip: float | None
+    """Seconds between this relay and the receiver; None where no sender report of ours was answered yet."""
+    received: float
+
+
+class _Output:
+    """One receiver. Every forwarded packet of the flow goes to every output, so that its counters are differences of
+    the flow's: nothing is counted per copy on the hot path."""
+
+    __slots__ = ("bytes", "bytes_at_join", "errors", "output", "packets", "packets_at_join")
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.packets = self.bytes = self.errors = 0
+        self.packets_at_join = self.bytes_at_join = 0
+
+    def report(self, state: _State) -> OutputReport:
+        return OutputReport(
+            source=self.output.source,
+            packets=self.packets + state.forwarded - self.packets_at_join,
+            bytes=self.bytes + state.forwarded_bytes - self.bytes_at_join,
+            errors=self.errors,
+        )
+
+
+class _State:
+    """A flow as the hot path wants it, and what it has counted."""
+
+    __slots__ = (
+        "bytes",
+        "clocks",
+        "dropped",
+        "expected",
+        "flow",
+        "forwarded",
+        "forwarded_bytes",
+        "last_packet",
+        "outputs",
+        "packets",
+        "plain",
+        "punted",
+        "receptions",
+        "reported",
+        "rtcp_bytes",
+        "rtcp_outputs",
+        "rtcp_packets",
+        "rtcp_spoken",
+        "sender",
+        "sender_reports",
+        "spoken",
+        "streams",
+    )
+
+    def __init__(self, flow: Flow) -> None:
+        self.packets = self.bytes = self.rtcp_packets = self.rtcp_bytes = 0
+        self.forwarded = self.forwarded_bytes = self.dropped = self.punted = self.reported = 0
+        self.last_packet = 0.0
+        self.spoken = self.rtcp_spoken = False
+        self.streams: dict[int, StreamStatistics] = {}
+        self.outputs: dict[Endpoint, _Output] = {}
+        self.sender: int | None = None
+        self.sender_reports: dict[int, tuple[int, float]] = {}
+        self.receptions: dict[int, Reception] = {}
+        self.flow = flow
+        self.install(flow)
+
+    def install(self, flow: Flow) -> None:
+        """Take on a flow, the first or its successor."""
+        if flow.expected != self.flow.expected:
+            self.spoken = False
+        if flow.rtcp_expected != self.flow.rtcp_expected:
+            self.rtcp_spoken = False
+        self.flow = flow
+        self.expected = flow.expected
+        self.clocks = {rule.payload_type: -1 if rule.drop else rule.clock_rate for rule in flow.payloads}
+        self.rtcp_outputs = {output.source: output for output in flow.rtcp_outputs}
+        wanted = {output.source: output for output in flow.outputs}
+        for source in [source for source in self.outputs if source not in wanted]:
+            del self.outputs[source]
+        for output in wanted.values():
+            self._put(output)
+        self._plan()
+
+    def put_output(self, output: Output) -> None:
+        self._put(output)
+        self._plan()
+
+    def drop_output(self, source: Endpoint) -> None:
+        if self.outputs.pop(source, None) is not None:
+            self._plan()
+
+    def _put(self, output: Output) -> None:
+        known = self.outputs.get(output.source)
+        if known is None:
+            known = self.outputs[output.source] = _Output(output)
+            known.packets_at_join, known.bytes_at_join = self.forwarded, self.forwarded_bytes
+        known.output = output
+
+    def _plan(self) -> None:
+        outputs = tuple(known.output for known in self.outputs.values())
+        if outputs != self.flow.outputs:
+            self.flow = msgspec.structs.replace(self.flow, outputs=outputs)
+        altered = any(
+            output.ssrc is not None or output.sequence_offset or output.timestamp_offset for output in outputs
+        )
+        self.plain = None if altered else [(output.source, output.destination) for output in outputs]
+
+    def stream(self, ssrc: int) -> StreamStatistics:
+        """The statistics of an SSRC seen for the first time."""
+        if len(self.streams) >= MAX_SSRCS:
+            del self.streams[min(self.streams.values(), key=lambda stream: stream.arrival).ssrc]
+        stream = self.streams[ssrc] = StreamStatistics(ssrc)
+        return stream
+
+    def report(self) -> FlowReport:
+        return FlowReport(
+            local=self.flow.local,
+            packets=self.packets,
+            bytes=self.bytes,
+            dropped=self.dropped,
+            punted=self.punted,
+            rtcp_packets=self.rtcp_packets,
+            rtcp_bytes=self.rtcp_bytes,
+            last_packet=self.last_packet,
+            spoken=self.spoken,
+            ssrcs=tuple(stream.report() for stream in self.streams.values()),
+            outputs=tuple(known.report(self) for known in self.outputs.values()),
+        )
+
+
+class SpokenElsewhere(Protocol):
+    def __call__(self, local: Endpoint, rtcp: bool) -> bool:
+        """True where another data plane has heard the expected source of (RTP or RTCP at) this port."""
+
+
+def _nowhere(local: Endpoint, rtcp: bool) -> bool:
+    return False
+
+
+_unpack_header = HEADER.unpack_from
+_pack_header = HEADER.pack
+_NO_FLOW = Dropped("no_flow")
+_NO_OUTPUTS = Dropped("no_outputs")
+_PAYLOAD_TYPE = Dropped("payload_type")
+_UNEXPECTED_SOURCE = Dropped("source")
+_MALFORMED_RTCP = Dropped("malformed_rtcp")
+_UNKNOWN_SOURCE = Punt("source")
+_SIGNALLED_SOURCE = Punt("signalled_source")
+_NOT_RTP = Punt("not_rtp")
+
+
+class UserspaceForwarder:
+    """All flows, and the verdict on each datagram.
+
+    `spoken_elsewhere` lets `Flow.lock` hold for an expected source that only the kernel has heard.
+    """
+
+    def __init__(self, spoken_elsewhere: SpokenElsewhere = _nowhere) -> None:
+        self._flows: dict[Endpoint, _State] = {}
+        self._spoken_elsewhere = spoken_elsewhere
+        self._reasons: dict[str, int] = {}
+
+    def forward(
+        self, local: Endpoint, data: bytes, source: Endpoint, now: float, already_forwarded: bool = False
+    ) -> Verdict:
+        """Judge a datagram received at `local`.
+
+        `now` is CLOCK_MONOTONIC in seconds. `already_forwarded`: RTCP the kernel sent on, handed up to be read.
+        """
+        state = self._flows.get(local)
+        if state is None:
+            return self._dropped(_NO_FLOW)
+        size = len(data)
+        if size < RTP_HEADER_LENGTH or data[0] & 0xC0 != 0x80 or 192 <= data[1] <= 223:
+            return self._forward_other(state, data, source, now, already_forwarded)
+        if source == state.expected:
+            state.spoken = True
+        else:
+            refusal = self._judge(state, source, state.expected, state.spoken, rtcp=False)
+            if refusal is not None:
+                return refusal
+        first, second, sequence, timestamp, ssrc = _unpack_header(data)
+        payload_type = second & 0x7F
+        clock = state.clocks.get(payload_type, 0)
+        if clock < 0:
+            state.dropped += 1
+            return self._dropped(_PAYLOAD_TYPE)
+        state.packets += 1
+        state.bytes += size
+        state.last_packet = now
+        stream = state.streams.get(ssrc) or state.stream(ssrc)
+        stream.update(sequence, timestamp, payload_type, size, now, clock)
+        if not state.outputs:
+            return self._dropped(_NO_OUTPUTS)
+        state.forwarded += 1
+        state.forwarded_bytes += size
+        if state.plain is not None:
+            return Forwarded([(leaves, data, destination) for leaves, destination in state.plain])
+        payload = data[RTP_HEADER_LENGTH:]
+        datagrams = []
+        for known in state.outputs.values():
+            output = known.output
+            header = _pack_header(
+                first,
+                second,
+                (sequence + output.sequence_offset) & 0xFFFF,
+                (timestamp + output.timestamp_offset) & 0xFFFFFFFF,
+                ssrc if output.ssrc is None else output.ssrc,
+            )
+            datagrams.append((output.source, header + payload, output.destination))
+        return Forwarded(datagrams)
+
+    def _forward_other(
+        self, state: _State, data: bytes, source: Endpoint, now: float, already_forwarded: bool
+    ) -> Verdict:
+        if len(data) < RTCP_HEADER_LENGTH or data[0] & 0xC0 != 0x80 or not 192 <= data[1] <= 223:
+            return self._punted(state, _NOT_RTP)
+        if already_forwarded:
+            self._read_rtcp(state, data, now)
+            return Forwarded([])
+        expected = state.flow.rtcp_expected
+        if source == expected:
+            state.rtcp_spoken = True
+        else:
+            refusal = self._judge(state, source, expected, state.rtcp_spoken, rtcp=True)
+            if refusal is not None:
+                return refusal
+        state.packets += 1
+        state.bytes += len(data)
+        state.rtcp_packets += 1
+        state.rtcp_bytes += len(data)
+        state.last_packet = now
+        self._read_rtcp(state, data, now)
+        if not state.rtcp_outputs:
+            return self._dropped(_NO_OUTPUTS)
+        try:
+            return Forwarded(
+                [
+                    (output.source, self._rewrite(state, output, data), output.destination)
+                    for output in state.rtcp_outputs.values()
+                ]
+            )
+        except MalformedMessage:
+            state.dropped += 1
+            return self._dropped(_MALFORMED_RTCP)
+
+    def _judge(
+        self, state: _State, source: Endpoint, expected: Endpoint | None, spoken: bool, rtcp: bool
+    ) -> Punt | Dropped | None:
+        """The verdict on a packet that is not from the expected source; None: accepted all the same."""
+        flow = state.flow
+        if source == flow.signalled:
+            return self._punted(state, _SIGNALLED_SOURCE)
+        if flow.on_mismatch is Mismatch.ACCEPT:
+            return None
+        if flow.on_mismatch is Mismatch.PUNT and not (
+            flow.lock and (spoken or self._spoken_elsewhere(flow.local, rtcp))
+        ):
+            return self._punted(state, _UNKNOWN_SOURCE)
+        state.dropped += 1
+        return self._dropped(_UNEXPECTED_SOURCE)
+
+    def _dropped(self, verdict: Dropped) -> Dropped:
+        self._reasons["drop_" + verdict.reason] = self._reasons.get("drop_" + verdict.reason, 0) + 1
+        return verdict
+
+    def _punted(self, state: _State, verdict: Punt) -> Punt:
+        state.punted += 1
+        self._reasons["punt_" + verdict.reason] = self._reasons.get("punt_" + verdict.reason, 0) + 1
+        return verdict
+
+    def _read_rtcp(self, state: _State, data: bytes, now: float) -> None:
+        """Keep what the reports in a packet say; unreadable ones (encrypted, say) tell nothing and harm nothing."""
+        try:
+            packets = rtcp.parse(data)
+        except MalformedMessage:
+            return
+        for packet in packets:
+            if isinstance(packet, rtcp.SenderReport):
+                state.sender = packet.ssrc
+                self._note_sender_report(state, packet, now)
+            if isinstance(packet, rtcp.SenderReport | rtcp.ReceiverReport):
+                for block in packet.blocks:
+                    self._note_reception(state, block, now)
+
+    def _note_sender_report(self, state: _State, report: rtcp.SenderReport, now: float) -> None:
+        """Remember when the report went to each receiver, at the port where that receiver will answer it."""
+        for output in state.rtcp_outputs.values():
+            answering = self._flows.get(output.source)
+            if answering is None:
+                continue
+            ssrc = report.ssrc if output.ssrc is None else output.ssrc
+            if ssrc in answering.sender_reports or len(answering.sender_reports) < MAX_SSRCS:
+                answering.sender_reports[ssrc] = (report.ntp >> 16 & 0xFFFFFFFF, now)
+
+    def _note_reception(self, state: _State, block: rtcp.ReportBlock, now: float) -> None:
+        if block.ssrc not in state.receptions and len(state.receptions) >= MAX_SSRCS:
+            return
+        middle, sent = state.sender_reports.get(block.ssrc, (0, 0.0))
+        answered = middle != 0 and middle == block.last_sender_report
+        state.receptions[block.ssrc] = Reception(
+            fraction_lost=block.fraction_lost / 256,
+            lost=block.lost,
+            jitter=block.jitter,
+            round_trip=max(0.0, now - sent - block.delay_since_last / 65536) if answered else None,
+            received=now,
+        )
+
+    def _rewrite(self, state: _State, output: Output, data: bytes) -> bytes:
+        """The packet as `output` shall see it: what the speaker's streams and the receiver's own are called there."""
+        targets: dict[int, rtcp.Target] = {}
+        reverse = self._flows.get(output.source)
+        back = reverse.rtcp_outputs.get(state.flow.local) if reverse is not None else None
+        if reverse is not None and back is not None and back.ssrc is not None and reverse.sender is not None:
+            targets[back.ssrc] = rtcp.Target(reverse.sender, back.sequence_offset)
+        if output.ssrc is None and not output.timestamp_offset and not targets:
+            return data
+        return rtcp.rewrite(data, rtcp.Substitution(output.ssrc, output.timestamp_offset, targets))
+
+    def send_failed(self, local: Endpoint, source: Endpoint, size: int) -> None:
+        """The runtime could not send a datagram of the flow at `local` from `source`."""
+        state = self._flows.get(local)
+        known = state.outputs.get(source) if state is not None else None
+        if known is not None:
+            known.errors += 1
+            known.packets -= 1
+            known.bytes -= size
+
+    def apply(self, op: FlowOp) -> None:
+        """Carry out one op. Raises BackendFault where it cannot be."""
+        match op:
+            case PutFlow(flow):
+                self._check_outputs(flow.local, max(len(flow.outputs), len(flow.rtcp_outputs)))
+                state = self._flows.get(flow.local)
+                if state is None:
+                    self._flows[flow.local] = _State(flow)
+                else:
+                    state.install(flow)
+            case DropFlow(local):
+                self._flows.pop(local, None)
+            case PutOutput(local, output):
+                state = self._flows.get(local)
+                if state is None:
+                    raise BackendFault(f"no flow at {local} to add an output to")
+                self._check_outputs(local, len(state.outputs.keys() | {output.source}))
+                state.put_output(output)
+            case DropOutput(local, leaves):
+                state = self._flows.get(local)
+                if state is not None:
+                    state.drop_output(leaves)
+
+    def _check_outputs(self, local: Endpoint, count: int) -> None:
+        if count > MAX_OUTPUTS:
+            raise BackendFault(f"{count} outputs at {local}, at most {MAX_OUTPUTS} are possible")
+
+    def table(self) -> FlowTable:
+        return {local: state.flow for local, state in self._flows.items()}
+
+    def flow(self, local: Endpoint) -> Flow | None:
+        state = self._flows.get(local)
+        return None if state is None else state.flow
+
+    def report(self, local: Endpoint) -> FlowReport | None:
+        state = self._flows.get(local)
+        return None if state is None else state.report()
+
+    def reports(self, locals_: Iterable[Endpoint]) -> list[FlowReport]:
+        return [state.report() for state in map(self._flows.get, locals_) if state is not None]
+
+    def moved(self) -> list[Endpoint]:
+        """The flows whose packet count differs from the one at the last call."""
+        moved = [state for state in self._flows.values() if state.packets != state.reported]
+        for state in moved:
+            state.reported = state.packets
+        return [state.flow.local for state in moved]
+
+    def receptions(self, local: Endpoint) -> Mapping[int, Reception]:
+        """What the party behind `local` last reported on each stream it receives."""
+        state = self._flows.get(local)
+        return {} if state is None else state.receptions
+
+    def counters(self) -> dict[str, int]:
+        return dict(self._reasons)
