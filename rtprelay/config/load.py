@@ -1,0 +1,144 @@
+"""Command line over file over defaults, made into a `Config`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from rtprelay.config.addresses import host_addresses
+from rtprelay.config.command_line import read_command_line
+from rtprelay.config.files import explain, read_ini, read_toml
+from rtprelay.config.options import Options
+from rtprelay.config.schema import BackendChoice, Config, ConfigError, LogFormat
+from rtprelay.config.specs import listen_endpoints, media_interfaces
+from rtprelay.core.settings import Settings
+from rtprelay.signalling.command import EndpointLearning
+from rtprelay.values import Endpoint
+
+DEFAULT_FILE = Path("/etc/rtprelay/rtprelay.toml")
+LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
+FACILITIES = frozenset({"daemon", "user", "syslog", *(f"local{number}" for number in range(8))})
+
+T = TypeVar("T")
+
+
+def load(arguments: Sequence[str]) -> Config:
+    """Raises ConfigError; --help and --version print and exit."""
+    given, ignored = read_command_line(arguments)
+    try:
+        said = msgspec.convert(given, Options, strict=False)
+    except msgspec.ValidationError as error:
+        key, message = explain(error)
+        raise ConfigError(f"--{key}: {message}") from error
+    file_options, source, ignored_in_file = _read_file(said)
+    notices = [f"rtpengine option {name} has no meaning here and is ignored" for name in (*ignored, *ignored_in_file)]
+    return _configure(_over(said, file_options), source, notices)
+
+
+def _read_file(said: Options) -> tuple[Options, str, tuple[str, ...]]:
+    if said.config_file == "none" or (said.config_file is None and not DEFAULT_FILE.exists()):
+        return Options(), "no file", ()
+    path = Path(said.config_file or DEFAULT_FILE)
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error.strerror if isinstance(error, OSError) else error}") from error
+    if path.suffix == ".toml":
+        return read_toml(path, text), str(path), ()
+    options, ignored = read_ini(path, text, said.config_section or "rtpengine")
+    return options, str(path), ignored
+
+
+def _over(upper: Options, lower: Options) -> Options:
+    said = {name: value for name in Options.__struct_fields__ if (value := getattr(upper, name)) is not None}
+    return msgspec.structs.replace(lower, **said)
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _configure(options: Options, source: str, notices: list[str]) -> Config:
+    low, high = _or(options.port_min, 30000), _or(options.port_max, 40000)
+    if low > high:
+        raise ConfigError(f"port-min {low} is above port-max {high}")
+    interfaces = media_interfaces(_or(options.interface, ("any",)), (low, high), host_addresses())
+    if not interfaces:
+        raise ConfigError("interface: this host has no address to relay media from")
+    listen_ng = _listen(_or(options.listen_ng, ("127.0.0.1:2223",)))
+    listen_cli = _listen(_or(options.listen_cli, ()))
+    for endpoint in (*listen_ng, *listen_cli):
+        if endpoint.unspecified:
+            notices.append(f"control port {endpoint} is open to every host that can reach it")
+    table = _or(options.table, 0)
+    backend = _or(options.backend, BackendChoice.USERSPACE if table < 0 else BackendChoice.AUTO)
+    no_fallback = _or(options.no_fallback, False)
+    if no_fallback and backend in (BackendChoice.USERSPACE, BackendChoice.MEMORY):
+        raise ConfigError(f"no-fallback asks for the kernel, backend {backend.value} never uses it")
+    suffix = f"-{table}" if table > 0 else ""
+    return Config(
+        settings=Settings(
+            interfaces=interfaces,
+            timeout=_or(options.timeout, 60.0),
+            silent_timeout=_or(options.silent_timeout, 3600.0),
+            offer_timeout=_or(options.offer_timeout, 3600.0),
+            final_timeout=_or(options.final_timeout, 0.0),
+            delete_delay=_or(options.delete_delay, 30.0),
+            endpoint_learning=_or(options.endpoint_learning, EndpointLearning.HEURISTIC),
+            tos=_or(options.tos, 0),
+            port_quarantine=_or(options.port_quarantine, 5.0),
+            max_sessions=_or(options.max_sessions, -1),
+            control_addresses=_control_addresses((*listen_ng, *listen_cli)),
+        ),
+        listen_ng=listen_ng,
+        listen_cli=listen_cli,
+        backend=backend,
+        no_fallback=no_fallback,
+        state_dir=Path(options.state_dir) if options.state_dir else _default_state_dir(suffix),
+        bpf_path=Path(_or(options.bpf_path, f"/sys/fs/bpf/rtprelay{suffix}")),
+        flush=_or(options.flush, False),
+        foreground=_or(options.foreground, False),
+        pidfile=Path(options.pidfile) if options.pidfile else None,
+        log_level=6 if options.log_level is None else _level(options.log_level),
+        log_stderr=_or(options.log_stderr, False),
+        log_format=_or(options.log_format, LogFormat.DEFAULT),
+        log_facility=_facility(_or(options.log_facility, "daemon")),
+        source=source,
+        notices=tuple(notices),
+    )
+
+
+def _listen(specs: Sequence[str | int]) -> tuple[Endpoint, ...]:
+    return tuple(dict.fromkeys(endpoint for spec in specs for endpoint in listen_endpoints(spec)))
+
+
+def _control_addresses(endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item.address for item in endpoints if not item.unspecified))
+
+
+def _default_state_dir(suffix: str) -> Path:
+    if os.geteuid() == 0:
+        return Path(f"/var/lib/rtprelay{suffix}")
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / f"rtprelay{suffix}"
+
+
+def _level(level: int | str) -> int:
+    if isinstance(level, str):
+        if level.lstrip("-").isdigit():
+            return _level(int(level))
+        matches = [number for number, name in enumerate(LEVELS) if level and name.startswith(level.lower())]
+        if len(matches) != 1:
+            raise ConfigError(f"log-level {level!r} is none of {', '.join(LEVELS)}")
+        return matches[0]
+    return min(max(level, 0), 7)
+
+
+def _facility(name: str) -> str:
+    if name not in FACILITIES:
+        raise ConfigError(f"log-facility {name!r} is none of {', '.join(sorted(FACILITIES))}")
+    return name

@@ -1,0 +1,105 @@
+"""Every option once, for files and the command line alike: its type in `Options`, its letter and help in `WORDS`.
+
+The names are rtpengine's where it has the option, so that scripts and files carry over.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from rtprelay.config.schema import BackendChoice, LogFormat
+from rtprelay.signalling.command import EndpointLearning
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**9)]
+
+
+class InterfaceTable(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
+    """An interface as a TOML table, for those with their own port range."""
+
+    address: str
+    name: str = "default"
+    advertised: str | None = None
+    port_min: Port | None = None
+    port_max: Port | None = None
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
+    """What was said; None where nothing was."""
+
+    config_file: str | None = None
+    config_section: str | None = None
+    interface: tuple[str | InterfaceTable, ...] | None = None
+    port_min: Port | None = None
+    port_max: Port | None = None
+    listen_ng: tuple[str | int, ...] | None = None
+    listen_cli: tuple[str | int, ...] | None = None
+    table: int | None = None
+    backend: BackendChoice | None = None
+    no_fallback: bool | None = None
+    state_dir: str | None = None
+    bpf_path: str | None = None
+    flush: bool | None = None
+    timeout: Seconds | None = None
+    silent_timeout: Seconds | None = None
+    offer_timeout: Seconds | None = None
+    final_timeout: Seconds | None = None
+    delete_delay: Seconds | None = None
+    port_quarantine: Seconds | None = None
+    endpoint_learning: EndpointLearning | None = None
+    tos: Byte | None = None
+    max_sessions: Annotated[int, msgspec.Meta(ge=-1)] | None = None
+    foreground: bool | None = None
+    pidfile: str | None = None
+    log_stderr: bool | None = None
+    log_level: int | str | None = None
+    log_format: LogFormat | None = None
+    log_facility: str | None = None
+
+
+class Words(NamedTuple):
+    """How an option is written and explained; without `value` it is a switch."""
+
+    help: str
+    value: str = ""
+    letter: str = ""
+
+
+WORDS = {
+    "config-file": Words("TOML, or rtpengine's INI; none: no file (default: /etc/rtprelay/rtprelay.toml)", "FILE|none"),
+    "config-section": Words("section of an INI file (default: rtpengine)", "NAME"),
+    "interface": Words(
+        "local address for media: IP, device or any; repeatable (default: any)", "[NAME/]ADDRESS[!ADVERTISED]", "i"
+    ),
+    "port-min": Words("lowest media port (default: 30000)", "INT", "m"),
+    "port-max": Words("highest media port (default: 40000)", "INT", "M"),
+    "listen-ng": Words("UDP address for the ng protocol; repeatable (default: 127.0.0.1:2223)", "[HOST:]PORT", "n"),
+    "listen-cli": Words("TCP address for rtprelay-ctl; repeatable (default: none)", "[HOST:]PORT", "c"),
+    "table": Words("instance number; -1: forward in userspace (default: 0)", "INT", "t"),
+    "backend": Words("auto, ebpf, tc, userspace or memory (default: auto)", "NAME"),
+    "no-fallback": Words("do not start when the kernel cannot forward", "", "F"),
+    "state-dir": Words("where the journal is kept (default: /var/lib/rtprelay)", "DIR"),
+    "bpf-path": Words("where maps and links are pinned (default: /sys/fs/bpf/rtprelay)", "DIR"),
+    "flush": Words("detach, unpin and forget everything a relay left behind, then exit"),
+    "timeout": Words("end a call when no media came for so long (default: 60)", "SECS", "o"),
+    "silent-timeout": Words("the same for muted and inactive media (default: 3600)", "SECS", "s"),
+    "offer-timeout": Words("end a call that was never answered (default: 3600)", "SECS"),
+    "final-timeout": Words("end every call after so long; 0: never (default: 0)", "SECS", "a"),
+    "delete-delay": Words("keep a deleted call for so long (default: 30)", "SECS", "d"),
+    "port-quarantine": Words("do not give a closed port out again for so long (default: 5)", "SECS"),
+    "endpoint-learning": Words("heuristic, delayed, immediate or off (default: heuristic)", "HOW"),
+    "tos": Words("IP TOS byte of media packets (default: 0)", "INT", "T"),
+    "max-sessions": Words("refuse further calls above so many; -1: no limit (default: -1)", "INT"),
+    "foreground": Words("do not fork into the background", "", "f"),
+    "pidfile": Words("write the process id to this file", "FILE", "p"),
+    "log-stderr": Words("log to stderr instead of syslog", "", "E"),
+    "log-level": Words("0 to 7 as in syslog(3), or a name such as debug (default: 6, info)", "LEVEL", "L"),
+    "log-format": Words("default, parsable or json (default: default)", "NAME"),
+    "log-facility": Words("daemon, local0 ... local7 (default: daemon)", "NAME"),
+}
+
+REPEATABLE = frozenset({"interface", "listen-ng", "listen-cli"})
+"""Given several times on the command line, as a list in TOML, with semicolons between in INI."""

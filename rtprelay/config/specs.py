@@ -1,0 +1,99 @@
+"""The two little languages inside options: media interfaces and listening addresses."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from rtprelay.config.addresses import HostAddress
+from rtprelay.config.options import InterfaceTable
+from rtprelay.config.schema import ConfigError
+from rtprelay.core.settings import MediaInterface
+from rtprelay.values import Endpoint, canonical_address
+
+
+def media_interfaces(
+    specs: Sequence[str | InterfaceTable], ports: tuple[int, int], host: Sequence[HostAddress]
+) -> tuple[MediaInterface, ...]:
+    """The interfaces that `[NAME/]ADDRESS[!ADVERTISED]` or tables name; an ADDRESS may stand for several."""
+    found: list[MediaInterface] = []
+    for spec in specs:
+        table = _split(spec) if isinstance(spec, str) else spec
+        low, high = table.port_min or ports[0], table.port_max or ports[1]
+        if low > high:
+            raise ConfigError(f"interface {table.address}: port-min {low} is above port-max {high}")
+        advertised = None if table.advertised is None else _address(table.advertised)
+        addresses = _local_addresses(table.address, host)
+        if advertised is not None and len(addresses) > 1:
+            # One public address stands for one private one; `any!203.0.113.1` means the addresses of its family.
+            addresses = [address for address in addresses if (":" in address) == (":" in advertised)]
+        found += [
+            MediaInterface(name=table.name, address=address, advertised=advertised, port_min=low, port_max=high)
+            for address in addresses
+        ]
+    twice = {(item.name, item.address) for item in found if found.count(item) > 1}
+    if twice:
+        raise ConfigError(f"interface {'/'.join(twice.pop())} is given twice")
+    return tuple(found)
+
+
+def listen_endpoints(spec: str | int) -> tuple[Endpoint, ...]:
+    """`[HOST:]PORT`. A bare port means every address, a host name all addresses it has."""
+    text = str(spec)
+    host, _, port_text = text.rpartition(":")
+    if not (port_text.isascii() and port_text.isdigit() and int(port_text) <= 65535):
+        raise ConfigError(f"{text!r} is no [HOST:]PORT")
+    hosts = _resolve(host) if host else _every_address()
+    return tuple(Endpoint(address, int(port_text)) for address in hosts)
+
+
+def _split(spec: str) -> InterfaceTable:
+    name, slash, rest = spec.rpartition("/")
+    address, bang, advertised = rest.partition("!")
+    if not address or (slash and not name) or (bang and not advertised):
+        raise ConfigError(f"{spec!r} is no [NAME/]ADDRESS[!ADVERTISED]")
+    return InterfaceTable(name=name or "default", address=address, advertised=advertised or None)
+
+
+def _local_addresses(text: str, host: Sequence[HostAddress]) -> list[str]:
+    if text == "any":
+        return [item.address for item in host if item.public] or [item.address for item in host if _loopback(item)]
+    on_device = [item for item in host if item.device == text]
+    if on_device:
+        public = [item.address for item in on_device if item.public]
+        return public or [item.address for item in on_device if _loopback(item)]
+    return _resolve(text)
+
+
+def _loopback(item: HostAddress) -> bool:
+    return item.address == "::1" or item.address.startswith("127.")
+
+
+def _address(text: str) -> str:
+    try:
+        return canonical_address(text.strip("[]"))
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is no IP address") from error
+
+
+def _resolve(host: str) -> list[str]:
+    """An address as it is; a name by one look-up, at start."""
+    try:
+        return [canonical_address(host.strip("[]"))]
+    except ValueError:
+        pass
+    try:
+        answers = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise ConfigError(f"{host!r} is neither an address, a device of this host nor a name that resolves") from error
+    return list(dict.fromkeys(canonical_address(str(answer[4][0])) for answer in answers))
+
+
+def _every_address() -> list[str]:
+    """Both families, or IPv4 alone where the kernel has IPv6 switched off."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return ["0.0.0.0"]
+    return ["0.0.0.0", "::"]
