@@ -41,7 +41,7 @@ class Backend(Protocol):
         """Carry out the ops in order; idempotent. Raises BackendFault naming the op that failed (maps full ...)."""
 
     def adopt(self) -> FlowTable:
-        """What is installed now; after a restart over pinned maps, what the predecessor left. Kept until changed by apply."""
+        """Installed now; after a restart over pinned maps, what the predecessor left. Kept until apply changes it."""
 
     def read(self, locals_: Sequence[Endpoint]) -> list[FlowReport]:
         """Counters of these flows now; unknown ones are left out."""
