@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from rtprelay.config.options import REPEATABLE, WORDS, Options
+from rtprelay.config.options import CHOICES, REPEATABLE, WORDS, Options
 from rtprelay.config.rtpengine import IGNORED
 from rtprelay.config.schema import ConfigError
 
@@ -64,7 +64,10 @@ def read_ini(path: Path, text: str, section: str) -> tuple[Options, tuple[str, .
 def explain(error: msgspec.ValidationError) -> tuple[str, str]:
     """The key a validation error is about and what is wrong with it."""
     message, _, path = str(error).rpartition(" - at `$.")
-    return re.split(r"[.\[`]", path)[0], message.replace("`", "").replace(" | null", "")
+    key = re.split(r"[.\[`]", path)[0]
+    if key in CHOICES and message.startswith("Invalid enum value"):
+        message += f", not one of {', '.join(str(item.value) for item in CHOICES[key])}"
+    return key, message.replace("`", "").replace(" | null", "")
 
 
 def _line_of(text: str, key: str) -> int:

@@ -5,6 +5,7 @@ The names are rtpengine's where it has the option, so that scripts and files car
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -103,3 +104,9 @@ WORDS = {
 
 REPEATABLE = frozenset({"interface", "listen-ng", "listen-cli"})
 """Given several times on the command line, as a list in TOML, with semicolons between in INI."""
+
+CHOICES: dict[str, type[enum.Enum]] = {
+    "backend": BackendChoice,
+    "endpoint-learning": EndpointLearning,
+    "log-format": LogFormat,
+}
