@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The ABI between userspace and every kernel data plane (eBPF now, the module later), defined once.
+ *
+ * Rules of the layout: fixed width, no pointers, no enums or bit-fields as members, explicit padding; addresses are 16 bytes in
+ * network order (IPv4 as IPv4-mapped IPv6), ports and VLAN tags are in network order, all other numbers in host order.
+ * tools/gen_abi.py turns this header (by way of BTF) into rtprelay/kernel/_abi.py.
+ *
+ * Who writes what: userspace writes configuration (rtprelay_flow, rtprelay_output, groups); the programs write state
+ * (rtprelay_state, rtprelay_ssrc, rtprelay_sent, counts). So configuration can be replaced without losing a count.
+ *
+ * Order of writing: outputs first, then the group's devices, the flow last; delete in reverse. A flow is replaced atomically, an
+ * output is not: to change the addresses of an output in use, write a new range of outputs and switch the flow over.
+ */
+#ifndef RTPRELAY_ABI_H
+#define RTPRELAY_ABI_H
+
+#include <linux/types.h>
+
+#include "rtprelay/counters.h"
+#include "rtprelay/reasons.h"
+
+enum rtprelay_limits {
+	RTPRELAY_ABI_VERSION = 1,
+	RTPRELAY_MAX_OUTPUTS = 256, /* of one flow */
+	RTPRELAY_MAX_SSRCS = 16, /* tracked of one flow, beside the one inside its state */
+	RTPRELAY_PAYLOAD_TYPES = 128,
+	RTPRELAY_CLOCKS = 8,
+	RTPRELAY_CLOCK_SHIFT = 8, /* clocks[] are in 1/256 ns */
+	RTPRELAY_JITTER_SHIFT = 4, /* jitter is kept in 1/16 ns, as in RFC 3550 A.8 */
+	RTPRELAY_SEQUENCE_WINDOW = 128, /* packets */
+	RTPRELAY_TTL = 64, /* of every packet sent: a relay is an endpoint, see docs/adr/0002-data-plane.md */
+	RTPRELAY_MARK_FORWARDED = 0x52545001, /* skb mark of RTCP the kernel has forwarded: read it, do not forward it */
+	RTPRELAY_COUNTER_BASE = 128, /* of counters.h within the counts map */
+	RTPRELAY_COUNTS = 256,
+	RTPRELAY_NONE = 0xffffffff, /* no such index */
+};
+
+/* rtprelay_flow.flags */
+enum rtprelay_flow_flag {
+	RTPRELAY_FLOW_XDP = 1, /* each output is READY, of this family and on a device that XDP can send to */
+	RTPRELAY_FLOW_LOCK = 2, /* once the expected source has spoken, others are dropped */
+};
+
+/* rtprelay_flow.on_mismatch; the numbers of rtprelay.plan.flow.Mismatch */
+enum rtprelay_mismatch {
+	RTPRELAY_MISMATCH_DROP = 0,
+	RTPRELAY_MISMATCH_PUNT = 1,
+	RTPRELAY_MISMATCH_ACCEPT = 2,
+};
+
+/* rtprelay_flow.payload[type] */
+enum rtprelay_payload_rule {
+	RTPRELAY_PAYLOAD_CLOCK_MASK = 7, /* index into clocks[] */
+	RTPRELAY_PAYLOAD_DROP = 128,
+};
+
+/* rtprelay_output.flags */
+enum rtprelay_output_flag {
+	RTPRELAY_OUTPUT_PRESENT = 1, /* clear: a hole, skipped (keep its ifindex: its copy may be on the way) */
+	RTPRELAY_OUTPUT_READY = 2, /* ifindex and MACs are resolved */
+	RTPRELAY_OUTPUT_LOCAL = 4, /* the destination is an address of this host */
+	RTPRELAY_OUTPUT_SSRC = 8, /* substitute `ssrc` */
+};
+
+/* rtprelay_state.punt_at[] */
+enum rtprelay_punt_class {
+	RTPRELAY_PUNT_SOURCE = 0, /* unexpected sources */
+	RTPRELAY_PUNT_SIGNALLED = 1, /* RTP from the signalled address: no flood may starve it */
+	RTPRELAY_PUNT_CONTROL = 2, /* all else: RTCP, STUN, DTLS, T.38 */
+	RTPRELAY_PUNT_CLASSES = 3,
+};
+
+enum rtprelay_reason {
+#define X(number, action, name, text) RTPRELAY_REASON_##name = (number),
+	RTPRELAY_REASONS(X)
+#undef X
+};
+
+enum rtprelay_counter {
+#define X(number, name, text) RTPRELAY_COUNTER_##name = (number),
+	RTPRELAY_COUNTERS(X)
+#undef X
+};
+
+/* A transport address; all zero: none. Also the key of the flows map. */
+struct rtprelay_endpoint {
+	__u8 address[16];
+	__be16 port;
+	__u16 zero;
+} __attribute__((aligned(4)));
+
+/* What enters at one local port. Semantics: rtprelay/plan/flow.py. */
+struct rtprelay_flow {
+	__u32 slot; /* into state; kept for as long as the port is in use */
+	__u32 generation; /* of `expected`, from 1; a new one makes "has spoken" start anew */
+	__u32 output_base; /* RTP goes to outputs[output_base .. + output_count) */
+	__u16 output_count;
+	__u8 flags;
+	__u8 on_mismatch;
+	struct rtprelay_endpoint expected;
+	struct rtprelay_endpoint rtcp_expected;
+	__u16 mtu; /* smallest MTU of the outputs: larger packets are punted */
+	__u16 reserved;
+	struct rtprelay_endpoint signalled;
+	__u32 group; /* into groups, for more than one output by XDP; or RTPRELAY_NONE */
+	__u32 rtcp_output; /* into outputs, where the kernel may forward RTCP itself; or RTPRELAY_NONE */
+	__u32 srtp_in; /* RTPRELAY_NONE: plain RTP */
+	__u32 clocks[RTPRELAY_CLOCKS]; /* length of one RTP tick in 1/256 ns; [0] is 0: unknown */
+	__u8 payload[RTPRELAY_PAYLOAD_TYPES]; /* enum rtprelay_payload_rule */
+};
+
+/* One copy: what is written into the packet, and where it leaves. All zero is a hole. */
+struct rtprelay_output {
+	struct rtprelay_endpoint source;
+	struct rtprelay_endpoint destination;
+	__u8 destination_mac[6];
+	__u8 source_mac[6];
+	__u32 ifindex;
+	__u32 flags;
+	__u32 ssrc;
+	__u32 timestamp_offset;
+	__u16 sequence_offset;
+	__u8 tos;
+	__u8 reserved;
+	__u16 mtu; /* of the IP packet */
+	__be16 vlan[2]; /* TCI of the outer and the inner 802.1Q tag, 0: no tag; ifindex is then the device below the tags */
+	__u16 reserved2;
+	__u32 srtp_out; /* RTPRELAY_NONE: plain RTP */
+};
+
+/* What was sent by one output. */
+struct rtprelay_sent {
+	__u64 packets;
+	__u64 bytes; /* of UDP payload */
+	__u64 errors; /* copies that could not be sent */
+	__u64 reserved;
+};
+
+/*
+ * One RTP source at one port (RFC 3550 appendix A.1, A.3, A.8). packets == 0: unused.
+ * lost = (highest - base + 1) - packets.
+ */
+struct rtprelay_ssrc {
+	__u32 ssrc;
+	__u32 clock; /* of the last packet, as in clocks[] */
+	__u64 packets;
+	__u64 bytes; /* of UDP payload */
+	__u64 base; /* extended sequence number of the first packet, moved along when the source restarts */
+	__u64 highest; /* extended: cycles << 16 | sequence */
+	__u64 window[2]; /* bit i of the 128: packet `highest - i` has come */
+	__u64 jitter; /* 1/16 ns */
+	__u64 last_arrival; /* ns of CLOCK_MONOTONIC */
+	__u64 reordered;
+	__u64 duplicates;
+	__u32 last_timestamp;
+	__u32 restart; /* the sequence number that would confirm a restart of the source; above 65535: none */
+	__u32 payload_type; /* of the last packet */
+	__u32 reserved;
+};
+
+/* What the programs know of one flow. Zeroed by userspace when the slot is given out. */
+struct rtprelay_state {
+	__u64 packets; /* accepted, RTP and RTCP */
+	__u64 bytes; /* of their UDP payload */
+	__u64 last_seen; /* ns of CLOCK_MONOTONIC, of accepted packets */
+	__u64 dropped;
+	__u64 punted;
+	__u64 rtcp_packets;
+	__u64 rtcp_bytes;
+	__u32 confirmed; /* flow generation in which the expected source has spoken */
+	__u32 ssrc_count; /* entries of this slot in ssrcs */
+	struct rtprelay_ssrc ssrc; /* the first source */
+	__u64 punt_at[RTPRELAY_PUNT_CLASSES]; /* when the rate limiter of each class runs empty, ns */
+};
+
+/* Key of the ssrcs map: the further sources of a flow. */
+struct rtprelay_ssrc_key {
+	__u32 slot;
+	__u32 ssrc;
+};
+
+/* Value of a group's devmap: one entry for each output, on that output's device. The order of the outputs of one device is theirs. */
+struct rtprelay_group_entry {
+	__u32 ifindex;
+	__s32 program_fd; /* of relay_egress; reads back as its id */
+};
+
+/* Written once into the `rtprelay_abi` map by whoever creates the set of maps, checked by whoever finds it pinned. */
+struct rtprelay_abi {
+	__u32 version;
+	__u32 flow_size;
+	__u32 output_size;
+	__u32 state_size;
+};
+
+#endif

@@ -1,0 +1,123 @@
+"""The kernel ABI as Python likes it: the generated structures, and the few conversions every kernel backend needs.
+
+Maps, all shared by the programs, named as in ebpf/lib:
+
+    rtprelay_abi     ARRAY[1]       Abi: who finds the set pinned compares it with `expected_abi()`
+    rtprelay_flows   HASH           Endpoint -> Flow                         written by userspace
+    rtprelay_output  ARRAY          index -> Output                          written by userspace
+    rtprelay_groups  ARRAY_OF_MAPS  index -> devmap of GroupEntry            written by userspace
+    rtprelay_state   ARRAY, mmap    Flow.slot -> State                       written by the programs, zeroed by userspace
+    rtprelay_sent    ARRAY, mmap    index as in rtprelay_output -> Sent      written by the programs, zeroed by userspace
+    rtprelay_ssrcs   HASH           SsrcKey -> Ssrc                          made by the programs, deleted by userspace
+    rtprelay_counts  PERCPU_ARRAY   Reason, or COUNTER_BASE + Counter -> u64
+    rtprelay_serial, rtprelay_cursor   private to the broadcast, see ebpf/lib/broadcast.h
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+from rtprelay.kernel._abi import (
+    COUNTER_TEXT,
+    LAYOUT,
+    REASON_ACTION,
+    REASON_TEXT,
+    Abi,
+    Counter,
+    Endpoint,
+    Flow,
+    FlowFlag,
+    GroupEntry,
+    Limits,
+    Mismatch,
+    Output,
+    OutputFlag,
+    PayloadRule,
+    PuntClass,
+    Reason,
+    Sent,
+    Ssrc,
+    SsrcKey,
+    State,
+)
+from rtprelay.values import Endpoint as Address
+from rtprelay.values import canonical_address
+
+__all__ = [
+    "COUNTER_TEXT",
+    "LAYOUT",
+    "NONE",
+    "REASON_ACTION",
+    "REASON_TEXT",
+    "Abi",
+    "Counter",
+    "Endpoint",
+    "Flow",
+    "FlowFlag",
+    "GroupEntry",
+    "Limits",
+    "Mismatch",
+    "Output",
+    "OutputFlag",
+    "PayloadRule",
+    "PuntClass",
+    "Reason",
+    "Sent",
+    "Ssrc",
+    "SsrcKey",
+    "State",
+    "address",
+    "count_names",
+    "endpoint",
+    "expected_abi",
+    "jitter_seconds",
+    "lost",
+    "tick",
+]
+
+NONE = int(Limits.NONE)
+
+
+def endpoint(value: Address | None) -> Endpoint:
+    """As the maps have it; None becomes all zero."""
+    if value is None:
+        return Endpoint()
+    return Endpoint((ctypes.c_uint8 * 16).from_buffer_copy(value.packed), value.port)
+
+
+def address(value: Endpoint) -> Address | None:
+    """The way back."""
+    packed = bytes(value.address)
+    if not any(packed) and not value.port:
+        return None
+    groups = packed.hex(":", 2)
+    return Address(canonical_address(groups), value.port)
+
+
+def tick(clock_rate: int) -> int:
+    """An entry of Flow.clocks: the length of one RTP tick; 0 where the rate is unknown (0) or beyond measure."""
+    if clock_rate <= 0:
+        return 0
+    ticks = round((1_000_000_000 << Limits.CLOCK_SHIFT) / clock_rate)
+    return ticks if ticks < 1 << 32 else 0
+
+
+def lost(ssrc: Ssrc) -> int:
+    """RFC 3550 appendix A.3: expected less received; negative where duplicates outweigh losses."""
+    return ssrc.highest - ssrc.base + 1 - ssrc.packets if ssrc.packets else 0
+
+
+def jitter_seconds(ssrc: Ssrc) -> float:
+    return ssrc.jitter / (1 << Limits.JITTER_SHIFT) / 1e9
+
+
+def expected_abi() -> Abi:
+    """What the `rtprelay_abi` map of a set of maps holds that this program can work with."""
+    return Abi(Limits.ABI_VERSION, ctypes.sizeof(Flow), ctypes.sizeof(Output), ctypes.sizeof(State))
+
+
+def count_names() -> dict[int, str]:
+    """Index into rtprelay_counts -> name, as in `punt_stun`, `drop_hold`, `xdp_forwarded`."""
+    names = {int(reason): f"{REASON_ACTION[reason]}_{reason.name.lower()}" for reason in Reason}
+    names |= {Limits.COUNTER_BASE + counter: counter.name.lower() for counter in Counter}
+    return names
