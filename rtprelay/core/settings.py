@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from rtprelay.call.interface import MediaInterface
 from rtprelay.signalling.command import EndpointLearning
 
-
-class MediaInterface(msgspec.Struct, frozen=True, kw_only=True):
-    """A named local address media flows through: `[NAME/]ADDRESS[!ADVERTISED]`."""
-
-    name: str
-    address: str
-    advertised: str | None = None
-    """Put into SDP instead of `address` (1:1 NAT)."""
-    port_min: int = 30000
-    port_max: int = 40000
+__all__ = ["MediaInterface", "Settings"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,126 @@
+"""The call: its parties, and who gets whose media. Pure state, serialisable as it stands."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+
+import msgspec
+
+from rtprelay.call.media import Media
+from rtprelay.values import CallId, Endpoint, Tag
+
+
+class SubscriptionKind(enum.Enum):
+    OFFER_ANSWER = "offer/answer"
+    PUB_SUB = "pub/sub"
+
+
+class MediaKey(msgspec.Struct, frozen=True, array_like=True):
+    """Names one media of the call: the party's number and the m-line's index."""
+
+    party: int
+    index: int
+
+
+class Subscription(msgspec.Struct, array_like=True):
+    """`sink` gets what `source` sends. `ssrc` None: under the sender's own SSRC."""
+
+    source: MediaKey
+    sink: MediaKey
+    kind: SubscriptionKind
+    ssrc: int | None = None
+
+
+class SdpVersion(msgspec.Struct, array_like=True):
+    """What `replace=SDP-version` remembers: the o= version we sent last and the SDP it stood for."""
+
+    version: int
+    digest: int
+
+
+class Party(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One participant (a monologue, in rtpengine's words)."""
+
+    number: int
+    tag: Tag
+    """Empty while the party has been offered to, but has not answered."""
+    created: float
+    """Seconds since the epoch."""
+    via_branch: str = ""
+    label: str | None = None
+    metadata: str | None = None
+    offered_by: int | None = None
+    """Number of the party whose offer made this one."""
+    publisher: bool = False
+    subscriber: bool = False
+    medias: list[Media] = []
+    sdp_version: SdpVersion | None = None
+
+
+class Call(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A call: all that has one call-id. Times are seconds since the epoch, so that they outlive a restart."""
+
+    call_id: CallId
+    created: float
+    last_signal: float
+    parties: dict[int, Party] = {}
+    subscriptions: list[Subscription] = []
+    next_party: int = 1
+    answered: bool = False
+    """Some answer, or a publisher, has been seen: the offer timeout no longer applies."""
+    delete_at: float | None = None
+    """The call has been deleted and lives on till then (delete delay)."""
+
+    def add_party(self, tag: Tag, created: float) -> Party:
+        party = Party(number=self.next_party, tag=tag, created=created)
+        self.parties[party.number] = party
+        self.next_party += 1
+        return party
+
+    def remove_party(self, party: Party) -> None:
+        del self.parties[party.number]
+        self.subscriptions = [
+            s for s in self.subscriptions if s.source.party != party.number and s.sink.party != party.number
+        ]
+
+    def party_by_tag(self, tag: Tag) -> Party | None:
+        return next((p for p in self.parties.values() if p.tag == tag), None) if tag else None
+
+    def media(self, key: MediaKey) -> Media | None:
+        party = self.parties.get(key.party)
+        if party is None or key.index >= len(party.medias):
+            return None
+        return party.medias[key.index]
+
+    def medias(self) -> Iterator[tuple[Party, Media]]:
+        for party in self.parties.values():
+            for media in party.medias:
+                yield party, media
+
+    def partner(self, party: Party) -> Party | None:
+        """The party that `party` is in an offer/answer dialogue with."""
+        for s in self.subscriptions:
+            if s.kind is SubscriptionKind.OFFER_ANSWER and s.sink.party == party.number:
+                return self.parties.get(s.source.party)
+        return None
+
+    def connect(self, one: Party, other: Party) -> None:
+        """Make the two partners of one dialogue: each m-line of the one feeds its counterpart. Former dialogues of both end."""
+        pair = (one.number, other.number)
+        self.subscriptions = [
+            s
+            for s in self.subscriptions
+            if s.kind is not SubscriptionKind.OFFER_ANSWER or (s.source.party not in pair and s.sink.party not in pair)
+        ]
+        for index in range(min(len(one.medias), len(other.medias))):
+            a, b = MediaKey(one.number, index), MediaKey(other.number, index)
+            self.subscriptions.append(Subscription(a, b, SubscriptionKind.OFFER_ANSWER))
+            self.subscriptions.append(Subscription(b, a, SubscriptionKind.OFFER_ANSWER))
+
+    def local_endpoints(self) -> set[Endpoint]:
+        """Every local port that belongs to the call."""
+        ports = set()
+        for _, media in self.medias():
+            ports.update(e for e in (media.local, media.local_rtcp) if e is not None)
+        return ports

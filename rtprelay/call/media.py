@@ -1,0 +1,105 @@
+"""One m-line of one party, as the relay sees it: where we listen for the party, where it listens, what it sends."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from rtprelay.sdp.codecs import Codec
+from rtprelay.signalling.command import EndpointLearning
+from rtprelay.values import Endpoint
+
+
+class Direction(enum.Enum):
+    """Media direction from the party's own point of view (RFC 3264 section 5.1)."""
+
+    SENDRECV = "sendrecv"
+    SENDONLY = "sendonly"
+    RECVONLY = "recvonly"
+    INACTIVE = "inactive"
+
+    @property
+    def sends(self) -> bool:
+        return self in (Direction.SENDRECV, Direction.SENDONLY)
+
+    @property
+    def receives(self) -> bool:
+        return self in (Direction.SENDRECV, Direction.RECVONLY)
+
+
+class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A media stream between one party and us.
+
+    Two addresses of the party are kept apart: the one its SDP named (`remote`) and the one its packets were seen to come from
+    (`source`, learned, None until then). Symmetric RTP (RFC 4961) sends to the latter; an `asymmetric` party is sent
+    to where its SDP says.
+    """
+
+    index: int
+    """Position of the m-line in the SDP, from 0."""
+    kind: str
+    protocol: str
+    interface: str = ""
+    local: Endpoint | None = None
+    local_rtcp: Endpoint | None = None
+    remote: Endpoint | None = None
+    remote_rtcp: Endpoint | None = None
+    source: Endpoint | None = None
+    source_rtcp: Endpoint | None = None
+    held: bool = False
+    """The SDP named 0.0.0.0 or :: (RFC 3264 section 8.4); `remote` stays what it was before."""
+    direction: Direction = Direction.SENDRECV
+    rtcp_mux: bool = False
+    """Agreed with the party: RTP and RTCP share one port (RFC 5761)."""
+    mux_offered: bool = False
+    """The party's pending offer has a=rtcp-mux."""
+    mux_proposed: bool = False
+    """Our pending offer to the party has a=rtcp-mux."""
+    codecs: tuple[Codec, ...] = ()
+    mid: str | None = None
+    label: str | None = None
+    rejected: bool = False
+    relayed: bool = True
+    """False where the m-line's transport is none that we forward (TCP ...): its SDP passes through untouched."""
+    rtp: bool = True
+    """False for UDP media that is no RTP (udptl, DTLS/SCTP): forwarded as opaque datagrams."""
+    learning: EndpointLearning = EndpointLearning.HEURISTIC
+    asymmetric: bool = False
+    media_handover: bool = False
+    hint: str | None = None
+    """Address the party's signalling came from: a likely media source behind NAT."""
+    tos: int = 0
+
+    @property
+    def expected(self) -> Endpoint | None:
+        """The source RTP is accepted from."""
+        return self.source or self.remote
+
+    @property
+    def expected_rtcp(self) -> Endpoint | None:
+        return self.expected if self.rtcp_mux else self.source_rtcp or self.remote_rtcp
+
+    @property
+    def destination(self) -> Endpoint | None:
+        """Where RTP to the party goes; None while that is unknown or the party is on hold."""
+        if self.held or self.rejected:
+            return None
+        return self.remote if self.asymmetric else self.source or self.remote
+
+    @property
+    def destination_rtcp(self) -> Endpoint | None:
+        if self.rejected:
+            return None
+        if self.rtcp_mux:
+            return self.remote if self.asymmetric else self.source or self.remote
+        return self.remote_rtcp if self.asymmetric else self.source_rtcp or self.remote_rtcp
+
+    @property
+    def rtcp_socket(self) -> Endpoint | None:
+        """The local endpoint that RTCP to and from the party uses."""
+        return self.local if self.rtcp_mux else self.local_rtcp
+
+    def forget_sources(self) -> None:
+        """The party moved: what was learned of its old address is void."""
+        self.source = self.source_rtcp = None

@@ -1,0 +1,68 @@
+"""Which addresses we listen on for a party, and which addresses of a party we are willing to send to."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Iterable, Sequence
+
+from rtprelay.call.interface import MediaInterface
+from rtprelay.errors import RefusedAddress
+from rtprelay.values import Endpoint, Family
+
+
+@functools.lru_cache(maxsize=65536)
+def _unfit(address: str) -> str | None:
+    """Why no medium may ever be sent to `address`; None: nothing against it, "loopback" depends on where we listen."""
+    ip = ipaddress.ip_address(address)
+    if ip.is_loopback:
+        return "loopback"
+    if ip.is_multicast:
+        return "multicast"
+    if ip.is_link_local:
+        return "link-local"
+    if ip.version == 4 and (ip.packed[0] == 0 or ip.packed == b"\xff\xff\xff\xff"):
+        return "broadcast"
+    return None
+
+
+class Interfaces:
+    """The named media interfaces; one name may have an address of each family."""
+
+    def __init__(self, interfaces: Sequence[MediaInterface]) -> None:
+        if not interfaces:
+            raise ValueError("at least one media interface is needed")
+        self._all = tuple(interfaces)
+        self._by_address = {i.address: i for i in reversed(self._all)}
+        self._names = {i.name for i in self._all}
+
+    def choose(self, name: str | None, family: Family | None) -> MediaInterface:
+        """The interface called `name` (unknown or None: the first one's name) with an address of `family`, if it has one."""
+        if name not in self._names:
+            name = self._all[0].name
+        named = [i for i in self._all if i.name == name]
+        return next((i for i in named if Endpoint(i.address, 0).family is family), named[0])
+
+    def knows(self, name: str) -> bool:
+        return name in self._names
+
+    def advertised(self, local: Endpoint) -> str:
+        """The address SDP names for the local endpoint."""
+        interface = self._by_address.get(local.address)
+        return interface.advertised or interface.address if interface else local.address
+
+
+class AddressPolicy:
+    """Refuses media destinations that would make the relay attack itself or others (reflection, loops)."""
+
+    def __init__(self, interfaces: Iterable[MediaInterface], control: Iterable[str]) -> None:
+        self._loopback = any(_unfit(i.address) == "loopback" for i in interfaces)
+        self._control = frozenset(control)
+
+    def check(self, endpoint: Endpoint) -> None:
+        """Raises RefusedAddress."""
+        why = _unfit(endpoint.address)
+        if why is not None and not (why == "loopback" and self._loopback):
+            raise RefusedAddress(f"Refusing {why} media address {endpoint.address}")
+        if str(endpoint) in self._control:
+            raise RefusedAddress(f"Refusing control address {endpoint} as media address")

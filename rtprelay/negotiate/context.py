@@ -1,0 +1,50 @@
+"""What a negotiation may use besides the call and the command: ports, interfaces, the clock's reading, chance."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from rtprelay.call.interface import MediaInterface
+from rtprelay.call.media import Media
+from rtprelay.negotiate.address import AddressPolicy, Interfaces
+from rtprelay.signalling.command import EndpointLearning
+from rtprelay.values import Endpoint
+
+
+class PortSource(Protocol):
+    """Gives RTP/RTCP pairs and takes them back; everything is undone if the negotiation fails."""
+
+    def take(self, interface: MediaInterface) -> tuple[Endpoint, Endpoint]:
+        """Raises PortsExhausted."""
+
+    def give_back(self, rtp: Endpoint) -> None: ...
+
+
+class Context(msgspec.Struct, frozen=True):
+    ports: PortSource
+    interfaces: Interfaces
+    policy: AddressPolicy
+    now: float
+    """Seconds since the epoch."""
+    random: random.Random
+    learning: EndpointLearning
+    tos: int
+    warn: Callable[[str], None]
+    """Something the operator should see, said with the call-id."""
+
+
+def open_ports(media: Media, interface: MediaInterface, context: Context) -> None:
+    """Give the media a port pair on `interface`, unless it has one."""
+    if media.local is None:
+        media.local, media.local_rtcp = context.ports.take(interface)
+        media.interface = interface.name
+
+
+def close_ports(media: Media, context: Context) -> None:
+    if media.local is not None:
+        context.ports.give_back(media.local)
+        media.local = media.local_rtcp = None

@@ -1,0 +1,72 @@
+"""Taking over what a party's SDP and flags say of its side of a media."""
+
+from __future__ import annotations
+
+from rtprelay.call.media import Direction, Media
+from rtprelay.negotiate.context import Context
+from rtprelay.sdp.view import MediaView
+from rtprelay.signalling.command import MediaFlags
+from rtprelay.values import Endpoint
+
+
+def describe(media: Media, view: MediaView) -> None:
+    """Kind and transport of the m-line; a re-INVITE may change them (audio becomes a T.38 image)."""
+    media.kind = view.kind
+    media.protocol = view.protocol
+    media.rtp = view.is_rtp
+    media.relayed = view.is_rtp or view.protocol.lower() == "udptl" or view.protocol.upper().startswith("UDP/")
+    media.mid = view.mid
+
+
+def apply_options(media: Media, flags: MediaFlags, context: Context) -> None:
+    """Source and destination policy. What is not said stays as it was said before."""
+    if flags.endpoint_learning is not None:
+        media.learning = flags.endpoint_learning
+    media.asymmetric = (media.asymmetric or flags.asymmetric) and not flags.symmetric
+    media.media_handover = (media.media_handover or flags.media_handover) and not flags.strict_source
+    if flags.tos is not None:
+        media.tos = flags.tos
+
+
+def new_media(index: int, view: MediaView, context: Context) -> Media:
+    media = Media(index=index, kind=view.kind, protocol=view.protocol, learning=context.learning, tos=context.tos)
+    describe(media, view)
+    return media
+
+
+def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Context) -> bool:
+    """Where the party receives, in which direction, with which payload types. True: its address has changed.
+
+    An unchanged address keeps what was learned of the party's real source. Raises RefusedAddress.
+    """
+    media.direction = Direction(view.direction)
+    media.codecs = view.codecs
+    media.hint = flags.received_from
+    endpoint, rtcp = view.endpoint, view.rtcp
+    if endpoint is None:
+        if view.connection_host is not None:
+            context.warn(f"media address {view.connection_host!r} is a host name: waiting for packets instead")
+        return False
+    media.held = endpoint.unspecified
+    if media.held:
+        return False
+    if flags.trust_address is False and flags.received_from is not None:
+        endpoint = Endpoint(flags.received_from, endpoint.port)
+        rtcp = Endpoint(flags.received_from, rtcp.port) if rtcp else None
+    context.policy.check(endpoint)
+    if rtcp is not None:
+        context.policy.check(rtcp)
+    changed = endpoint != media.remote
+    if changed and (media.remote is not None or not _same_host(media.source, endpoint)):
+        media.forget_sources()
+    elif rtcp != media.remote_rtcp:
+        media.source_rtcp = None
+    moved = changed and media.remote is not None
+    media.remote, media.remote_rtcp = endpoint, rtcp
+    if media.source == endpoint:
+        media.source = None
+    return moved
+
+
+def _same_host(source: Endpoint | None, endpoint: Endpoint) -> bool:
+    return source is not None and source.address == endpoint.address

@@ -1,0 +1,96 @@
+"""plan: Call x Capabilities -> FlowTable. Pure, total, deterministic."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from rtprelay.call.call import Call, MediaKey
+from rtprelay.call.media import Media
+from rtprelay.plan.flow import Capabilities, Flow, Mismatch, Output, PayloadRule
+from rtprelay.signalling.command import EndpointLearning
+from rtprelay.values import Endpoint
+
+Sink = tuple[Media, int | None]
+"""A receiving media and the SSRC it gets (None: the sender's)."""
+
+
+def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
+    """One flow for each open local port of the call."""
+    sinks: defaultdict[MediaKey, list[Sink]] = defaultdict(list)
+    for subscription in call.subscriptions:
+        sink = call.media(subscription.sink)
+        if sink is not None and sink.local is not None:
+            sinks[subscription.source].append((sink, subscription.ssrc))
+    table: dict[Endpoint, Flow] = {}
+    for party in call.parties.values():
+        for media in party.medias:
+            if media.local is None:
+                continue
+            receivers = sinks.get(MediaKey(party.number, media.index), [])
+            for flow in _flows(media, receivers, capabilities.max_outputs):
+                table[flow.local] = flow
+    return table
+
+
+def _flows(media: Media, sinks: list[Sink], max_outputs: int) -> tuple[Flow, ...]:
+    local = media.local
+    assert local is not None
+    outputs = _rtp_outputs(media, sinks)[:max_outputs]
+    rtcp_outputs = _rtcp_outputs(sinks)
+    expected = media.expected
+    rtp = Flow(
+        local=local,
+        expected=expected,
+        signalled=_beaten(media.source, media.remote),
+        rtcp_expected=expected,
+        on_mismatch=_on_mismatch(media),
+        lock=not media.media_handover,
+        payloads=_payloads(media, sinks),
+        outputs=outputs,
+        rtcp_outputs=rtcp_outputs if media.rtcp_mux else (),
+    )
+    if media.local_rtcp is None or media.rtcp_mux or not media.rtp:
+        return (rtp,)
+    rtcp = Flow(
+        local=media.local_rtcp,
+        expected=None,
+        rtcp_expected=media.expected_rtcp,
+        on_mismatch=_on_mismatch(media),
+        lock=not media.media_handover,
+        rtcp_outputs=rtcp_outputs,
+    )
+    return (rtp, rtcp)
+
+
+def _rtp_outputs(media: Media, sinks: list[Sink]) -> tuple[Output, ...]:
+    """A party gets media unless its own SDP says that it does not receive; what the sender's says binds only the sender."""
+    return tuple(
+        Output(source=sink.local, destination=sink.destination, ssrc=ssrc, tos=sink.tos)
+        for sink, ssrc in sinks
+        if sink.local is not None and sink.destination is not None and sink.direction.receives
+    )
+
+
+def _rtcp_outputs(sinks: list[Sink]) -> tuple[Output, ...]:
+    """RTCP goes on during hold (RFC 3264 section 8.4)."""
+    return tuple(
+        Output(source=sink.rtcp_socket, destination=sink.destination_rtcp, ssrc=ssrc, tos=sink.tos)
+        for sink, ssrc in sinks
+        if sink.rtp and sink.rtcp_socket is not None and sink.destination_rtcp is not None
+    )
+
+
+def _beaten(source: Endpoint | None, remote: Endpoint | None) -> Endpoint | None:
+    """The address the SDP named, where another one has been learned: should it speak, it wins."""
+    return remote if source is not None and source != remote else None
+
+
+def _on_mismatch(media: Media) -> Mismatch:
+    return Mismatch.DROP if media.learning is EndpointLearning.OFF else Mismatch.PUNT
+
+
+def _payloads(media: Media, sinks: list[Sink]) -> tuple[PayloadRule, ...]:
+    """Clock rates of all payload types either side named: a sender uses the receiver's numbers (RFC 3264 section 5.1)."""
+    rates = {codec.payload_type: codec.clock_rate for sink, _ in sinks for codec in sink.codecs}
+    rates.update((codec.payload_type, codec.clock_rate) for codec in media.codecs)
+    return tuple(PayloadRule(payload_type, rates[payload_type]) for payload_type in sorted(rates))
