@@ -1,0 +1,100 @@
+"""Rewriting an SDP: what a relay changes, as values, and the text that results.
+
+The session's lines are changed one by one, its media sections by `media_edit`. The session's `c=` and direction move
+into the media sections, unless a section that is kept as it is lives off them.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from rtprelay.sdp.attributes import DIRECTIONS, ICE_ATTRIBUTES
+from rtprelay.sdp.document import Line, Section, SessionDescription
+from rtprelay.sdp.media_edit import Inherited, MediaEdit, direction_of, rewrite_media
+from rtprelay.sdp.shape import check_printable, network
+
+__all__ = ["Bundle", "MediaEdit", "SessionEdit", "rewrite"]
+
+
+class Bundle(enum.Enum):
+    """What becomes of `a=group:BUNDLE` (RFC 9143)."""
+
+    KEEP = "keep"
+    REMOVE = "remove"
+
+
+class SessionEdit(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a whole description; None: the field stays as it was. Raises ValueError."""
+
+    media: tuple[MediaEdit, ...]
+    """One for each media section of the document."""
+    origin_address: str | None = None
+    origin_username: str | None = None
+    origin_session_id: str | None = None
+    origin_version: str | None = None
+    session_name: str | None = None
+    remove_attributes: frozenset[str] = frozenset()
+    bundle: Bundle = Bundle.KEEP
+
+    def __post_init__(self) -> None:
+        check_printable(self.session_name)
+        for field in (self.origin_address, self.origin_username, self.origin_session_id, self.origin_version):
+            if field is not None and len(field.split()) != 1:
+                raise ValueError(f"{field[:40]!r} does not fit into an o= line")
+
+
+def rewrite(document: SessionDescription, edit: SessionEdit) -> str:
+    """The document's text after the edit.
+
+    Raises MalformedSdp where a line to be changed cannot be understood, ValueError where the edit is for another number
+    of media sections.
+    """
+    changes = tuple(zip(document.media, edit.media, strict=True))
+    kept = [section for section, change in changes if change.keep and not _rejected(section)]
+    rewritten = [change for change in edit.media if not change.keep]
+    dropped = edit.remove_attributes
+    if rewritten and all(change.remove_ice for change in rewritten):
+        dropped |= ICE_ATTRIBUTES
+    if rewritten and all(map(direction_of, kept)):
+        dropped |= DIRECTIONS.keys()
+    moved = bool(rewritten) and all(any(line.type == "c" for line in section.lines) for section in kept)
+
+    out = [_session_line(line, edit, moved, dropped) for line in document.session.lines]
+    inherited = Inherited.of(document.session)
+    out += [str(section) if change.keep else rewrite_media(section, change, inherited) for section, change in changes]
+    return "".join(out)
+
+
+def _rejected(section: Section) -> bool:
+    """Port 0: the session's address and direction mean nothing to it."""
+    return section.lines[0].value.split(maxsplit=2)[1:2] == ["0"]
+
+
+def _session_line(line: Line, edit: SessionEdit, connection_moved: bool, dropped: frozenset[str]) -> str:
+    """The line's text after the edit, "" when it goes."""
+    if line.type == "o":
+        return _origin(line, edit)
+    if line.type == "s" and edit.session_name is not None:
+        return f"s={edit.session_name}{line.ending}"
+    if line.type == "c" and connection_moved:
+        return ""
+    if line.type == "a":
+        name, value = line.attribute()
+        if name in dropped:
+            return ""
+        if edit.bundle is Bundle.REMOVE and name == "group" and value.split()[:1] == ["BUNDLE"]:
+            return ""
+    return str(line)
+
+
+def _origin(line: Line, edit: SessionEdit) -> str:
+    family, address = network(edit.origin_address).split()[1:] if edit.origin_address else (None, None)
+    changes = (edit.origin_username, edit.origin_session_id, edit.origin_version, None, family, address)
+    if not any(changes):
+        return str(line)
+    fields = line.value.split()
+    if len(fields) != 6:
+        raise line.malformed("not six fields")
+    return f"o={' '.join(new or old for new, old in zip(changes, fields, strict=True))}{line.ending}"

@@ -1,0 +1,50 @@
+"""The order of lines that deployments have come to rely on, shared by rewriting and building.
+
+    m=  c=  b=  a=rtpmap, a=fmtp, a=rtcp-fb per codec  other a=  a=sendrecv  a=rtcp  a=rtcp-mux
+    a=crypto, a=setup, a=fingerprint, a=tls-id ...  a=ptime  a=ice-ufrag, a=ice-pwd, a=candidate ...
+
+Proxies match on it with regular expressions, and old telephones read no further than what they know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rtprelay.sdp.attributes import ICE_ATTRIBUTES
+
+CLOSING_ATTRIBUTES = ICE_ATTRIBUTES | {"crypto", "setup", "fingerprint", "tls-id"}
+"""Those that come after `a=rtcp-mux`, whoever wrote them."""
+
+
+def network(address: str) -> str:
+    """`IN IP4 192.0.2.1`, the form shared by `o=`, `c=` and `a=rtcp`."""
+    return f"IN IP6 {address}" if ":" in address else f"IN IP4 {address}"
+
+
+def closing(
+    direction: str,
+    rtcp_port: int | None,
+    rtcp_address: str | None,
+    rtcp_mux: bool,
+    further: Iterable[str],
+    ptime: Iterable[str],
+) -> list[str]:
+    """The attributes (without `a=`) that end a media description; `further` and `ptime` are such attributes too."""
+    lines = [direction]
+    if rtcp_port is not None:
+        lines.append(f"rtcp:{rtcp_port} {network(rtcp_address)}" if rtcp_address else f"rtcp:{rtcp_port}")
+    if rtcp_mux:
+        lines.append("rtcp-mux")
+    further = tuple(further)
+    ice = [attribute for attribute in further if attribute.partition(":")[0] in ICE_ATTRIBUTES]
+    lines += [attribute for attribute in further if attribute not in ice]
+    lines += ptime
+    lines += ice
+    return lines
+
+
+def check_printable(*texts: str | None) -> None:
+    """Refuse text that would end its line early and so become lines of its own. Raises ValueError."""
+    for text in texts:
+        if text is not None and ("\n" in text or "\r" in text or "\0" in text):
+            raise ValueError(f"{text[:40]!r} does not fit on one SDP line")

@@ -1,0 +1,279 @@
+"""What a session description means to a relay: typed values read off the lossless document.
+
+Strict where a mistake would send media to the wrong place (`o=`, `c=`, `m=`, `a=rtcp`): MalformedSdp naming the line.
+Lenient elsewhere: an attribute that cannot be read is as good as absent, and its line is passed on all the same.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from rtprelay.errors import MalformedSdp
+from rtprelay.sdp.attributes import Attributes, Direction, number, port
+from rtprelay.sdp.codecs import MAX_PAYLOAD_TYPE, Codec, read_codecs
+from rtprelay.sdp.document import Line, Section, SessionDescription
+from rtprelay.values import Endpoint, canonical_address
+
+MAX_FORMATS = 128
+"""As many as there are RTP payload types."""
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """The `o=` line (RFC 8866 section 5.2); the numbers stay text, some clients send more digits than 64 bits hold."""
+
+    username: str
+    session_id: str
+    version: str
+    network_type: str
+    address_type: str
+    address: str
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """A `c=` line (RFC 8866 section 5.7): the host as written, and its canonical address unless it is a name."""
+
+    host: str
+    address: str | None
+
+
+class Ice(msgspec.Struct, frozen=True):
+    """The ICE attributes of a section, session-level ones included (RFC 8839 section 5)."""
+
+    ufrag: str
+    pwd: str
+    candidates: tuple[str, ...]
+    lite: bool
+    trickle: bool
+    ended: bool
+    """`a=end-of-candidates` (RFC 8840 section 8.2)."""
+
+
+class MediaView(msgspec.Struct, frozen=True):
+    """One media description."""
+
+    index: int
+    kind: str
+    port: int
+    port_count: int
+    protocol: str
+    formats: tuple[str, ...]
+    connection_host: str | None
+    """The host of the `c=` line in force, as written; None only where the section is rejected."""
+    endpoint: Endpoint | None
+    """Where RTP goes. None for a rejected section, and for a host name, which is not resolved here."""
+    rtcp: Endpoint | None
+    """Where RTCP goes: with the RTP if multiplexed, else `rtcp_fallback`."""
+    rtcp_fallback: Endpoint | None
+    """Where RTCP goes without multiplexing: `a=rtcp` (RFC 3605), else the next port; None if there is no next port."""
+    rtcp_mux: bool
+    direction: Direction
+    mid: str | None
+    ptime: int | None
+    maxptime: int | None
+    label: str | None
+    codecs: tuple[Codec, ...]
+    ice: Ice | None
+    crypto: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    setup: str | None
+    tls_id: str | None
+    lines: Attributes
+
+    def attribute(self, name: str) -> str | None:
+        """The section's first attribute of that name: "" for a flag, None when there is none."""
+        return self.lines.first(name)
+
+    def attributes(self, name: str) -> tuple[str, ...]:
+        return self.lines.all(name)
+
+    @property
+    def rejected(self) -> bool:
+        """Port zero (RFC 3264 section 6) — unless it only says that the bundle's port is used (RFC 9143 section 6)."""
+        return self.port == 0 and "bundle-only" not in self.lines
+
+    @property
+    def is_rtp(self) -> bool:
+        return is_rtp(self.protocol)
+
+    @property
+    def is_savp(self) -> bool:
+        """SRTP is spoken, whichever way keys are exchanged (RFC 3711, RFC 5764)."""
+        return self.protocol.upper().endswith(("RTP/SAVP", "RTP/SAVPF"))
+
+    @property
+    def is_feedback(self) -> bool:
+        """The feedback profile (RFC 4585, RFC 5124)."""
+        return self.protocol.upper().endswith(("RTP/AVPF", "RTP/SAVPF"))
+
+
+class SessionView(msgspec.Struct, frozen=True):
+    origin: Origin
+    name: str
+    connection: Connection | None
+    media: tuple[MediaView, ...]
+    bundles: tuple[tuple[str, ...], ...]
+    """The mids of each `a=group:BUNDLE` (RFC 9143)."""
+    ice_lite: bool
+    lines: Attributes
+
+    def attribute(self, name: str) -> str | None:
+        """The first session-level attribute of that name: "" for a flag, None when there is none."""
+        return self.lines.first(name)
+
+    def attributes(self, name: str) -> tuple[str, ...]:
+        return self.lines.all(name)
+
+
+def is_rtp(protocol: str) -> bool:
+    """RTP/AVP, RTP/SAVPF, UDP/TLS/RTP/SAVPF, TCP/RTP/AVP, ..."""
+    return "RTP/" in protocol.upper()
+
+
+def read(document: SessionDescription) -> SessionView:
+    """The meaning of the document. Raises MalformedSdp."""
+    origin = None
+    name = ""
+    connection = None
+    for line in document.session.lines:
+        if line.type == "o" and origin is None:
+            origin = _origin(line)
+        elif line.type == "s":
+            name = line.value
+        elif line.type == "c" and connection is None:
+            connection = _connection(line)
+    if origin is None:
+        raise MalformedSdp("Malformed SDP: no o= line")
+    attributes = Attributes.of(document.session)
+    groups = (value.split() for value in attributes.all("group"))
+    return SessionView(
+        origin=origin,
+        name=name,
+        connection=connection,
+        media=tuple(_media(index, section, connection, attributes) for index, section in enumerate(document.media)),
+        bundles=tuple(tuple(mids) for semantics, *mids in filter(None, groups) if semantics == "BUNDLE"),
+        ice_lite="ice-lite" in attributes,
+        lines=attributes,
+    )
+
+
+def _origin(line: Line) -> Origin:
+    fields = line.value.split()
+    if len(fields) != 6:
+        raise line.malformed("not six fields")
+    return Origin(*fields)
+
+
+_HOST_NAME = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*(?=[A-Za-z0-9_-]*[A-Za-z])[A-Za-z0-9_-]{1,63}\.?")
+"""The last label has a letter: 192.0.2.300 is no host name but a mistake."""
+
+
+def _connection(line: Line) -> Connection:
+    fields = line.value.split()
+    if len(fields) != 3 or fields[0].upper() != "IN" or fields[1].upper() not in ("IP4", "IP6"):
+        raise line.malformed("not IN IP4 or IN IP6 with an address")
+    return _host(fields[2].partition("/")[0], line)
+
+
+def _host(text: str, line: Line) -> Connection:
+    if len(text) <= 253:
+        try:
+            return Connection(text, canonical_address(text))
+        except ValueError:
+            if _HOST_NAME.fullmatch(text):
+                return Connection(text, None)
+    raise line.malformed(f"{text[:40]!r} is no address")
+
+
+def _media(index: int, section: Section, session_connection: Connection | None, session: Attributes) -> MediaView:
+    first = section.lines[0]
+    fields = first.value.split(maxsplit=MAX_FORMATS + 3)
+    if len(fields) < 3:
+        raise first.malformed("not media, port, protocol and formats")
+    if len(fields) > MAX_FORMATS + 3:
+        raise first.malformed(f"more than {MAX_FORMATS} formats")
+    kind, port_text, protocol, *formats = fields
+    port_text, _, count_text = port_text.partition("/")
+    media_port = port(port_text, first)
+    port_count = number(count_text or "1", 65535)
+    if not port_count:
+        raise first.malformed(f"{count_text[:20]!r} is no number of ports")
+
+    attributes = Attributes.of(section)
+    connection = next((_connection(line) for line in section.lines if line.type == "c"), session_connection)
+    if connection is None and media_port:
+        raise first.malformed("no c= line")
+    address = connection.address if connection else None
+    endpoint = Endpoint(address, media_port) if address and media_port else None
+    fallback = _rtcp(section, endpoint)
+    muxed = "rtcp-mux" in attributes
+    return MediaView(
+        index=index,
+        kind=kind,
+        port=media_port,
+        port_count=port_count,
+        protocol=protocol,
+        formats=tuple(formats),
+        connection_host=connection.host if connection else None,
+        endpoint=endpoint,
+        rtcp=endpoint if muxed else fallback,
+        rtcp_fallback=fallback,
+        rtcp_mux=muxed,
+        direction=attributes.direction or session.direction or Direction.SENDRECV,
+        mid=attributes.first("mid"),
+        ptime=number(attributes.first("ptime") or "", 65535),
+        maxptime=number(attributes.first("maxptime") or "", 65535),
+        label=attributes.first("label"),
+        codecs=read_codecs(_payload_types(formats, first), attributes) if is_rtp(protocol) else (),
+        ice=_ice(attributes, session),
+        crypto=attributes.all("crypto"),
+        fingerprints=attributes.all("fingerprint") or session.all("fingerprint"),
+        setup=attributes.first("setup") or session.first("setup"),
+        tls_id=attributes.first("tls-id") or session.first("tls-id"),
+        lines=attributes,
+    )
+
+
+def _payload_types(formats: list[str], line: Line) -> list[int]:
+    payload_types = []
+    for text in formats:
+        payload_type = number(text, MAX_PAYLOAD_TYPE)
+        if payload_type is None:
+            raise line.malformed(f"{text[:20]!r} is no RTP payload type")
+        payload_types.append(payload_type)
+    return payload_types
+
+
+def _rtcp(section: Section, endpoint: Endpoint | None) -> Endpoint | None:
+    """RFC 3605 section 2.1. Port 9 of address 0.0.0.0 is what browsers write where ICE will tell."""
+    for line in section.lines:
+        if line.type == "a" and line.value.startswith("rtcp:"):
+            fields = line.value[5:].split()
+            if len(fields) not in (1, 4):
+                raise line.malformed("not a port, or a port and an address")
+            rtcp_port = port(fields[0], line)
+            address = endpoint.address if endpoint else None
+            if len(fields) == 4:
+                address = _host(fields[3], line).address or address
+            return Endpoint(address, rtcp_port) if endpoint and address and rtcp_port else None
+    if endpoint is None or endpoint.port == 65535:
+        return None
+    return endpoint.with_port(endpoint.port + 1)
+
+
+def _ice(media: Attributes, session: Attributes) -> Ice | None:
+    ufrag = media.first("ice-ufrag") or session.first("ice-ufrag")
+    pwd = media.first("ice-pwd") or session.first("ice-pwd")
+    candidates = media.all("candidate")
+    if not (ufrag and pwd) and not candidates:
+        return None
+    options = f"{media.first('ice-options') or ''} {session.first('ice-options') or ''}".split()
+    return Ice(
+        ufrag=ufrag or "",
+        pwd=pwd or "",
+        candidates=candidates,
+        lite="ice-lite" in session,
+        trickle="trickle" in options,
+        ended="end-of-candidates" in media or "end-of-candidates" in session,
+    )
