@@ -133,6 +133,8 @@ class Request(msgspec.Struct, frozen=True):
 
     request_id: int
     command: Command
+    proxy: str = ""
+    """Address of whoever asks; statistics are kept per proxy."""
 
 
 Body = dict[str, Any]

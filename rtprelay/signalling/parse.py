@@ -1,0 +1,66 @@
+"""From a request's dictionary to a Command: what must be there, in the order and words rtpengine complains in.
+
+Limits: the dictionary itself is bounded by the decoder (`wire`), each text by its row in `flags.TABLE` (SDP 65,535,
+Call-ID 1024, tags 512 characters), and here the number of `from-tags` by MAX_TAGS.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rtprelay.errors import MalformedMessage, PeerFault
+from rtprelay.signalling.command import Command, CommandName
+from rtprelay.signalling.options import Options
+
+MAX_TAGS = 256
+
+_COMMANDS = {name.value: name for name in CommandName}
+
+_REQUIRED: dict[CommandName, tuple[str, ...]] = {
+    CommandName.PING: (),
+    CommandName.OFFER: ("sdp", "call_id", "from_tag"),
+    CommandName.ANSWER: ("sdp", "call_id", "from_tag", "to_tag"),
+    CommandName.DELETE: ("call_id",),
+    CommandName.QUERY: ("call_id",),
+    CommandName.LIST: (),
+    CommandName.STATISTICS: (),
+    CommandName.PUBLISH: ("sdp",),
+    CommandName.SUBSCRIBE_REQUEST: ("call_id",),
+    CommandName.SUBSCRIBE_ANSWER: ("call_id", "to_tag", "sdp"),
+    CommandName.UNSUBSCRIBE: ("call_id", "to_tag"),
+}
+
+_MISSING = {
+    "sdp": "No SDP body in message",
+    "call_id": "No call-id in message",
+    "from_tag": "No from-tag in message",
+    "to_tag": "No to-tag in message",
+}
+
+_MAY_BE_EMPTY = frozenset({"from_tag", "to_tag"})
+"""SIP of before RFC 3261 has no tags."""
+
+
+def parse_command(body: Any) -> Command:
+    """The command of a decoded message. Raises PeerFault with the text for `error-reason`."""
+    if not isinstance(body, dict):
+        raise MalformedMessage("Invalid NG data format")
+    spelled = body.get("command")
+    if not isinstance(spelled, str):
+        raise PeerFault('Dictionary contains no key "command"')
+    name = _COMMANDS.get(spelled)
+    if name is None:
+        raise PeerFault("Unrecognized command")
+    options = Options()
+    for key, value in body.items():
+        if key != "command":
+            options.key(key, value)
+    fields = options.command
+    for field in _REQUIRED[name]:
+        if field not in fields or (not fields[field] and field not in _MAY_BE_EMPTY):
+            raise PeerFault(_MISSING[field])
+    if len(fields.get("from_tags", ())) > MAX_TAGS:
+        raise PeerFault(f"more than {MAX_TAGS} from-tags")
+    if fields.get("limit", 0) < 0:
+        raise PeerFault("invalid limit, must be >= 0")
+    return Command(name=name, flags=options.media_flags(), unknown_flags=tuple(options.unknown), **fields)
