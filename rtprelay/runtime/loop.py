@@ -1,0 +1,230 @@
+"""The drain loop: turns what happens into inputs of the core, and the core's effects into deeds.
+
+Theory of operation. Everything runs in the event loop's thread, one input at a time: a request, a datagram, a report, a
+deadline. After each, `next_effect` is drained to None, in order. Two effects answer back before the next is taken:
+a failed OpenPort (`port_failed`) and ReadFlows (`handle_report`). Persist is written before the Reply behind it leaves.
+
+Media: a datagram goes to the userspace forwarder first, which names what leaves or hands it up (Punt). Only what is
+handed up is seen by the core. Reinject runs a packet through the forwarder again; it is not handed up a second time.
+
+A fault in one input never leaves it: it is logged with its call-id, the effects drained so far stand, a request gets an
+error reply, and the loop goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from rtprelay.core.effects import (
+    ApplyFlows,
+    ClosePort,
+    Effect,
+    Notify,
+    OpenPort,
+    Persist,
+    ReadFlows,
+    Reinject,
+    Reply,
+    SendDatagram,
+)
+from rtprelay.errors import RelayError
+from rtprelay.kernel._abi import Limits
+from rtprelay.kernel.backend import Backend
+from rtprelay.kernel.forwarder import Forwarded, Punt, UserspaceForwarder
+from rtprelay.plan.flow import FlowReport, FlowTable
+from rtprelay.runtime.sockets import MediaSockets
+from rtprelay.signalling.command import Body, Command, Request
+from rtprelay.store.journal import Journal
+from rtprelay.values import CallId, Endpoint
+
+POLL_EVERY = (0.2, 1.0)
+"""Seconds between two reads of the data plane's counters: the shorter while a read is cheap."""
+POLL_SHARE = 0.01
+"""Of one core's time, what reading counters may take."""
+
+MARK_FORWARDED = int(Limits.MARK_FORWARDED)
+"""On RTCP that tc has already sent on and hands up to be read."""
+
+Respond = Callable[[Body], None]
+
+
+class Core(Protocol):
+    """What the loop needs of `core.Relay`."""
+
+    def handle_command(self, request: Request, now: float) -> None: ...
+    def handle_datagram(self, local: Endpoint, source: Endpoint, data: bytes, reason: str, now: float) -> None: ...
+    def handle_report(self, reports: Sequence[FlowReport], now: float) -> None: ...
+    def handle_timeout(self, now: float) -> None: ...
+    def port_failed(self, local: Endpoint, error: OSError, now: float) -> None: ...
+    def poll_timeout(self) -> float | None: ...
+    def next_effect(self) -> Effect | None: ...
+    def restore(self, records: Iterable[bytes], installed: FlowTable, now: float) -> None: ...
+
+
+class DataPlane(Backend, Protocol):
+    """A backend with the userspace forwarder every data plane carries: what the kernel hands up is forwarded there."""
+
+    forwarder: UserspaceForwarder
+
+
+class RelayLoop:
+    """Owns the media sockets; `start` before anything else, `stop` at the end."""
+
+    def __init__(self, core: Core, data_plane: DataPlane, journal: Journal | None, log: FilteringBoundLogger) -> None:
+        self.core = core
+        self.data_plane = data_plane
+        self.counters: Counter[str] = Counter()
+        self.sockets = MediaSockets(self._received, marks=data_plane.capabilities.in_kernel)
+        self._journal = journal
+        self._log = log
+        self._forward = data_plane.forwarder.forward
+        self._waiting: dict[int, Respond] = {}
+        self._last_request = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed = 0.0
+        self._poller: asyncio.TimerHandle | None = None
+        self._deeds: dict[type[Effect], Callable[..., None]] = {
+            OpenPort: self._open_port,
+            ClosePort: self._close_port,
+            ApplyFlows: self._apply_flows,
+            SendDatagram: self._send_datagram,
+            Reinject: self._reinject,
+            ReadFlows: self._read_flows,
+            Persist: self._persist,
+            Reply: self._reply,
+            Notify: self._notify,
+        }
+
+    def start(self, installed: FlowTable) -> None:
+        """Take over what the journal and the data plane remember, then begin to listen on the media ports."""
+        records = self._journal.records() if self._journal is not None else ()
+        self._input("restore", lambda now: self.core.restore(records, installed, now))
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.sockets.fileno(), self.sockets.read_ready)
+        self._poller = loop.call_later(POLL_EVERY[0], self._poll)
+
+    def stop(self) -> None:
+        """Leave everything as it is in kernel and journal; only this process's sockets go."""
+        for handle in (self._timer, self._poller):
+            if handle is not None:
+                handle.cancel()
+        asyncio.get_running_loop().remove_reader(self.sockets.fileno())
+        self.sockets.close_all()
+
+    def command(self, command: Command, respond: Respond) -> None:
+        """Carry out a request; `respond` gets its reply, an error reply where the core failed."""
+        self._last_request += 1
+        request = Request(self._last_request, command)
+        self._waiting[request.request_id] = respond
+        if not self._input("command", lambda now: self.core.handle_command(request, now), command.call_id):
+            unanswered = self._waiting.pop(request.request_id, None)
+            if unanswered is not None:
+                unanswered({"result": "error", "error-reason": "Internal error"})
+
+    def _received(self, local: Endpoint, source: Endpoint, data: bytes, mark: int) -> None:
+        now = time.monotonic()
+        verdict = self._forward(local, data, source, now, mark == MARK_FORWARDED)
+        if type(verdict) is Forwarded:
+            send = self.sockets.send
+            for leaves, payload, destination in verdict.datagrams:
+                if not send(leaves, destination, payload):
+                    self.data_plane.forwarder.send_failed(local, leaves, len(payload))
+        elif type(verdict) is Punt:
+            reason = verdict.reason
+            self._input("datagram", lambda now: self.core.handle_datagram(local, source, data, reason, now))
+
+    def _poll(self) -> None:
+        """Tell the core what moved. How soon again follows from what this read cost."""
+        began = time.monotonic()
+        try:
+            reports = self.data_plane.changed()
+        except RelayError as error:
+            reports = []
+            self._log.error("counters_unreadable", reason=error.reason)
+        cost = time.monotonic() - began
+        if reports:
+            self._input("report", lambda now: self.core.handle_report(reports, now))
+        pause = min(max(cost / POLL_SHARE, POLL_EVERY[0]), POLL_EVERY[1])
+        self._poller = asyncio.get_running_loop().call_later(pause, self._poll)
+
+    def _input(self, what: str, handle: Callable[[float], None], call_id: CallId | None = None) -> bool:
+        """One input and everything that follows from it. False when it failed."""
+        done = self._guarded(what, call_id, lambda: handle(time.monotonic()))
+        while (effect := self.core.next_effect()) is not None:
+            deed = self._deeds[type(effect)]
+            done &= self._guarded(type(effect).__name__, getattr(effect, "call_id", None) or call_id, deed, effect)
+        self._arm()
+        return done
+
+    def _guarded(self, what: str, call_id: CallId | None, deed: Callable[..., None], *arguments: Effect) -> bool:
+        try:
+            deed(*arguments)
+        except Exception as error:
+            self.counters[f"failed_{what}"] += 1
+            reason = error.reason if isinstance(error, RelayError) else None
+            self._log.error("failed", what=what, call_id=call_id, reason=reason or repr(error), exc_info=reason is None)
+            return False
+        return True
+
+    def _arm(self) -> None:
+        """One timer for the core's next deadline; one that comes early finds the real deadline and is set again."""
+        deadline = self.core.poll_timeout()
+        if self._timer is not None:
+            if deadline is None or self._armed <= deadline:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            # A millisecond late rather than early: the loop's timers are no finer, and an early one comes in vain.
+            delay = max(0.0, deadline - time.monotonic()) + 0.001
+            self._armed = deadline
+            self._timer = asyncio.get_running_loop().call_later(delay, self._timed_out)
+
+    def _timed_out(self) -> None:
+        self._timer = None
+        self._input("timeout", self.core.handle_timeout)
+
+    def _open_port(self, effect: OpenPort) -> None:
+        try:
+            self.sockets.open(effect.local, effect.tos)
+        except OSError as error:
+            self.core.port_failed(effect.local, error, time.monotonic())
+
+    def _close_port(self, effect: ClosePort) -> None:
+        self.sockets.close(effect.local)
+
+    def _apply_flows(self, effect: ApplyFlows) -> None:
+        self.data_plane.apply(effect.ops)
+
+    def _send_datagram(self, effect: SendDatagram) -> None:
+        self.sockets.send(effect.local, effect.remote, effect.data)
+
+    def _reinject(self, effect: Reinject) -> None:
+        verdict = self._forward(effect.local, effect.data, effect.remote, time.monotonic())
+        if isinstance(verdict, Forwarded):
+            for leaves, payload, destination in verdict.datagrams:
+                self.sockets.send(leaves, destination, payload)
+        else:
+            self.counters["reinject_refused"] += 1
+
+    def _read_flows(self, effect: ReadFlows) -> None:
+        self.core.handle_report(self.data_plane.read(effect.locals), time.monotonic())
+
+    def _persist(self, effect: Persist) -> None:
+        if self._journal is not None:
+            self._journal.put(effect.call_id, effect.record)
+
+    def _reply(self, effect: Reply) -> None:
+        respond = self._waiting.pop(effect.request_id, None)
+        if respond is not None:
+            respond(effect.body)
+
+    def _notify(self, effect: Notify) -> None:
+        log = self._log if effect.call_id is None else self._log.bind(call_id=effect.call_id)
+        getattr(log, effect.level)(effect.event, **effect.fields)

@@ -1,0 +1,410 @@
+"""The drain loop against a scripted core: the order of effects, failures that answer back, faults that stay inside.
+
+sender 127.0.0.1:s  --->  RelayLoop 127.0.0.1:m  (memory backend, core scripted by the test)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+
+import structlog
+
+from rtprelay.core.effects import (
+    ApplyFlows,
+    ClosePort,
+    Effect,
+    Notify,
+    OpenPort,
+    Persist,
+    ReadFlows,
+    Reinject,
+    Reply,
+    SendDatagram,
+)
+from rtprelay.kernel.memory import MemoryBackend
+from rtprelay.plan.flow import Flow, FlowReport, FlowTable, Mismatch, Output, PutFlow
+from rtprelay.runtime.loop import RelayLoop
+from rtprelay.signalling.command import Body, Command, CommandName, Request
+from rtprelay.store.journal import Journal
+from rtprelay.values import CallId, Endpoint
+
+RTP = bytes([0x80, 0]) + bytes(10) + b"sound"
+PING = Command(name=CommandName.PING, call_id=CallId("c"))
+
+
+class ScriptedCore:
+    """Queues what `script` returns for each input, and notes the inputs."""
+
+    def __init__(self, script: Callable[..., Iterable[Effect]] = lambda *_: ()) -> None:
+        self.script = script
+        self.inputs: list[tuple[object, ...]] = []
+        self.effects: deque[Effect] = deque()
+        self.deadline: float | None = None
+
+    def _take(self, *what: object) -> None:
+        self.inputs.append(what)
+        self.effects.extend(self.script(*what))
+
+    def handle_command(self, request: Request, now: float) -> None:
+        self._take("command", request)
+
+    def handle_datagram(self, local: Endpoint, source: Endpoint, data: bytes, reason: str, now: float) -> None:
+        self._take("datagram", local, source, data, reason)
+
+    def handle_report(self, reports: Sequence[FlowReport], now: float) -> None:
+        self._take("report", tuple(reports))
+
+    def handle_timeout(self, now: float) -> None:
+        self.deadline = None
+        self._take("timeout", now)
+
+    def port_failed(self, local: Endpoint, error: OSError, now: float) -> None:
+        self._take("port_failed", local)
+
+    def poll_timeout(self) -> float | None:
+        return self.deadline
+
+    def next_effect(self) -> Effect | None:
+        return self.effects.popleft() if self.effects else None
+
+    def restore(self, records: Iterable[bytes], installed: FlowTable, now: float) -> None:
+        self._take("restore", tuple(records), dict(installed))
+
+    def kinds(self) -> list[object]:
+        return [entry[0] for entry in self.inputs]
+
+
+def run(core: ScriptedCore, test: Callable[[RelayLoop], Awaitable[None]], journal: Journal | None = None) -> RelayLoop:
+    async def main() -> RelayLoop:
+        loop = RelayLoop(core, MemoryBackend(), journal, structlog.get_logger())
+        loop.start({})
+        try:
+            await test(loop)
+        finally:
+            loop.stop()
+        return loop
+
+    with structlog.testing.capture_logs() as logs:
+        loop = asyncio.run(asyncio.wait_for(main(), 20))
+    core.script = lambda *_: ()
+    LOGS[:] = logs
+    return loop
+
+
+LOGS: list[structlog.typing.EventDict] = []
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def free_endpoint() -> Endpoint:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return Endpoint("127.0.0.1", int(probe.getsockname()[1]))
+
+
+def test_a_reply_goes_to_the_one_who_asked() -> None:
+    replies: list[tuple[str, Body]] = []
+
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "command":
+            request = what[0]
+            assert isinstance(request, Request)
+            yield Reply(request.request_id, {"result": "pong", "call": request.command.call_id})
+
+    async def test(loop: RelayLoop) -> None:
+        loop.command(PING, lambda body: replies.append(("first", body)))
+        loop.command(Command(name=CommandName.PING, call_id=CallId("d")), lambda body: replies.append(("second", body)))
+
+    run(ScriptedCore(script), test)
+    assert replies == [("first", {"result": "pong", "call": "c"}), ("second", {"result": "pong", "call": "d"})]
+
+
+def test_a_failed_bind_is_told_before_the_next_effect_is_taken() -> None:
+    async def test(loop: RelayLoop) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as occupant:
+            occupant.bind(("127.0.0.1", 0))
+            taken = Endpoint("127.0.0.1", int(occupant.getsockname()[1]))
+            free = free_endpoint()
+
+            def script(kind: str, *what: object) -> Iterable[Effect]:
+                if kind == "command":
+                    yield OpenPort(taken)
+                elif kind == "port_failed":
+                    assert what[0] == taken
+                    yield OpenPort(free)
+                    yield Reply(1, {"result": "ok"})
+
+            core.script = script
+            replies: list[Body] = []
+            loop.command(PING, replies.append)
+            assert replies == [{"result": "ok"}]
+            assert free in loop.sockets
+            assert taken not in loop.sockets
+
+    core = ScriptedCore()
+    run(core, test)
+    assert core.kinds() == ["restore", "command", "port_failed"]
+
+
+def test_the_journal_is_written_before_the_reply_leaves(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    seen: list[list[bytes]] = []
+
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "command":
+            yield Persist(CallId("c"), b"state")
+            yield Reply(1, {"result": "ok"})
+
+    async def test(loop: RelayLoop) -> None:
+        loop.command(PING, lambda body: seen.append(list(journal.records())))
+
+    run(ScriptedCore(script), test, journal)
+    journal.close()
+    assert seen == [[b"state"]]
+
+
+def test_a_restart_gives_the_core_the_journal_and_the_installed_flows(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.put(CallId("c"), b"kept")
+    core = ScriptedCore()
+
+    async def test(loop: RelayLoop) -> None:
+        return None
+
+    run(core, test, journal)
+    journal.close()
+    assert core.inputs[0] == ("restore", (b"kept",), {})
+
+
+def test_a_fault_in_one_call_is_answered_logged_with_its_call_id_and_does_not_stop_the_next() -> None:
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        request = what[0]
+        if kind == "command" and isinstance(request, Request):
+            if request.command.call_id == "bad":
+                raise RuntimeError("a bug")
+            yield Reply(request.request_id, {"result": "pong"})
+
+    replies: list[Body] = []
+
+    async def test(loop: RelayLoop) -> None:
+        loop.command(Command(name=CommandName.OFFER, call_id=CallId("bad")), replies.append)
+        loop.command(PING, replies.append)
+
+    run(ScriptedCore(script), test)
+    assert replies == [{"result": "error", "error-reason": "Internal error"}, {"result": "pong"}]
+    assert [(line["log_level"], line["call_id"]) for line in LOGS] == [("error", "bad")]
+
+
+def test_effects_queued_before_a_fault_are_carried_out() -> None:
+    free = free_endpoint()
+
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "command":
+            core.effects.append(OpenPort(free))
+            raise RuntimeError("after the port")
+        return ()
+
+    async def test(loop: RelayLoop) -> None:
+        loop.command(PING, lambda body: None)
+        assert free in loop.sockets
+
+    core = ScriptedCore(script)
+    run(core, test)
+
+
+def test_a_data_plane_that_refuses_a_flow_is_logged_and_the_call_goes_on() -> None:
+    replies: list[Body] = []
+
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "command":
+            yield ApplyFlows((PutFlow(Flow(local=Endpoint("127.0.0.1", 4000), expected=None)),))
+            yield Reply(1, {"result": "ok"})
+
+    async def test(loop: RelayLoop) -> None:
+        assert isinstance(loop.data_plane, MemoryBackend)
+        loop.data_plane.fail_next("maps are full")
+        loop.command(PING, replies.append)
+
+    run(ScriptedCore(script), test)
+    assert replies == [{"result": "ok"}]
+    assert [(line["reason"], line["call_id"]) for line in LOGS] == [("maps are full", "c")]
+
+
+def test_read_flows_is_answered_before_the_next_effect_is_taken() -> None:
+    local = Endpoint("127.0.0.1", 4000)
+
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "command":
+            yield ApplyFlows((PutFlow(Flow(local=local, expected=None)),))
+            yield ReadFlows((local,))
+        elif kind == "report":
+            yield Reply(1, {"result": "ok"})
+
+    core = ScriptedCore(script)
+    replies: list[Body] = []
+
+    async def test(loop: RelayLoop) -> None:
+        loop.command(PING, replies.append)
+        assert replies == [{"result": "ok"}]
+
+    run(core, test)
+    reports = core.inputs[2][1]
+    assert isinstance(reports, tuple)
+    assert [report.local for report in reports] == [local]
+
+
+def test_media_is_forwarded_without_the_core_and_reported_to_it() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as callee,
+    ):
+        for sock in (caller, callee):
+            sock.bind(("127.0.0.1", 0))
+        callee.settimeout(5)
+        source = Endpoint("127.0.0.1", int(caller.getsockname()[1]))
+        target = Endpoint("127.0.0.1", int(callee.getsockname()[1]))
+        near, far = free_endpoint(), free_endpoint()
+
+        def script(kind: str, *what: object) -> Iterable[Effect]:
+            if kind == "command":
+                yield OpenPort(near)
+                yield OpenPort(far)
+                yield ApplyFlows((PutFlow(Flow(local=near, expected=source, outputs=(Output(far, target),))),))
+
+        core = ScriptedCore(script)
+
+        async def test(loop: RelayLoop) -> None:
+            loop.command(PING, lambda body: None)
+            caller.sendto(RTP, (near.address, near.port))
+            await until(lambda: "report" in core.kinds())
+
+        run(core, test)
+        assert callee.recvfrom(100) == (RTP, (far.address, far.port))
+        assert core.kinds() == ["restore", "command", "report"]
+        reports = core.inputs[2][1]
+        assert isinstance(reports, tuple)
+        assert [(report.local, report.packets) for report in reports] == [(near, 1)]
+
+
+def test_what_the_forwarder_hands_up_is_judged_by_the_core_and_reinjected() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as callee,
+    ):
+        for sock in (stranger, callee):
+            sock.bind(("127.0.0.1", 0))
+        callee.settimeout(5)
+        target = Endpoint("127.0.0.1", int(callee.getsockname()[1]))
+        near, far = free_endpoint(), free_endpoint()
+
+        def flow(expected: Endpoint | None) -> PutFlow:
+            return PutFlow(
+                Flow(local=near, expected=expected, on_mismatch=Mismatch.PUNT, outputs=(Output(far, target),))
+            )
+
+        def script(kind: str, *what: object) -> Iterable[Effect]:
+            if kind == "command":
+                yield OpenPort(near)
+                yield OpenPort(far)
+                yield ApplyFlows((flow(None),))
+            elif kind == "datagram":
+                local, source, data, _ = what
+                assert isinstance(local, Endpoint)
+                assert isinstance(source, Endpoint)
+                assert isinstance(data, bytes)
+                yield ApplyFlows((flow(source),))
+                yield Reinject(local, source, data)
+                yield SendDatagram(far, target, b"and this")
+
+        core = ScriptedCore(script)
+
+        async def test(loop: RelayLoop) -> None:
+            loop.command(PING, lambda body: None)
+            stranger.sendto(RTP, (near.address, near.port))
+            await until(lambda: "datagram" in core.kinds())
+
+        run(core, test)
+        assert [callee.recv(100) for _ in range(2)] == [RTP, b"and this"]
+
+
+def test_a_packet_refused_after_reinjection_is_not_handed_up_again() -> None:
+    near = free_endpoint()
+
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "command":
+            yield OpenPort(near)
+            yield ApplyFlows((PutFlow(Flow(local=near, expected=None, on_mismatch=Mismatch.PUNT)),))
+        elif kind == "datagram":
+            local, source, data, _ = what
+            assert isinstance(local, Endpoint)
+            assert isinstance(source, Endpoint)
+            assert isinstance(data, bytes)
+            yield Reinject(local, source, data)
+
+    core = ScriptedCore(script)
+
+    async def test(loop: RelayLoop) -> None:
+        loop.command(PING, lambda body: None)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(RTP, (near.address, near.port))
+            await until(lambda: loop.counters["reinject_refused"] > 0)
+
+    run(core, test)
+    assert core.kinds().count("datagram") == 1
+
+
+def test_the_core_is_woken_at_its_deadline_and_not_before() -> None:
+    deadlines: list[float] = []
+
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "command":
+            core.deadline = asyncio.get_running_loop().time() + 3600
+        return ()
+
+    async def test(loop: RelayLoop) -> None:
+        loop.command(PING, lambda body: None)
+        core.script = lambda *_: ()
+        core.deadline = asyncio.get_running_loop().time() + 0.02
+        deadlines.append(core.deadline)
+        loop.command(PING, lambda body: None)
+        await until(lambda: "timeout" in core.kinds())
+
+    core = ScriptedCore(script)
+    run(core, test)
+    when = next(entry[1] for entry in core.inputs if entry[0] == "timeout")
+    assert isinstance(when, float)
+    assert when >= deadlines[0]
+
+
+def test_a_closed_port_is_gone() -> None:
+    near = free_endpoint()
+
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "command":
+            yield OpenPort(near)
+            yield ClosePort(near)
+
+    async def test(loop: RelayLoop) -> None:
+        loop.command(PING, lambda body: None)
+        assert near not in loop.sockets
+
+    run(ScriptedCore(script), test)
+
+
+def test_an_event_is_logged_at_its_level_with_its_call_id() -> None:
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "command":
+            yield Notify("call_created", CallId("c"), {"tags": 2}, "warning")
+
+    async def test(loop: RelayLoop) -> None:
+        loop.command(PING, lambda body: None)
+
+    run(ScriptedCore(script), test)
+    assert LOGS == [{"event": "call_created", "call_id": "c", "tags": 2, "log_level": "warning"}]
