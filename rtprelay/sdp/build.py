@@ -8,7 +8,7 @@ import msgspec
 
 from rtprelay.sdp.attributes import Direction
 from rtprelay.sdp.codecs import Codec
-from rtprelay.sdp.shape import check_printable, closing, network
+from rtprelay.sdp.shape import check_single_line, closing, network
 
 
 class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +24,7 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Session-level attributes without the `a=`, such as `group:BUNDLE 0 1`."""
 
     def __post_init__(self) -> None:
-        check_printable(self.address, self.session_id, self.version, self.name, self.username, *self.attributes)
+        check_single_line(self.address, self.session_id, self.version, self.name, self.username, *self.attributes)
 
 
 class MediaSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,8 +50,8 @@ class MediaSpec(msgspec.Struct, frozen=True, kw_only=True):
     ptime: int | None = None
 
     def __post_init__(self) -> None:
-        check_printable(self.kind, self.protocol, self.address, *self.formats, *self.bandwidth)
-        check_printable(*self.attributes, *self.append, *(codec.fmtp for codec in self.codecs))
+        check_single_line(self.kind, self.protocol, self.address, *self.formats, *self.bandwidth)
+        check_single_line(*self.attributes, *self.append, *(codec.fmtp for codec in self.codecs))
 
 
 def build(session: SessionSpec, media: Sequence[MediaSpec]) -> str:

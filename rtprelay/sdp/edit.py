@@ -10,10 +10,10 @@ import enum
 
 import msgspec
 
-from rtprelay.sdp.attributes import DIRECTIONS, ICE_ATTRIBUTES
+from rtprelay.sdp.attributes import DIRECTIONS, ICE_ATTRIBUTES, number
 from rtprelay.sdp.document import Line, Section, SessionDescription
 from rtprelay.sdp.media_edit import Inherited, MediaEdit, direction_of, rewrite_media
-from rtprelay.sdp.shape import check_printable, network
+from rtprelay.sdp.shape import check_single_line, network
 
 __all__ = ["Bundle", "MediaEdit", "SessionEdit", "rewrite"]
 
@@ -39,7 +39,7 @@ class SessionEdit(msgspec.Struct, frozen=True, kw_only=True):
     bundle: Bundle = Bundle.KEEP
 
     def __post_init__(self) -> None:
-        check_printable(self.session_name)
+        check_single_line(self.session_name)
         for field in (self.origin_address, self.origin_username, self.origin_session_id, self.origin_version):
             if field is not None and len(field.split()) != 1:
                 raise ValueError(f"{field[:40]!r} does not fit into an o= line")
@@ -52,24 +52,31 @@ def rewrite(document: SessionDescription, edit: SessionEdit) -> str:
     of media sections.
     """
     changes = tuple(zip(document.media, edit.media, strict=True))
+    rewritten = any(not change.keep for change in edit.media)
     kept = [section for section, change in changes if change.keep and not _rejected(section)]
-    rewritten = [change for change in edit.media if not change.keep]
+    live = [change for section, change in changes if not change.keep and _live(section, change)]
+    address = next((change.address for change in live if change.address is not None), None)
     dropped = edit.remove_attributes
-    if rewritten and all(change.remove_ice for change in rewritten):
+    if live and all(change.remove_ice for change in live):
         dropped |= ICE_ATTRIBUTES
     if rewritten and all(map(direction_of, kept)):
         dropped |= DIRECTIONS.keys()
-    moved = bool(rewritten) and all(any(line.type == "c" for line in section.lines) for section in kept)
+    moved = rewritten and all(any(line.type == "c" for line in section.lines) for section in kept)
 
     out = [_session_line(line, edit, moved, dropped) for line in document.session.lines]
-    inherited = Inherited.of(document.session)
+    inherited = Inherited.of(document.session, address)
     out += [str(section) if change.keep else rewrite_media(section, change, inherited) for section, change in changes]
     return "".join(out)
 
 
+def _live(section: Section, change: MediaEdit) -> bool:
+    return not _rejected(section) if change.port is None else change.port != 0
+
+
 def _rejected(section: Section) -> bool:
     """Port 0: the session's address and direction mean nothing to it."""
-    return section.lines[0].value.split(maxsplit=2)[1:2] == ["0"]
+    fields = section.lines[0].value.split(maxsplit=2)
+    return len(fields) > 1 and number(fields[1], 65535) == 0
 
 
 def _session_line(line: Line, edit: SessionEdit, connection_moved: bool, dropped: frozenset[str]) -> str:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import msgspec
 
-from rtprelay.sdp.attributes import DIRECTIONS, ICE_ATTRIBUTES, Direction
+from rtprelay.sdp.attributes import DIRECTIONS, ICE_ATTRIBUTES, Direction, number
 from rtprelay.sdp.codecs import static_codec
 from rtprelay.sdp.document import Line, Section
-from rtprelay.sdp.shape import CLOSING_ATTRIBUTES, check_printable, closing, network
+from rtprelay.sdp.shape import CLOSING_ATTRIBUTES, check_single_line, closing, network
 from rtprelay.sdp.view import is_rtp
 
 
 class MediaEdit(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of one media section. Nothing given: it is only brought into shape. Raises ValueError.
 
-    With port 0 (given, or as it came) the section is rejected: lines go, but none is added apart from `c=`.
+    With port 0 (given, or as it came) the section is rejected: keys and ICE go, nothing is added, and without `address`
+    the `c=` line names that of another section.
     """
 
     keep: bool = False
@@ -46,7 +47,7 @@ class MediaEdit(msgspec.Struct, frozen=True, kw_only=True):
     """Further attributes without the `a=`, such as `setup:actpass`; one that is there already is not repeated."""
 
     def __post_init__(self) -> None:
-        check_printable(self.address, self.protocol, self.mid, *self.append, *(self.formats or ()))
+        check_single_line(self.address, self.protocol, self.mid, *self.append, *(self.formats or ()))
         if self.rtcp_full and self.address is None:
             raise ValueError("a full a=rtcp needs an address")
         if self.direction is not None and self.direction not in DIRECTIONS:
@@ -54,19 +55,21 @@ class MediaEdit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inherited(msgspec.Struct, frozen=True):
-    """What the session section says for its media sections."""
+    """What the rest of the description says for its media sections."""
 
     connection: str | None
-    """The text of the `c=` line."""
+    """The text of the session's `c=` line."""
     direction: str | None
     ending: str
     """The line ending to use where the section's own is missing."""
+    address: str | None
+    """An address of the relay for the `c=` line of a rejected section, which has to have one all the same."""
 
     @classmethod
-    def of(cls, session: Section) -> Inherited:
+    def of(cls, session: Section, address: str | None) -> Inherited:
         connection = next((line.text for line in session.lines if line.type == "c"), None)
         ending = session.lines[0].ending
-        return cls(connection, direction_of(session), ending if ending.endswith("\n") else "\r\n")
+        return cls(connection, direction_of(session), ending if ending.endswith("\n") else "\r\n", address)
 
 
 def direction_of(section: Section) -> str | None:
@@ -77,7 +80,6 @@ def direction_of(section: Section) -> str | None:
 _PAYLOAD_ORDER = {"rtpmap": 0, "fmtp": 1, "rtcp-fb": 2}
 _OF_PAYLOAD = frozenset({*_PAYLOAD_ORDER, "imageattr", "framesize"})
 """Attributes whose value starts with a payload type (RFC 6236 section 3.1, TS 26.234 section 5.3.3)."""
-
 
 _ALWAYS_DROPPED = frozenset({"rtcp", "rtcp-mux"})
 """The sender's own; what holds afterwards is written anew."""
@@ -93,8 +95,9 @@ def rewrite_media(section: Section, edit: MediaEdit, inherited: Inherited) -> st
         parts.take(line)
 
     out = [media.text, eol, *parts.information]
-    if edit.address is not None:
-        out.append(f"c={network(edit.address)}{eol}")
+    address = edit.address or (None if media.live else inherited.address)
+    if address is not None:
+        out.append(f"c={network(address)}{eol}")
     elif parts.connections:
         out += parts.connections
     elif inherited.connection is not None:
@@ -110,9 +113,9 @@ def rewrite_media(section: Section, edit: MediaEdit, inherited: Inherited) -> st
     out += parts.others
     if media.live:
         direction = edit.direction or parts.direction or inherited.direction or Direction.SENDRECV
-        address = edit.address if edit.rtcp_full else None
+        rtcp_address = address if edit.rtcp_full else None
         further = (*parts.further, *edit.append)
-        attributes = closing(direction, edit.rtcp_port, address, edit.rtcp_mux, further, parts.ptime)
+        attributes = closing(direction, edit.rtcp_port, rtcp_address, edit.rtcp_mux, further, parts.ptime)
         out += [f"a={attribute}{eol}" for attribute in attributes]
     out += parts.tail
     return "".join(out)
@@ -137,7 +140,7 @@ class _MediaLine(msgspec.Struct, frozen=True):
         formats = tuple(came) if edit.formats is None else edit.formats
         changed = edit.port is not None or edit.protocol or edit.formats is not None
         text = f"m={' '.join((kind, port, protocol, *formats))}" if changed else line.text
-        live = port.partition("/")[0] != "0"
+        live = number(port.partition("/")[0], 65535) != 0
         return cls(text, formats, live, live and is_rtp(protocol))
 
 
@@ -151,8 +154,9 @@ class _Parts:
         self.dropped = edit.remove_attributes | _ALWAYS_DROPPED
         if edit.remove_ice:
             self.dropped |= ICE_ATTRIBUTES
-        if media.live:
-            self.dropped |= {"bundle-only"}
+        if not edit.rtcp_mux:
+            self.dropped |= {"rtcp-mux-only"}
+        self.dropped |= {"bundle-only"} if media.live else CLOSING_ATTRIBUTES
 
         self.information: list[str] = []
         """`i=`, which comes between `m=` and `c=` (RFC 8866 section 9)."""

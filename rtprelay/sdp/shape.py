@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from rtprelay.sdp.attributes import ICE_ATTRIBUTES
 
 CLOSING_ATTRIBUTES = ICE_ATTRIBUTES | {"crypto", "setup", "fingerprint", "tls-id"}
-"""Those that come after `a=rtcp-mux`, whoever wrote them."""
+"""Keys and ICE, which come after `a=rtcp-mux` whoever wrote them."""
 
 
 def network(address: str) -> str:
@@ -35,16 +35,16 @@ def closing(
         lines.append(f"rtcp:{rtcp_port} {network(rtcp_address)}" if rtcp_address else f"rtcp:{rtcp_port}")
     if rtcp_mux:
         lines.append("rtcp-mux")
-    further = tuple(further)
-    ice = [attribute for attribute in further if attribute.partition(":")[0] in ICE_ATTRIBUTES]
-    lines += [attribute for attribute in further if attribute not in ice]
+    ice: list[str] = []
+    for attribute in further:
+        (ice if attribute.partition(":")[0] in ICE_ATTRIBUTES else lines).append(attribute)
     lines += ptime
     lines += ice
     return lines
 
 
-def check_printable(*texts: str | None) -> None:
-    """Refuse text that would end its line early and so become lines of its own. Raises ValueError."""
+def check_single_line(*texts: str | None) -> None:
+    """Refuse text that would end its line early and so forge lines of its own. Raises ValueError."""
     for text in texts:
         if text is not None and ("\n" in text or "\r" in text or "\0" in text):
             raise ValueError(f"{text[:40]!r} does not fit on one SDP line")
