@@ -106,7 +106,9 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True):
         return None
 
     def connect(self, one: Party, other: Party) -> None:
-        """Make the two partners of one dialogue: each m-line of the one feeds its counterpart. Former dialogues of both end."""
+        """Make the two partners of one dialogue: each m-line of the one feeds its counterpart. Former dialogues of both
+        end.
+        """
         pair = (one.number, other.number)
         self.subscriptions = [
             s
@@ -120,7 +122,7 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     def local_endpoints(self) -> set[Endpoint]:
         """Every local port that belongs to the call."""
-        ports = set()
+        ports: set[Endpoint] = set()
         for _, media in self.medias():
             ports.update(e for e in (media.local, media.local_rtcp) if e is not None)
         return ports

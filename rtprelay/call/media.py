@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import enum
-
 import msgspec
 
+from rtprelay.sdp.attributes import Direction
 from rtprelay.sdp.codecs import Codec
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
 
 
-class Direction(enum.Enum):
-    """Media direction from the party's own point of view (RFC 3264 section 5.1)."""
-
-    SENDRECV = "sendrecv"
-    SENDONLY = "sendonly"
-    RECVONLY = "recvonly"
-    INACTIVE = "inactive"
-
-    @property
-    def sends(self) -> bool:
-        return self in (Direction.SENDRECV, Direction.SENDONLY)
-
-    @property
-    def receives(self) -> bool:
-        return self in (Direction.SENDRECV, Direction.RECVONLY)
-
-
 class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A media stream between one party and us.
 
-    Two addresses of the party are kept apart: the one its SDP named (`remote`) and the one its packets were seen to come from
-    (`source`, learned, None until then). Symmetric RTP (RFC 4961) sends to the latter; an `asymmetric` party is sent
-    to where its SDP says.
+    Two addresses of the party are kept apart: the one its SDP named (`remote`) and the one its packets were seen to
+    come from (`source`, learned, None until then). Symmetric RTP (RFC 4961) sends to the latter; an `asymmetric` party
+    is sent to where its SDP says.
     """
 
     index: int

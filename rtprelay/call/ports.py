@@ -1,7 +1,7 @@
 """Local UDP ports: RTP on an even one, RTCP on the next (RFC 3550 section 11).
 
-Free pairs wait in a queue, in random order at first; a released pair goes to the end and is not taken before its quarantine is over: an old
-peer may go on sending for a while, and its packets must not reach the next call.
+Free pairs wait in a queue, in random order at first; a released pair goes to the end and is not taken before its
+quarantine is over: an old peer may go on sending for a while, and its packets must not reach the next call.
 """
 
 from __future__ import annotations

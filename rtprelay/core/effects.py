@@ -34,7 +34,9 @@ class SendDatagram(msgspec.Struct, frozen=True):
 
 
 class Reinject(msgspec.Struct, frozen=True):
-    """Run a punted packet through the userspace forwarder again: the flow has changed since it was punted (source learned)."""
+    """Run a punted packet through the userspace forwarder again: the flow has changed since it was punted (source
+    learned).
+    """
 
     local: Endpoint
     remote: Endpoint

@@ -1,7 +1,7 @@
 """When a call ends by itself.
 
-Liveness is data-plane time: a call whose packets are forwarded in the kernel is alive although no packet ever came up here, so the counters are
-read before a call is ended. All limits are in seconds, 0 switches one off.
+Liveness is data-plane time: a call whose packets are forwarded in the kernel is alive although no packet ever came up
+here, so the counters are read before a call is ended. All limits are in seconds, 0 switches one off.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def deadline(registry: Registry, call: Call) -> tuple[float, EndReason]:
         else:
             limits = [(alive, settings.timeout, EndReason.TIMEOUT)]
     limits.append((call.created - offset, settings.final_timeout, EndReason.FINAL_TIMEOUT))
-    return min(((start + limit, reason) for start, limit, reason in limits if limit > 0), default=(float("inf"), EndReason.TIMEOUT))
+    return min(
+        ((start + limit, reason) for start, limit, reason in limits if limit > 0),
+        default=(float("inf"), EndReason.TIMEOUT),
+    )
 
 
 def schedule(registry: Registry, call: Call) -> None:

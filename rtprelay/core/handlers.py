@@ -15,6 +15,7 @@ from rtprelay.errors import OurFault, PeerFault, UnknownCall
 from rtprelay.negotiate.context import Context, close_ports
 from rtprelay.negotiate.offer_answer import answer, offer
 from rtprelay.negotiate.pubsub import publish, subscribe_answer, subscribe_request
+from rtprelay.signalling import reply
 from rtprelay.signalling.command import Body, Command, CommandName, Request
 from rtprelay.values import CallId, Tag
 
@@ -28,7 +29,7 @@ Handler = Callable[[Registry, Request, float], Attempt | None]
 
 
 def _ping(registry: Registry, request: Request, now: float) -> None:
-    registry.emit(Reply(request.request_id, {"result": "pong"}))
+    registry.emit(Reply(request.request_id, reply.pong()))
 
 
 def _offer(registry: Registry, request: Request, now: float) -> Attempt | None:
@@ -36,12 +37,12 @@ def _offer(registry: Registry, request: Request, now: float) -> Attempt | None:
     if _full(registry, command):
         registry.totals.ended[EndReason.REJECTED] += 1
         if "load limit" in command.supports:
-            registry.emit(Reply(request.request_id, {"message": SESSION_LIMIT, "result": "load limit"}))
+            registry.emit(Reply(request.request_id, reply.load_limit(SESSION_LIMIT)))
             return None
         raise OurFault(SESSION_LIMIT)
 
     def change(call: Call, command: Command, context: Context) -> Body:
-        return {"sdp": offer(call, command, context), "result": "ok"}
+        return reply.ok(sdp=offer(call, command, context))
 
     return mutate(registry, request, command.call_id, change, now)
 
@@ -50,7 +51,7 @@ def _answer(registry: Registry, request: Request, now: float) -> Attempt | None:
     _known(registry, request.command.call_id)
 
     def change(call: Call, command: Command, context: Context) -> Body:
-        return {"sdp": answer(call, command, context), "result": "ok"}
+        return reply.ok(sdp=answer(call, command, context))
 
     return mutate(registry, request, request.command.call_id, change, now)
 
@@ -64,7 +65,7 @@ def _publish(registry: Registry, request: Request, now: float) -> Attempt | None
 
     def change(call: Call, command: Command, context: Context) -> Body:
         sdp = publish(call, from_tag, command, context)
-        return {"sdp": sdp, "call-id": call_id, "from-tag": from_tag, "result": "ok"}
+        return reply.ok(sdp=sdp, call_id=call_id, from_tag=from_tag)
 
     return mutate(registry, request, call_id, change, now)
 
@@ -78,8 +79,8 @@ def _subscribe_request(registry: Registry, request: Request, now: float) -> Atte
         if any(_audience(call, source) > MAX_SUBSCRIBERS for source in sources):
             raise OurFault(f"Too many subscribers: a source has {MAX_SUBSCRIBERS} at most")
         tags = [str(source.tag) for source in sources]
-        single = {"from-tag": tags[0]} if len(tags) == 1 else {}
-        return {"sdp": sdp, "from-tags": tags, **single, "to-tag": str(subscriber.tag), "result": "ok"}
+        single = tags[0] if len(tags) == 1 else None
+        return reply.ok(sdp=sdp, from_tags=tags, from_tag=single, to_tag=str(subscriber.tag))
 
     return mutate(registry, request, request.command.call_id, change, now)
 
@@ -89,7 +90,7 @@ def _subscribe_answer(registry: Registry, request: Request, now: float) -> Attem
 
     def change(call: Call, command: Command, context: Context) -> Body:
         subscribe_answer(_subscriber(call, command.to_tag), command, context)
-        return {"result": "ok"}
+        return reply.ok()
 
     return mutate(registry, request, request.command.call_id, change, now)
 
@@ -99,7 +100,7 @@ def _unsubscribe(registry: Registry, request: Request, now: float) -> Attempt | 
 
     def change(call: Call, command: Command, context: Context) -> Body:
         _remove(call, _subscriber(call, command.to_tag), context)
-        return {"result": "ok"}
+        return reply.ok()
 
     return mutate(registry, request, request.command.call_id, change, now)
 
@@ -110,18 +111,18 @@ def _delete(registry: Registry, request: Request, now: float) -> Attempt | None:
     if call is None or not _tags_match(call, command):
         if command.fatal:
             raise UnknownCall(UNKNOWN_DELETE)
-        registry.emit(Reply(request.request_id, {"warning": UNKNOWN_DELETE, "result": "ok"}))
+        registry.emit(Reply(request.request_id, reply.warning(UNKNOWN_DELETE)))
         return None
     branch = _lone_branch(call, command)
     if branch is not None:
 
         def change(call: Call, command: Command, context: Context) -> Body:
             _remove(call, call.parties[branch.number], context)
-            return {"result": "ok"}
+            return reply.ok()
 
         return mutate(registry, request, command.call_id, change, now)
 
-    def reply() -> Iterable[Effect]:
+    def finish() -> Iterable[Effect]:
         body = query(registry, call)
         delay = registry.settings.delete_delay if command.delete_delay is None else float(command.delete_delay)
         if delay <= 0:
@@ -131,7 +132,7 @@ def _delete(registry: Registry, request: Request, now: float) -> Attempt | None:
         return (registry.persist(call), Reply(request.request_id, body))
 
     registry.emit(ReadFlows(tuple(registry.tables[call.call_id])))
-    registry.later(reply)
+    registry.later(finish)
     return None
 
 
@@ -144,7 +145,7 @@ def _query(registry: Registry, request: Request, now: float) -> None:
 def _list(registry: Registry, request: Request, now: float) -> None:
     limit = request.command.limit
     calls = [str(call_id) for call_id, _ in zip(registry.calls, range(limit), strict=False)]
-    registry.emit(Reply(request.request_id, {"calls": calls, "result": "ok"}))
+    registry.emit(Reply(request.request_id, reply.ok(calls=calls)))
 
 
 def _statistics(registry: Registry, request: Request, now: float) -> None:
@@ -203,7 +204,10 @@ def _sources(call: Call, command: Command) -> list[Party]:
 
 def _audience(call: Call, source: Party) -> int:
     return max(
-        (sum(1 for s in call.subscriptions if (s.source.party, s.source.index) == (source.number, media.index)) for media in source.medias),
+        (
+            sum(1 for s in call.subscriptions if (s.source.party, s.source.index) == (source.number, media.index))
+            for media in source.medias
+        ),
         default=0,
     )
 

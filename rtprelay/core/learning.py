@@ -1,13 +1,16 @@
 """Judging packets from a source the SDP did not name (security: RTP Bleed, AST-2017-005, CVE-2025-53399).
 
 Rules:
-- The address the SDP named wins as soon as it speaks, in every mode. The data plane sees to the first half (once it has spoken, strangers are dropped
-  there); here it wins back what another source had learned.
-- Another source becomes the party's only by plausible RTP: version 2, a negotiated payload type, RUN packets in sequence under one SSRC,
-  while the expected source stayed silent since the candidate's first packet, for WINDOW seconds at least.
-- `heuristic` prefers, among candidates seen in the window: the SDP's host on another port, then the host the signalling came from, then any.
-  `immediate` takes the first plausible packet. `delayed` waits DELAYED seconds. `off` learns nothing.
-- Candidates' packets are kept (a few) and forwarded once their source is accepted: nothing is lost, and nothing of a stranger is passed on.
+- The address the SDP named wins as soon as it speaks, in every mode. The data plane sees to the first half (once it has
+  spoken, strangers are dropped there); here it wins back what another source had learned.
+- Another source becomes the party's only by plausible RTP: version 2, a negotiated payload type, RUN packets in
+  sequence under one SSRC, while the expected source stayed silent since the candidate's first packet, for WINDOW
+  seconds at least.
+- `heuristic` prefers, among candidates seen in the window: the SDP's host on another port, then the host the signalling
+  came from, then any. `immediate` takes the first plausible packet. `delayed` waits DELAYED seconds. `off` learns
+  nothing.
+- Candidates' packets are kept (a few) and forwarded once their source is accepted: nothing is lost, and nothing of a
+  stranger is passed on.
 - RTCP follows RTP: it is accepted from the host that RTP comes from, and never teaches anything alone.
 """
 
@@ -65,7 +68,9 @@ class Learning:
     def observe(
         self, media: Media, local: Endpoint, payload_types: frozenset[int], source: Endpoint, packet: bytes, now: float
     ) -> Judgement:
-        """Take in one RTP packet from a source that is not the expected one; `payload_types` empty: none were negotiated."""
+        """Take in one RTP packet from a source that is not the expected one; `payload_types` empty: none were
+        negotiated.
+        """
         if media.learning is EndpointLearning.OFF or not _plausible(payload_types, packet):
             return Judgement.IGNORE
         candidates = self._candidates.setdefault(local, {})
@@ -95,7 +100,9 @@ class Learning:
 
 
 def _make_room(media: Media, candidates: dict[Endpoint, Candidate], source: Endpoint, now: float) -> bool:
-    """Drop a candidate that fell silent, or one that is less likely than the newcomer: strangers cannot shut the party out."""
+    """Drop a candidate that fell silent, or one that is less likely than the newcomer: strangers cannot shut the party
+    out.
+    """
     worst = max(candidates.values(), key=lambda c: (now - c.seen > STALE, _rank(media, c.source)))
     if now - worst.seen > STALE or _rank(media, worst.source) > _rank(media, source):
         del candidates[worst.source]

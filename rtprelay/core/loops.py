@@ -1,7 +1,8 @@
 """A packet must leave the relay in the end: chains of flows over our own ports are fine, circles are not.
 
-Two calls may meet on one relay (a B2BUA on the same host); the destination of the one is then a local port of the other. Calls whose SDP
-names each other's ports in a circle would forward a packet for ever, inside the kernel, where nothing counts hops.
+Two calls may meet on one relay (a B2BUA on the same host); the destination of the one is then a local port of the
+other. Calls whose SDP names each other's ports in a circle would forward a packet for ever, inside the kernel, where
+nothing counts hops.
 """
 
 from __future__ import annotations

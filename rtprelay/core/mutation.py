@@ -1,7 +1,8 @@
-"""A command that changes a call, as one transaction: it happens as a whole or not at all, ports, flows, journal and reply included.
+"""A command that changes a call, as one transaction: it happens as a whole or not at all, ports, flows, journal and
+reply included.
 
-A port that cannot be bound shows only when the runtime tries. Nothing has been promised by then, because the reply is the last effect:
-the call is put back as it was and the command starts over with other ports.
+A port that cannot be bound shows only when the runtime tries. Nothing has been promised by then, because the reply is
+the last effect: the call is put back as it was and the command starts over with other ports.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import msgspec
 from rtprelay.call.call import Call
 from rtprelay.core import snapshot
 from rtprelay.core.effects import ClosePort, Reply
-from rtprelay.core.ports import PortTransaction
 from rtprelay.core.expiry import schedule
+from rtprelay.core.ports import PortTransaction
 from rtprelay.core.registry import Registry
 from rtprelay.errors import OurFault, RelayError
 from rtprelay.negotiate.context import Context
 from rtprelay.plan.flow import Flow
+from rtprelay.signalling import reply
 from rtprelay.signalling.command import Body, Command, Request
-from rtprelay.signalling.reply import error_body
 from rtprelay.values import CallId, Endpoint
 
 MAX_ATTEMPTS = 16
@@ -44,7 +45,9 @@ class Attempt(msgspec.Struct):
     number: int = 1
 
 
-def mutate(registry: Registry, request: Request, call_id: CallId, change: Change, now: float, number: int = 1) -> Attempt | None:
+def mutate(
+    registry: Registry, request: Request, call_id: CallId, change: Change, now: float, number: int = 1
+) -> Attempt | None:
     """Apply `change` to the call, which is created if there is none. None: refused, everything is as before."""
     call = registry.calls.get(call_id)
     record = snapshot.encode(call) if call is not None else None
@@ -68,7 +71,7 @@ def mutate(registry: Registry, request: Request, call_id: CallId, change: Change
     except RelayError as error:
         undo(registry, attempt)
         registry.notify("refused", call_id, level="warning", command=request.command.name.value, reason=error.reason)
-        registry.emit(Reply(request.request_id, error_body(error.reason)))
+        registry.emit(Reply(request.request_id, reply.error(error)))
         return None
     call.last_signal = wall
     call.delete_at = None
@@ -103,6 +106,6 @@ def retry(registry: Registry, attempt: Attempt, failed: Endpoint, error: OSError
     registry.notify("port busy", attempt.call_id, level="warning", port=str(failed), error=str(error))
     if attempt.number == MAX_ATTEMPTS:
         fault = OurFault(f"Failed to open port {failed}: {error}")
-        registry.emit(Reply(attempt.request.request_id, error_body(fault.reason)))
+        registry.emit(Reply(attempt.request.request_id, reply.error(fault)))
         return None
     return mutate(registry, attempt.request, attempt.call_id, attempt.change, now, attempt.number + 1)

@@ -1,4 +1,4 @@
-"""All calls with what belongs to them, and the queue of effects. The one place that turns a changed call into effects."""
+"""All calls with what belongs to them, and the queue of effects: here a changed call becomes effects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from rtprelay.call.call import Call
 from rtprelay.call.media import Media
 from rtprelay.core import snapshot
-from rtprelay.core.effects import ApplyFlows, ClosePort, Effect, Notify, OpenPort, Persist, ReadFlows
+from rtprelay.core.effects import ApplyFlows, ClosePort, Effect, Notify, OpenPort, Persist
 from rtprelay.core.learning import Learning
 from rtprelay.core.loops import leads_back
 from rtprelay.core.ports import Ports
@@ -188,7 +188,11 @@ class Registry:
         packets = sum(self.fresh[local].packets for local in table if local in self.fresh)
         effects.append(Persist(call.call_id, None))
         effects.append(
-            Notify("call ended", call.call_id, {"reason": reason.name.lower(), "seconds": round(seconds, 3), "packets": packets})
+            Notify(
+                "call ended",
+                call.call_id,
+                {"reason": reason.name.lower(), "seconds": round(seconds, 3), "packets": packets},
+            )
         )
         return effects
 

@@ -1,7 +1,8 @@
 """The relay: commands, packets nobody else could judge, counters and time in; effects out.
 
-The only stateful object of the core. After any handle_* the caller drains next_effect() to None before the next handle_*; two effects are
-answered at once, in the middle of draining: an OpenPort that failed by port_failed(), a ReadFlows by handle_report().
+The only stateful object of the core. After any handle_* the caller drains next_effect() to None before the next
+handle_*; two effects are answered at once, in the middle of draining: an OpenPort that failed by port_failed(), a
+ReadFlows by handle_report().
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from rtprelay.core.settings import Settings
 from rtprelay.errors import RelayError
 from rtprelay.plan.diff import diff
 from rtprelay.plan.flow import Capabilities, FlowReport, FlowTable
+from rtprelay.signalling import reply
 from rtprelay.signalling.command import Request
-from rtprelay.signalling.reply import error_body
 from rtprelay.values import Endpoint
 
 
 class Relay:
-    """`rng` chooses ports, tags and SSRCs; `wall_offset` added to a `now` (CLOCK_MONOTONIC) gives seconds since the epoch."""
+    """`rng` chooses ports, tags and SSRCs; `wall_offset` added to a `now` (CLOCK_MONOTONIC) gives seconds since the
+    epoch.
+    """
 
     def __init__(
         self, settings: Settings, capabilities: Capabilities, rng: random.Random, wall_offset: float, now: float = 0.0
@@ -43,7 +46,7 @@ class Relay:
         try:
             self._attempt = HANDLERS[command.name](self.registry, request, now)
         except RelayError as error:
-            self.registry.emit(Reply(request.request_id, error_body(error.reason)))
+            self.registry.emit(Reply(request.request_id, reply.error(error)))
 
     def handle_datagram(self, local: Endpoint, source: Endpoint, data: bytes, reason: str, now: float) -> None:
         """A packet the data plane would not judge (`reason`): an unexpected source, or no RTP at all."""

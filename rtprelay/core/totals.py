@@ -59,7 +59,11 @@ class Totals:
     def adopt(self, report: FlowReport) -> None:
         """A flow of a former process: what it counted then is not ours to count again."""
         self._last[report.local] = (
-            report.packets, report.bytes, report.dropped, report.kernel_packets, report.kernel_bytes
+            report.packets,
+            report.bytes,
+            report.dropped,
+            report.kernel_packets,
+            report.kernel_bytes,
         )
 
     def forget(self, local: Endpoint) -> None:

@@ -37,7 +37,9 @@ class Interfaces:
         self._names = {i.name for i in self._all}
 
     def choose(self, name: str | None, family: Family | None) -> MediaInterface:
-        """The interface called `name` (unknown or None: the first one's name) with an address of `family`, if it has one."""
+        """The interface called `name` (unknown or None: the first one's name) with an address of `family`, if it has
+        one.
+        """
         if name not in self._names:
             name = self._all[0].name
         named = [i for i in self._all if i.name == name]

@@ -1,12 +1,15 @@
 """Offer and answer between two parties (RFC 3264), in rtpengine's reading of them.
 
 Rules:
-- An offer names the offerer by its from-tag. Who it goes to is known by the to-tag (re-INVITE), or it is a party without a tag yet: one per
-  via-branch, else one that is offered to again until it answers. Both sides get their ports at once, so that early media can flow.
-- The first answer gives the offered-to party its tag. An answer under another to-tag is a fork: that party takes over the ports that
-  the offer named, because every branch was sent the same SDP. Whoever answered last is in the dialogue.
-- Each m-line of one party feeds the m-line of the other in the same place. Port 0 on either side ends it on both (RFC 3264 section 6).
-- A local port stays the party's for as long as the m-line lives, unless `no-port-latching` asks for a new one when the party moved.
+- An offer names the offerer by its from-tag. Who it goes to is known by the to-tag (re-INVITE), or it is a party
+  without a tag yet: one per via-branch, else one that is offered to again until it answers. Both sides get their ports
+  at once, so that early media can flow.
+- The first answer gives the offered-to party its tag. An answer under another to-tag is a fork: that party takes over
+  the ports that the offer named, because every branch was sent the same SDP. Whoever answered last is in the dialogue.
+- Each m-line of one party feeds the m-line of the other in the same place. Port 0 on either side ends it on both (RFC
+  3264 section 6).
+- A local port stays the party's for as long as the m-line lives, unless `no-port-latching` asks for a new one when the
+  party moved.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from rtprelay.values import Family
 
 
 def offer(call: Call, command: Command, context: Context) -> str:
-    """Take in an offer; returns the SDP to pass on to the answerer. Raises MalformedSdp, PortsExhausted, RefusedAddress."""
+    """Take in an offer; returns the SDP to pass on to the answerer. Raises MalformedSdp, PortsExhausted,
+    RefusedAddress.
+    """
     document = SessionDescription.parse(command.sdp)
     view = read(document)
     flags = command.flags
@@ -39,7 +44,7 @@ def offer(call: Call, command: Command, context: Context) -> str:
         theirs = _media_at(answerer, index, media_view, context)
         if flags.transport_protocol is not None and media_view.is_rtp:
             theirs.protocol = flags.transport_protocol
-        ours.rejected = theirs.rejected = media_view.port == 0
+        ours.rejected = theirs.rejected = media_view.rejected
         if not ours.relayed:
             continue
         if ours.rejected:
@@ -52,7 +57,9 @@ def offer(call: Call, command: Command, context: Context) -> str:
             close_ports(theirs, context)
         family = ours.remote.family if ours.remote else _held_family(media_view)
         open_ports(ours, context.interfaces.choose(from_name or ours.interface or None, family), context)
-        open_ports(theirs, context.interfaces.choose(to_name or theirs.interface or None, _to_family(flags, family)), context)
+        open_ports(
+            theirs, context.interfaces.choose(to_name or theirs.interface or None, _to_family(flags, family)), context
+        )
         ours.mux_offered = media_view.rtcp_mux
         theirs.mux_proposed = (media_view.rtcp_mux and "demux" not in flags.rtcp_mux) or bool(
             flags.rtcp_mux & {"offer", "require"}
@@ -62,7 +69,9 @@ def offer(call: Call, command: Command, context: Context) -> str:
 
 
 def answer(call: Call, command: Command, context: Context) -> str:
-    """Take in an answer; returns the SDP to pass on to the offerer. Raises as `offer`, and UnknownCall for tags never seen."""
+    """Take in an answer; returns the SDP to pass on to the offerer. Raises as `offer`, and UnknownCall for tags never
+    seen.
+    """
     document = SessionDescription.parse(command.sdp)
     view = read(document)
     flags = command.flags
@@ -76,7 +85,7 @@ def answer(call: Call, command: Command, context: Context) -> str:
     for index, theirs in enumerate(answerer.medias):
         ours = offerer.medias[index]
         media_view = view.media[index] if index < len(view.media) else None
-        theirs.rejected = ours.rejected = ours.rejected or media_view is None or media_view.port == 0
+        theirs.rejected = ours.rejected = ours.rejected or media_view is None or media_view.rejected
         if not theirs.relayed:
             continue
         if media_view is None or theirs.rejected:
@@ -134,7 +143,9 @@ def _answering(call: Call, offerer: Party, command: Command, context: Context) -
     fork = call.add_party(command.to_tag, context.now)
     fork.offered_by, fork.via_branch = offerer.number, original.via_branch
     fork.medias = [
-        msgspec.structs.replace(m, remote=None, remote_rtcp=None, source=None, source_rtcp=None, local=None, local_rtcp=None)
+        msgspec.structs.replace(
+            m, remote=None, remote_rtcp=None, source=None, source_rtcp=None, local=None, local_rtcp=None
+        )
         for m in original.medias
     ]
     _take_over(fork, original)

@@ -1,19 +1,21 @@
 """publish, subscribe request, subscribe answer, unsubscribe: one sender, many receivers.
 
-A publisher sends to us and receives nothing. A subscriber is a party made by its request, with one m-line for each media it
-subscribes to, in the order of the sources; it may subscribe to publishers and to the parties of a running offer/answer call alike. Every subscription gets an
-SSRC of its own, so that a receiver's stream stays one stream whatever happens at the source.
+A publisher sends to us and receives nothing. A subscriber is a party made by its request, with one m-line for each
+media it subscribes to, in the order of the sources; it may subscribe to publishers and to the parties of a running
+offer/answer call alike. Every subscription gets an SSRC of its own, so that a receiver's stream stays one stream
+whatever happens at the source.
 """
 
 from __future__ import annotations
 
 from rtprelay.call.call import Call, MediaKey, Party, Subscription, SubscriptionKind
-from rtprelay.call.media import Direction, Media
+from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
 from rtprelay.negotiate.context import Context, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, learn_remote, new_media
+from rtprelay.sdp.attributes import Direction
 from rtprelay.sdp.build import MediaSpec, SessionSpec, build
-from rtprelay.sdp.codecs import Codec, select
+from rtprelay.sdp.codecs import Codec, choose
 from rtprelay.sdp.document import SessionDescription
 from rtprelay.sdp.view import read
 from rtprelay.signalling.command import Command, MediaFlags
@@ -21,7 +23,9 @@ from rtprelay.values import Tag
 
 
 def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
-    """Take in the offer of the publisher `tag`; returns our recvonly answer with one codec per media. Raises MalformedSdp, PortsExhausted."""
+    """Take in the offer of the publisher `tag`; returns our recvonly answer with one codec per media. Raises
+    MalformedSdp, PortsExhausted.
+    """
     view = read(SessionDescription.parse(command.sdp))
     flags = command.flags
     party = call.party_by_tag(tag) or call.add_party(tag, context.now)
@@ -33,7 +37,7 @@ def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
             party.medias.append(new_media(index, media_view, context))
         media = party.medias[index]
         accepted = _accept(media_view.codecs, flags.codec_accept)
-        media.rejected = media_view.port == 0 or not media.rtp or accepted is None
+        media.rejected = media_view.rejected or not media.rtp or accepted is None
         if media.rejected or accepted is None:
             close_ports(media, context)
             specs.append(_rejected(media, media_view.formats))
@@ -45,7 +49,7 @@ def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
         media.rtcp_mux = media_view.rtcp_mux and "reject" not in flags.rtcp_mux
         family = media.remote.family if media.remote else None
         open_ports(media, context.interfaces.choose(flags.interface or _first(flags.direction), family), context)
-        specs.append(_spec(media, "recvonly", flags, context))
+        specs.append(_spec(media, Direction.RECVONLY, flags, context))
     if all(media.rejected for media in party.medias):
         raise PeerFault("Nothing to publish: no media section has a codec that is accepted")
     call.answered = True
@@ -90,7 +94,7 @@ def subscribe_request(call: Call, sources: list[Party], command: Command, contex
         before = had.get(index)
         ssrc = before.ssrc if before and before.source == key else context.random.getrandbits(32)
         call.subscriptions.append(Subscription(key, MediaKey(party.number, index), SubscriptionKind.PUB_SUB, ssrc))
-        specs.append(_spec(media, "inactive" if flags.inactive else "sendonly", flags, context))
+        specs.append(_spec(media, Direction.INACTIVE if flags.inactive else Direction.SENDONLY, flags, context))
     return party, build(_session(specs, context), tuple(specs))
 
 
@@ -101,7 +105,7 @@ def subscribe_answer(party: Party, command: Command, context: Context) -> None:
         raise PeerFault("Answer has more media sections than the offer")
     for media in party.medias:
         media_view = view.media[media.index] if media.index < len(view.media) else None
-        if media_view is None or media_view.port == 0:
+        if media_view is None or media_view.rejected:
             media.rejected = True
             close_ports(media, context)
             continue
@@ -113,10 +117,8 @@ def subscribe_answer(party: Party, command: Command, context: Context) -> None:
 
 
 def _accept(offered: tuple[Codec, ...], accept: tuple[str, ...]) -> Codec | None:
-    """The first codec both know; `any`, `all`, `full` or nothing said: the first that is no telephone-event or the like."""
-    if accept and not {"any", "all", "full"} & set(accept):
-        offered = select(offered, accept=accept)
-    return next((c for c in offered if c.name.lower() not in ("telephone-event", "cn", "rtx", "red", "ulpfec")), None)
+    """The first codec both know; `any`, `all` and `full` stand for whatever comes first."""
+    return choose(offered, () if {"any", "all", "full"} & set(accept) else accept)
 
 
 def _subscriber_media(index: int, source: Media, flags: MediaFlags, context: Context) -> Media:
@@ -134,12 +136,13 @@ def _session(specs: list[MediaSpec], context: Context) -> SessionSpec:
     address = next((s.address for s in specs if s.port), "0.0.0.0")
     return SessionSpec(
         address=address,
-        session_id=context.random.getrandbits(62),
-        session_name=f"rtprelay-{context.random.getrandbits(32):08x}",
+        session_id=str(context.random.getrandbits(62)),
+        version="1",
+        name=f"rtprelay-{context.random.getrandbits(32):08x}",
     )
 
 
-def _spec(media: Media, direction: str, flags: MediaFlags, context: Context) -> MediaSpec:
+def _spec(media: Media, direction: Direction, flags: MediaFlags, context: Context) -> MediaSpec:
     assert media.local is not None
     muxed = media.rtcp_mux or media.mux_proposed
     rtcp = media.local if muxed else media.local_rtcp
@@ -152,7 +155,7 @@ def _spec(media: Media, direction: str, flags: MediaFlags, context: Context) -> 
         direction=direction,
         rtcp_port=rtcp.port if rtcp and not flags.no_rtcp_attribute else None,
         rtcp_mux=muxed,
-        mid=media.mid,
+        attributes=(f"mid:{media.mid}",) if media.mid is not None else (),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtprelay.call.media import Direction, Media
+from rtprelay.call.media import Media
 from rtprelay.negotiate.context import Context
 from rtprelay.sdp.view import MediaView
 from rtprelay.signalling.command import MediaFlags
@@ -39,12 +39,12 @@ def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Cont
 
     An unchanged address keeps what was learned of the party's real source. Raises RefusedAddress.
     """
-    media.direction = Direction(view.direction)
+    media.direction = view.direction
     media.codecs = view.codecs
     media.hint = flags.received_from
     endpoint, rtcp = view.endpoint, view.rtcp
     if endpoint is None:
-        if view.connection_host is not None:
+        if view.connection_host is not None and not view.rejected:
             context.warn(f"media address {view.connection_host!r} is a host name: waiting for packets instead")
         return False
     media.held = endpoint.unspecified

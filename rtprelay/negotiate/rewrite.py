@@ -28,8 +28,10 @@ def rewrite_for(
     flags: MediaFlags,
     context: Context,
 ) -> str:
-    """`document` with the ports and addresses that face `receiver`, whose `medias` stand in the order of its m-lines."""
-    edits = tuple(_media_edit(media, media_view, flags, context) for media_view, media in zip(view.media, medias, strict=False))
+    """`document` with the ports and addresses that face `receiver`, whose `medias` stand in m-line order."""
+    edits = tuple(
+        _media_edit(media, media_view, flags, context) for media_view, media in zip(view.media, medias, strict=False)
+    )
     edit = SessionEdit(media=edits)
     replace = flags.replace
     if replace & _ORIGIN and (address := _first_address(edits)) is not None:
@@ -41,7 +43,7 @@ def rewrite_for(
     text = rewrite(document, edit)
     if replace & _VERSION:
         force = SdpReplace.FORCE_INCREMENT_SDP_VERSION in replace
-        version = _next_version(receiver, text, view.origin.session_version, force)
+        version = _next_version(receiver, text, view.origin.version, force)
         text = rewrite(document, msgspec.structs.replace(edit, origin_version=str(version)))
     return text
 

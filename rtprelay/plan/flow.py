@@ -1,24 +1,22 @@
 """The data plane's desired state: what enters at each local port and where it goes.
 
-A `FlowTable` is a plain mapping from local endpoint to `Flow`. Backends are given `FlowOp`s (the difference
-between two tables) and report back `FlowReport`s; both are values, so that every backend can be driven by the same tests.
+A `FlowTable` is a plain mapping from local endpoint to `Flow`. Backends are given `FlowOp`s (the difference between two
+tables) and report back `FlowReport`s; both are values, so that every backend can be driven by the same tests.
 
 Theory of operation of one flow, in the order a packet meets it (all backends do the same):
 
 1. The packet's destination is `Flow.local`; no flow there: not ours.
 2. STUN and DTLS (RFC 7983 first byte 0..3, 20..63) and anything else that is not RTP version 2: PUNT.
 3. RTCP (RFC 5761: packet type 192..223) is told from RTP whatever the port.
-4. Source check. `expected`: accepted. Otherwise `on_mismatch`:
-   ACCEPT: accepted as it is (media handover, asymmetric);
-   PUNT: up to the core, to be judged (learning) — but once `expected` itself has spoken and `lock` is set, DROP;
-   DROP: dropped and counted. `signalled`, when it differs from `expected`, is always punted: the address the SDP named
-   beats a learned one. `expected` None: nothing is accepted, `on_mismatch` decides.
-   RTCP is checked against `rtcp_expected` in the same way.
+4. Source check. `expected`: accepted. Otherwise `on_mismatch`: ACCEPT: accepted as it is (media handover, asymmetric);
+   PUNT: up to the core, to be judged (learning) — but once `expected` itself has spoken and `lock` is set, DROP; DROP:
+   dropped and counted. `signalled`, when it differs from `expected`, is always punted: the address the SDP named beats
+   a learned one. `expected` None: nothing is accepted, `on_mismatch` decides. RTCP is checked against `rtcp_expected`
+   in the same way.
 5. A payload type with a `drop` rule is dropped; an unknown one is forwarded, without jitter.
 6. Statistics per SSRC: packets, bytes, loss, reordering, duplicates, RFC 3550 jitter.
-7. Each of `outputs` gets a copy of RTP, rewritten. RTCP goes to `rtcp_outputs`; with one output and no SSRC rewriting the kernel may
-   forward it itself, and always hands a copy up to be read.
-   No outputs: counted, then dropped (hold).
+7. Each of `outputs` gets a copy of RTP, rewritten. RTCP goes to `rtcp_outputs`; with one output and no SSRC rewriting
+   the kernel may forward it itself, and always hands a copy up to be read. No outputs: counted, then dropped (hold).
 """
 
 from __future__ import annotations
@@ -80,7 +78,9 @@ FlowTable = Mapping[Endpoint, Flow]
 
 
 class PutFlow(msgspec.Struct, frozen=True, tag="put_flow"):
-    """Install the flow or replace the one at its local port, outputs included; counters and SSRC state of the port go on."""
+    """Install the flow or replace the one at its local port, outputs included; counters and SSRC state of the port go
+    on.
+    """
 
     flow: Flow
 
@@ -92,7 +92,9 @@ class DropFlow(msgspec.Struct, frozen=True, tag="drop_flow"):
 
 
 class PutOutput(msgspec.Struct, frozen=True, tag="put_output"):
-    """Add one RTP output to an installed flow, or replace the one with the same `source`; the other outputs are not touched."""
+    """Add one RTP output to an installed flow, or replace the one with the same `source`; the other outputs are not
+    touched.
+    """
 
     local: Endpoint
     output: Output

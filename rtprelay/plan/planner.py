@@ -63,7 +63,9 @@ def _flows(media: Media, sinks: list[Sink], max_outputs: int) -> tuple[Flow, ...
 
 
 def _rtp_outputs(media: Media, sinks: list[Sink]) -> tuple[Output, ...]:
-    """A party gets media unless its own SDP says that it does not receive; what the sender's says binds only the sender."""
+    """A party gets media unless its own SDP says that it does not receive; what the sender's says binds only the
+    sender.
+    """
     return tuple(
         Output(source=sink.local, destination=sink.destination, ssrc=ssrc, tos=sink.tos)
         for sink, ssrc in sinks
@@ -90,7 +92,7 @@ def _on_mismatch(media: Media) -> Mismatch:
 
 
 def _payloads(media: Media, sinks: list[Sink]) -> tuple[PayloadRule, ...]:
-    """Clock rates of all payload types either side named: a sender uses the receiver's numbers (RFC 3264 section 5.1)."""
+    """Clock rates of all payload types either side named: senders use the receiver's numbers (RFC 3264 section 5.1)."""
     rates = {codec.payload_type: codec.clock_rate for sink, _ in sinks for codec in sink.codecs}
     rates.update((codec.payload_type, codec.clock_rate) for codec in media.codecs)
     return tuple(PayloadRule(payload_type, rates[payload_type]) for payload_type in sorted(rates))
