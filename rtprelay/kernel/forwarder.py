@@ -31,7 +31,7 @@ from rtprelay.plan.flow import (
 )
 from rtprelay.values import Endpoint
 from rtprelay.wire import rtcp
-from rtprelay.wire.demux import RTCP_HEADER_LENGTH, RTP_HEADER_LENGTH
+from rtprelay.wire.demux import RTCP_HEADER_LENGTH, RTP_HEADER_LENGTH, PacketKind, classify
 from rtprelay.wire.rtp import HEADER
 
 MAX_SSRCS = 16
@@ -211,14 +211,29 @@ def _nowhere(local: Endpoint, rtcp: bool) -> bool:
 
 _unpack_header = HEADER.unpack_from
 _pack_header = HEADER.pack
-_NO_FLOW = Dropped("no_flow")
-_NO_OUTPUTS = Dropped("no_outputs")
+# The names of ebpf/include/rtprelay/reasons.h, so that a reason is counted under one name whoever found it.
+_HOLD = Dropped("hold")
 _PAYLOAD_TYPE = Dropped("payload_type")
-_UNEXPECTED_SOURCE = Dropped("source")
-_MALFORMED_RTCP = Dropped("malformed_rtcp")
-_UNKNOWN_SOURCE = Punt("source")
+_SOURCE_MISMATCH = Dropped("source_mismatch")
+_SOURCE_LOCKED = Dropped("source_locked")
+_UNKNOWN_SOURCE = Punt("unknown_source")
 _SIGNALLED_SOURCE = Punt("signalled_source")
+_STUN = Punt("stun")
+_DTLS = Punt("dtls")
 _NOT_RTP = Punt("not_rtp")
+# These two the kernel does not know: it looks at packets of known flows only, and changes no RTCP.
+_NO_FLOW = Dropped("no_flow")
+_MALFORMED_RTCP = Dropped("malformed_rtcp")
+
+
+def _not_rtp(data: bytes) -> Punt:
+    match classify(data):
+        case PacketKind.STUN:
+            return _STUN
+        case PacketKind.DTLS:
+            return _DTLS
+        case _:
+            return _NOT_RTP
 
 
 class UserspaceForwarder:
@@ -263,7 +278,7 @@ class UserspaceForwarder:
         stream = state.streams.get(ssrc) or state.stream(ssrc)
         stream.update(sequence, timestamp, payload_type, size, now, clock)
         if not state.outputs:
-            return self._dropped(_NO_OUTPUTS)
+            return self._dropped(_HOLD)
         state.forwarded += 1
         state.forwarded_bytes += size
         if state.plain is not None:
@@ -286,7 +301,7 @@ class UserspaceForwarder:
         self, state: _State, data: bytes, source: Endpoint, now: float, already_forwarded: bool
     ) -> Verdict:
         if len(data) < RTCP_HEADER_LENGTH or data[0] & 0xC0 != 0x80 or not 192 <= data[1] <= 223:
-            return self._punted(state, _NOT_RTP)
+            return self._punted(state, _not_rtp(data))
         if already_forwarded:
             self._read_rtcp(state, data, now)
             return Forwarded([])
@@ -304,7 +319,7 @@ class UserspaceForwarder:
         state.last_packet = now
         self._read_rtcp(state, data, now)
         if not state.rtcp_outputs:
-            return self._dropped(_NO_OUTPUTS)
+            return self._dropped(_HOLD)
         try:
             return Forwarded(
                 [
@@ -325,20 +340,19 @@ class UserspaceForwarder:
             return self._punted(state, _SIGNALLED_SOURCE)
         if flow.on_mismatch is Mismatch.ACCEPT:
             return None
-        if flow.on_mismatch is Mismatch.PUNT and not (
-            flow.lock and (spoken or self._spoken_elsewhere(flow.local, rtcp))
-        ):
+        locked = flow.lock and (spoken or self._spoken_elsewhere(flow.local, rtcp))
+        if flow.on_mismatch is Mismatch.PUNT and not locked:
             return self._punted(state, _UNKNOWN_SOURCE)
         state.dropped += 1
-        return self._dropped(_UNEXPECTED_SOURCE)
+        return self._dropped(_SOURCE_LOCKED if flow.on_mismatch is Mismatch.PUNT else _SOURCE_MISMATCH)
 
     def _dropped(self, verdict: Dropped) -> Dropped:
-        self._reasons["drop_" + verdict.reason] = self._reasons.get("drop_" + verdict.reason, 0) + 1
+        self._reasons[verdict.reason] = self._reasons.get(verdict.reason, 0) + 1
         return verdict
 
     def _punted(self, state: _State, verdict: Punt) -> Punt:
         state.punted += 1
-        self._reasons["punt_" + verdict.reason] = self._reasons.get("punt_" + verdict.reason, 0) + 1
+        self._reasons[verdict.reason] = self._reasons.get(verdict.reason, 0) + 1
         return verdict
 
     def _read_rtcp(self, state: _State, data: bytes, now: float) -> None:

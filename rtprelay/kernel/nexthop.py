@@ -1,12 +1,13 @@
-"""Where packets leave: device, MAC addresses and MTU for each pair of addresses in use, kept true as the network changes.
+"""Where packets leave: device, MAC addresses and MTU of each pair of addresses in use, kept true as the net changes.
 
-Theory of operation. A *path* is (our address, their address); each is looked up once, when its first output comes, and
-forgotten with its last. Events only mark paths as doubtful (`handle`); `work` looks the doubtful ones up again, a slice
-at a time so that a default route that flaps under 50,000 calls does not stop the event loop, and names those that changed.
+Theory of operation. A *path* is (our address, their address); each is looked up once, when its first output comes,
+and forgotten with its last. Events only mark paths as doubtful (`handle`); `work` looks the doubtful ones up again, a
+slice at a time so that a default route that flaps under 50,000 calls does not stop the event loop, and names those
+that changed.
 
-The kernel's neighbour table is not ours: XDP traffic passes it by, so nothing there would ever be confirmed or resolved.
-A neighbour in use that goes stale is therefore *used* (NTF_USE) on the traffic's behalf, and one that is unresolved again
-on every `tick`. The kernel then asks, and its answer is an event like any other.
+The kernel's neighbour table does not see us: XDP traffic passes it by, so nothing in it would ever be confirmed or
+resolved. A neighbour in use that goes stale is therefore *used* (NTF_USE) on the traffic's behalf, and one that is
+unresolved again on every `tick`. The kernel then asks, and its answer is an event like any other.
 """
 
 from __future__ import annotations
@@ -50,6 +51,14 @@ class Kernel(Protocol):
     def use_neighbour(self, index: int, packed: bytes) -> None: ...
 
     def xdp_features(self, index: int) -> XdpFeatures | None: ...
+
+
+def takes_redirects(link: Link, features: XdpFeatures | None) -> bool:
+    """True where XDP can send to the device. Before Linux 6.3 nobody tells: drivers with native XDP can, but whether a
+    veth can is up to its peer, out of our sight."""
+    if features is None:
+        return link.ethernet and link.kind != "veth"
+    return link.ethernet and features.transmit
 
 
 class NextHop(msgspec.Struct, frozen=True):
@@ -135,7 +144,11 @@ class NextHops:
     def features_changed(self) -> None:
         """Devices may have become able, or unable, to take frames from XDP; links tell nothing of it."""
         before, self._transmit = self._transmit, {}
-        changed = {index for index, transmit in before.items() if self._can_transmit(index) != transmit}
+        changed = {
+            index
+            for index, transmit in before.items()
+            if index in self._links and self._can_transmit(self._links[index]) != transmit
+        }
         self._doubt({path for path, entry in self._paths.items() if entry.hop.index in changed})
 
     @property
@@ -232,7 +245,7 @@ class NextHops:
             mtu=mtu,
             source_mac=link.mac if link.ethernet else bytes(6),
             mac=self._mac(key) if link.ethernet else None,
-            transmit=link.ethernet and self._can_transmit(link.index),
+            transmit=self._can_transmit(link),
         )
 
     def _leave(self, path: Path, entry: _Entry) -> None:
@@ -263,9 +276,7 @@ class NextHops:
                 self._links[index] = link
         return self._links.get(index)
 
-    def _can_transmit(self, index: int) -> bool:
-        """Where the kernel does not tell (before 6.3), XDP does not send there: tc always can."""
-        if index not in self._transmit:
-            features = self._kernel.xdp_features(index)
-            self._transmit[index] = features is not None and features.transmit
-        return self._transmit[index]
+    def _can_transmit(self, link: Link) -> bool:
+        if link.index not in self._transmit:
+            self._transmit[link.index] = takes_redirects(link, self._kernel.xdp_features(link.index))
+        return self._transmit[link.index]
