@@ -1,8 +1,8 @@
 """Retransmissions: a request seen before is answered as before and not carried out again.
 
-A proxy sends a request again, with the same cookie, when no reply came in time; Kamailio five times, a second apart. A
-request still at work is swallowed. What is remembered is bounded in time, number and bytes; the oldest goes first, which
-at 64 MiB and 14,000 requests a second leaves some six seconds.
+A proxy sends a request again, with the same cookie, when no reply came in time; Kamailio five times, a second apart.
+A request still at work is swallowed. What is remembered is bounded in time, number and bytes, and the oldest goes
+first: 64 MiB hold some six seconds of 14,000 requests a second.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from rtprelay.signalling.command import Body
 
 
 def ok(**keys: Any) -> Body:
-    """`ok(sdp=..., from_tag=...)`: an underscore in a keyword is a hyphen on the wire. A key that is None is left out."""
+    """`ok(sdp=..., from_tag=...)`: a keyword's underscore is a hyphen on the wire, and what is None is left out."""
     body = {name.replace("_", "-"): value for name, value in keys.items() if value is not None}
     body["result"] = "ok"
     return body

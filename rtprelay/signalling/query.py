@@ -1,0 +1,184 @@
+"""The reply to `query` (and to `delete`): what is known of a call, in rtpengine's keys and their order.
+
+The views are filled by the core; times are whole seconds of the UNIX epoch, 0 where nothing happened yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from rtprelay.signalling.command import Body
+from rtprelay.values import Endpoint, Family
+
+_FAMILY = {Family.IP4: "IPv4", Family.IP6: "IPv6"}
+
+
+class Counts(msgspec.Struct, frozen=True):
+    packets: int = 0
+    bytes: int = 0
+    errors: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.packets + other.packets, self.bytes + other.bytes, self.errors + other.errors)
+
+
+class SsrcView(msgspec.Struct, frozen=True, kw_only=True):
+    ssrc: int
+    packets: int = 0
+    bytes: int = 0
+    last_timestamp: int = 0
+    last_sequence: int = 0
+
+
+class StreamView(msgspec.Struct, frozen=True, kw_only=True):
+    """One local port: RTP or RTCP of a media section."""
+
+    local: Endpoint | None = None
+    endpoint: Endpoint | None = None
+    """Where media is sent, learned or signalled."""
+    advertised: Endpoint | None = None
+    """What the SDP named."""
+    crypto_suite: str = ""
+    last_packet: int = 0
+    last_kernel_packet: int = 0
+    last_user_packet: int = 0
+    ssrc: int | None = None
+    flags: tuple[str, ...] = ()
+    """Of RTP, RTCP, fallback RTCP, filled, confirmed, kernelized, no kernel support."""
+    received: Counts = Counts()
+    sent: Counts = Counts()
+
+
+class MediaView(msgspec.Struct, frozen=True, kw_only=True):
+    index: int
+    """From 1."""
+    type: str
+    protocol: str = ""
+    codec: str = ""
+    """The preferred one: `PCMU/8000`."""
+    label: str = ""
+    streams: tuple[StreamView, ...] = ()
+    flags: tuple[str, ...] = ()
+    """Of initialized, rtcp-mux, DTLS-SRTP, SDES, passthrough, ICE, send, recv."""
+    ingress: tuple[SsrcView, ...] = ()
+    egress: tuple[SsrcView, ...] = ()
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """The participant at the other end; `kind` is `offer/answer` or `pub/sub`."""
+
+    tag: str
+    kind: str = "offer/answer"
+
+
+class TagView(msgspec.Struct, frozen=True, kw_only=True):
+    tag: str
+    created: int
+    via_branch: str = ""
+    aliases: tuple[str, ...] = ()
+    label: str = ""
+    metadata: str = ""
+    subscriptions: tuple[Subscription, ...] = ()
+    subscribers: tuple[Subscription, ...] = ()
+    medias: tuple[MediaView, ...] = ()
+
+
+class CallView(msgspec.Struct, frozen=True, kw_only=True):
+    created_us: int
+    """Microseconds of the UNIX epoch."""
+    last_signal: int
+    tags: tuple[TagView, ...] = ()
+    metadata: str = ""
+
+
+def query(call: CallView) -> Body:
+    """The whole reply. Totals are those of the streams; SSRCs are told apart by number across the call."""
+    streams = [stream for tag in call.tags for media in tag.medias for stream in media.streams]
+    rtcp = sum((stream.received for stream in streams if "RTCP" in stream.flags), Counts())
+    rtp = sum((stream.received for stream in streams if "RTCP" not in stream.flags), Counts())
+    created, microseconds = divmod(call.created_us, 1_000_000)
+    body: Body = {
+        "created": created,
+        "created_us": microseconds,
+        "created_ts": call.created_us,
+        "last signal": call.last_signal,
+        "last redis update": 0,
+        "SSRC": {str(ssrc.ssrc): _source(ssrc) for tag in call.tags for media in tag.medias for ssrc in media.ingress},
+        "tags": {tag.tag: _tag(tag) for tag in call.tags},
+        "totals": {"RTP": _counts(rtp), "RTCP": _counts(rtcp)},
+    }
+    if call.metadata:
+        body["metadata"] = call.metadata
+    body["result"] = "ok"
+    return body
+
+
+def _tag(view: TagView) -> Body:
+    return {
+        "tag": view.tag,
+        **_said({"via-branch": view.via_branch, "tag-aliases": list(view.aliases), "label": view.label}),
+        "created": view.created,
+        **_said({"metadata": view.metadata}),
+        "subscriptions": [{"tag": other.tag, "type": other.kind} for other in view.subscriptions],
+        "subscribers": [{"tag": other.tag, "type": other.kind} for other in view.subscribers],
+        "medias": [_media(media) for media in view.medias],
+        "VSC": [],
+    }
+
+
+def _media(view: MediaView) -> Body:
+    return {
+        "index": view.index,
+        "type": view.type,
+        **_said({"protocol": view.protocol, "codec": view.codec, "label": view.label}),
+        "streams": [_stream(stream) for stream in view.streams],
+        "flags": list(view.flags),
+        "ingress SSRCs": [{"SSRC": ssrc.ssrc, **_source(ssrc)} for ssrc in view.ingress],
+        "egress SSRCs": [{"SSRC": ssrc.ssrc, **_source(ssrc)} for ssrc in view.egress],
+    }
+
+
+def _stream(view: StreamView) -> Body:
+    body: Body = {}
+    if view.local is not None:
+        body["local port"] = view.local.port
+        body["local address"] = view.local.address
+        body["family"] = _FAMILY[view.local.family]
+    if view.endpoint is not None:
+        body["endpoint"] = _endpoint(view.endpoint)
+    if view.advertised is not None:
+        body["advertised endpoint"] = _endpoint(view.advertised)
+    body |= _said({"crypto suite": view.crypto_suite})
+    body["last packet"] = view.last_packet
+    body["last kernel packet"] = view.last_kernel_packet
+    body["last user packet"] = view.last_user_packet
+    if view.ssrc is not None:
+        body["SSRC"] = view.ssrc
+    body["flags"] = list(view.flags)
+    body["stats"] = _counts(view.received)
+    body["stats_out"] = _counts(view.sent)
+    return body
+
+
+def _endpoint(endpoint: Endpoint) -> Body:
+    return {"family": _FAMILY[endpoint.family], "address": endpoint.address, "port": endpoint.port}
+
+
+def _source(view: SsrcView) -> Body:
+    return {
+        "bytes": view.bytes,
+        "packets": view.packets,
+        "last RTP timestamp": view.last_timestamp,
+        "last RTP seq": view.last_sequence,
+    }
+
+
+def _counts(counts: Counts) -> Body:
+    return {"packets": counts.packets, "bytes": counts.bytes, "errors": counts.errors}
+
+
+def _said(entries: dict[str, Any]) -> Body:
+    """Only what holds something: rtpengine leaves out keys without a value."""
+    return {key: value for key, value in entries.items() if value}
