@@ -133,8 +133,11 @@ def veth(a: Namespace, a_name: str, b: Namespace, b_name: str) -> None:
     GRO is on at both ends: a veth accepts XDP-redirected frames only if its peer runs an XDP program or has GRO on.
     """
     a.ip("link", "add", a_name, "type", "veth", "peer", "name", b_name, "netns", b.name)
-    for namespace, name in ((a, a_name), (b, b_name)):
+    ends = ((a, a_name), (b, b_name))
+    # Both before either comes up: a veth decides only then, from its peer's GRO, whether it takes redirected frames.
+    for namespace, name in ends:
         namespace.run("ethtool", "-K", name, "gro", "on")
+    for namespace, name in ends:
         namespace.ip("link", "set", name, "up")
 
 

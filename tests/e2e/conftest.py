@@ -1,0 +1,88 @@
+"""End-to-end tests: real user agents, a real Kamailio and a relay, in namespaces of their own.
+
+`--relay KIND` (repeatable) chooses the relays: by default ours on its three data planes; `--relay rtpengine` (and
+`rtpengine-lo`) puts Debian's daemon in the place of ours, which must pass too wherever it promises the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness.lab import loopback_lab, veth_lab
+from tests.e2e.harness.relay import BPFFS, OWN, REFERENCE, Relay
+from tests.e2e.harness.stage import Stage
+from tools.netns import run
+
+_PROGRAMS = ("kamailio", "sipp", "baresip", "ffmpeg", "ip", "nsenter", "setpriv", "ethtool")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--relay", action="append", choices=OWN + REFERENCE, help="the relay to test; default: all of ours"
+    )
+
+
+def kinds(config: pytest.Config) -> list[str]:
+    """The option exists only when this directory is named on the command line."""
+    return list(config.getoption("--relay", default=None) or OWN)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kind" in metafunc.fixturenames:
+        metafunc.parametrize("kind", kinds(metafunc.config), scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    missing = [program for program in _PROGRAMS if not shutil.which(program)]
+    for item in items:
+        if not item.path.is_relative_to(here):
+            continue
+        item.add_marker("netns")
+        if os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root: network namespaces"))
+        elif missing:
+            item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(missing)} (see `make build`)"))
+
+
+@pytest.fixture(scope="session")
+def stage(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Lab, relay and whatever proxies the tests ask for; one for all tests with the same kind of relay."""
+    workdir = tmp_path_factory.mktemp(kind)
+    _let_everybody_in(workdir)
+    if kind == "ebpf" and not os.path.ismount(BPFFS):
+        run("mount", "-t", "bpf", "bpf", str(BPFFS))
+    with loopback_lab() if kind in ("tc", "rtpengine-lo") else veth_lab() as lab:
+        relay = Relay(lab, kind, workdir)
+        stage = Stage(lab, relay, workdir)
+        try:
+            relay.start()
+            yield stage
+        finally:
+            stage.close()
+            relay.flush()
+
+
+@pytest.fixture
+def scene(stage: Stage) -> Iterator[Stage]:
+    """A running relay without calls; the test must leave it so."""
+    if not stage.relay.running:
+        stage.relay.start()
+    yield stage
+    assert stage.relay.running, f"the relay died:\n{stage.relay.log.read_text(errors='replace')[-4000:]}"
+    with stage.relay.client() as ng:
+        left = ng.calls()
+    if left:
+        stage.relay.flush()
+    assert not left, f"calls left behind: {left}"
+
+
+def _let_everybody_in(directory: Path) -> None:
+    """Kamailio and the unprivileged relay run as nobody; pytest keeps its directories to itself."""
+    for path in (directory, *directory.parents[:2]):
+        path.chmod(path.stat().st_mode | 0o055)

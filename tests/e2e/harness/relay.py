@@ -1,0 +1,140 @@
+"""The relay under test as a process: ours with each of its data planes, or Debian's rtpengine as the reference.
+
+All take the same options, so the only difference between two runs of a scenario is the program.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.e2e.harness.lab import Lab, Site
+from tests.e2e.harness.polling import until
+from tests.e2e.harness.programs import Program
+from tests.e2e.ng import NgClient
+
+ROOT = Path(__file__).resolve().parents[3]
+NG_PORT = 2223
+CLI_PORT = 9900
+BPFFS = Path("/sys/fs/bpf")
+
+OWN = ("ebpf", "tc", "userspace")
+"""Ours, by data plane: native XDP on veth, tc on `lo`, sockets without any privilege."""
+REFERENCE = ("rtpengine", "rtpengine-lo")
+"""Debian's daemon, on veth and on `lo`: shows that the harness, not the relay, is right or wrong."""
+
+
+@dataclass
+class Relay:
+    """One relay in one lab; `start` it, `kill` it, `start` it again."""
+
+    lab: Lab
+    kind: str
+    workdir: Path
+    options: tuple[str, ...] = ()
+    ports: tuple[int, int] = (30000, 39999)
+    sides: tuple[Site, ...] = ()
+    program: Program | None = field(default=None, init=False)
+
+    @property
+    def ours(self) -> bool:
+        return self.kind in OWN
+
+    @property
+    def in_kernel(self) -> bool:
+        return self.kind in ("ebpf", "tc")
+
+    @property
+    def bpf_path(self) -> Path:
+        return BPFFS / self.lab.relay.name
+
+    @property
+    def state(self) -> Path:
+        return self.workdir / "state"
+
+    @property
+    def log(self) -> Path:
+        return self.workdir / f"{self.kind}.log"
+
+    def argv(self) -> list[str]:
+        interfaces = []
+        for name, site in (("west", self.lab.west), ("east", self.lab.east)):
+            interfaces += ["-i", f"{name}/{site.ip4}", "-i", f"{name}/{site.ip6}"]
+        common = [
+            "-f",
+            "-E",
+            "--config-file=none",
+            f"--listen-ng=127.0.0.1:{NG_PORT}",
+            f"--listen-cli=127.0.0.1:{CLI_PORT}",
+            f"--port-min={self.ports[0]}",
+            f"--port-max={self.ports[1]}",
+            "--delete-delay=0",
+            *interfaces,
+            *self.options,
+        ]
+        if not self.ours:
+            return ["rtpengine", "--table=-1", "--log-level=6", *common]
+        own = [f"--backend={self.kind}", f"--state-dir={self.state}", f"--bpf-path={self.bpf_path}", *common]
+        if self.in_kernel:
+            return [str(ROOT / ".venv/bin/rtprelay"), *own]
+        return [*_UNPRIVILEGED, "/usr/bin/python3", "-m", "rtprelay", *own]
+
+    def start(self) -> None:
+        self.state.mkdir(exist_ok=True)
+        self.state.chmod(0o777)
+        environment = {"PYTHONPATH": f"{ROOT}:{_packages()}"}
+        self.program = Program(self.argv(), log=self.log, namespace=self.lab.relay, cwd=self.workdir, env=environment)
+        with self.client() as ng:
+            until(lambda: ng.alive() or not self.running, "the relay to answer a ping", 20)
+        assert self.running, f"the relay ended at once:\n{self.log.read_text(errors='replace')[-4000:]}"
+
+    @property
+    def running(self) -> bool:
+        return self.program is not None and self.program.running
+
+    @property
+    def pid(self) -> int:
+        assert self.program
+        return self.program.pid
+
+    def kill(self) -> None:
+        """SIGKILL: no farewell."""
+        assert self.program
+        self.program.kill()
+
+    def stop(self) -> None:
+        if self.program:
+            self.program.end()
+
+    def flush(self) -> None:
+        """Stop and leave nothing behind in the kernel."""
+        self.stop()
+        if self.ours:
+            log = self.workdir / "flush.log"
+            with Program([*self.argv(), "--flush"], log=log, namespace=self.lab.relay, cwd=self.workdir) as flush:
+                flush.wait()
+
+    def client(self, *, use_json: bool = False) -> NgClient:
+        return NgClient(self.lab.relay, "127.0.0.1", NG_PORT, use_json=use_json)
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the process so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
+
+def _packages() -> str:
+    """Where the dependencies are: the unprivileged user may not be allowed to run the venv's own interpreter."""
+    return str(ROOT / ".venv/lib" / f"python3.{sys.version_info.minor}" / "site-packages")
+
+
+_UNPRIVILEGED = (
+    "setpriv",
+    "--reuid=nobody",
+    "--regid=nogroup",
+    "--clear-groups",
+    "--inh-caps=-all",
+    "--bounding-set=-all",
+    "--no-new-privs",
+)

@@ -1,0 +1,142 @@
+"""A lab with a relay and a proxy in it, and the phones that call each other through them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.e2e.harness import sdp
+from tests.e2e.harness.kamailio import Kamailio
+from tests.e2e.harness.lab import Lab, Site
+from tests.e2e.harness.polling import until
+from tests.e2e.harness.relay import Relay
+from tests.e2e.harness.rtp import Address, Party, exchange
+from tests.e2e.harness.sipp import Message, Sipp
+
+
+@dataclass
+class Call:
+    """An established call: which socket talks to which relay port."""
+
+    call_id: str
+    a: Party
+    a_target: Address
+    b: Party
+    b_target: Address
+
+    def talk(self, count: int = 50, *, symmetric: bool = True) -> None:
+        exchange(self.a, self.a_target, self.b, self.b_target, count, symmetric=symmetric)
+
+
+@dataclass
+class Phones:
+    """A caller and the callees registered under one name, each with a media socket."""
+
+    stage: Stage
+    caller: Sipp
+    callees: list[Sipp]
+    a: Party
+    b: list[Party]
+    advertised: str
+    """The address the caller writes into its SDP."""
+
+    @property
+    def callee(self) -> Sipp:
+        return self.callees[0]
+
+    def offer(self, direction: str = "sendrecv", version: int = 1, address: str | None = None) -> str:
+        return sdp.describe(address or self.advertised, [self.a.port], direction=direction, version=version)
+
+    def answer(self, which: int = 0, direction: str = "sendrecv", version: int = 1) -> str:
+        party = self.b[which]
+        return sdp.describe(party.address, [party.port], direction=direction, version=version)
+
+    def ring(self, call_id: str) -> list[Message]:
+        """Send the INVITE; what each callee got."""
+        self.caller.tell(call_id, "invite", self.offer())
+        return [callee.gets(call_id, "INVITE") for callee in self.callees]
+
+    def establish(self, call_id: str) -> Call:
+        invite = self.ring(call_id)[0]
+        self.callee.tell(call_id, "answer", self.answer())
+        return self.media(call_id, invite, self.caller.gets(call_id, "200 INVITE"))
+
+    def media(self, call_id: str, offered: Message, answered: Message, which: int = 0) -> Call:
+        return Call(call_id, self.a, sdp.section(answered.body).rtp, self.b[which], sdp.section(offered.body).rtp)
+
+    def renegotiate(self, call_id: str, number: int, offer: str, answer: str) -> tuple[Message, Message]:
+        """The `number`-th INVITE of the call: what the callee was offered and what the caller was answered."""
+        self.caller.tell(call_id, "reinvite", offer)
+        offered = self.callee.gets(call_id, "INVITE", number)
+        self.callee.tell(call_id, "answer", answer)
+        answered = self.caller.gets(call_id, "200 INVITE", number)
+        self.callee.gets(call_id, "ACK", number)
+        return offered, answered
+
+    def hang_up(self, call_id: str) -> None:
+        """BYE, after which the relay knows nothing of the call."""
+        self.caller.tell(call_id, "bye")
+        self.caller.gets(call_id, "200 BYE")
+        self.stage.assert_gone(call_id)
+
+
+@dataclass
+class Stage:
+    """One lab with one kind of relay, for all tests of a session."""
+
+    lab: Lab
+    relay: Relay
+    workdir: Path
+    _proxies: dict[tuple[str, ...], Kamailio] = field(default_factory=dict)
+    _serial: Iterator[int] = field(default_factory=itertools.count)
+
+    def proxy(self, *defines: str) -> Kamailio:
+        """Kamailio with these variants of its configuration on."""
+        if defines not in self._proxies:
+            self._proxies[defines] = Kamailio(self.lab, self.workdir, 5060 + len(self._proxies), defines)
+        return self._proxies[defines]
+
+    def party(self, site: Site, family: int = 4) -> Party:
+        return Party(site.namespace, site.address(family))
+
+    @contextmanager
+    def phones(
+        self,
+        *defines: str,
+        families: tuple[int, int] = (4, 4),
+        callees: int = 1,
+        scenario: str = "caller",
+        advertised: str | None = None,
+    ) -> Iterator[Phones]:
+        """`families`: IP versions of caller and callees; `advertised`: what the caller claims to be its address."""
+        proxy = self.proxy(*defines)
+        west, east = families
+        user = f"bob{next(self._serial)}"
+        with ExitStack() as stack:
+            agents = []
+            for _ in range(callees):
+                port = 7000 + next(self._serial)
+                agents.append(stack.enter_context(Sipp("callee", self.lab.callee, port, self.workdir, family=east)))
+                proxy.register(user, self.lab.callee, port, east)
+            target = (proxy.address(west), proxy.port)
+            port = 7000 + next(self._serial)
+            caller = stack.enter_context(
+                Sipp(scenario, self.lab.caller, port, self.workdir, family=west, target=target, user=user)
+            )
+            a = stack.enter_context(self.party(self.lab.caller, west))
+            b = [stack.enter_context(self.party(self.lab.callee, east)) for _ in agents]
+            yield Phones(self, caller, agents, a, b, advertised or a.address)
+
+    def assert_gone(self, call_id: str) -> None:
+        with self.relay.client() as ng:
+            until(lambda: not ng.knows(call_id), f"the relay to forget {call_id}")
+            assert call_id not in ng.calls()
+
+    def close(self) -> None:
+        for proxy in self._proxies.values():
+            proxy.stop()
+
+
