@@ -1,4 +1,4 @@
-"""The texts of rtpengine-ctl's `list numsessions` and `list totals`, which operators' scripts read by line and column."""
+"""The texts of rtpengine-ctl's `list numsessions` and `list totals`: scripts read them by line and column."""
 
 from __future__ import annotations
 
