@@ -1,0 +1,1 @@
+"""Benchmarks of rtprelay beside Debian's userspace rtpengine: `python -m bench --help`."""

@@ -1,0 +1,64 @@
+"""Calls set up for the benchmarks: offer and answer as a proxy would send them, with both parties' addresses known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from bench.ng import NgClient, answer, media_port, offer
+from bench.subjects import Daemon, Subject
+from bench.topology import RECEIVER, RELAY_A, SENDER, Topology
+from bench.traffic import Generator, Sink, Stream
+
+_FIRST_PORT = 10000
+
+
+class Calls(msgspec.Struct, frozen=True):
+    streams: tuple[Stream, ...]
+    """Callers' media, one way: a call costs the same in the other."""
+    ports: tuple[int, ...]
+    """Where the callees listen."""
+
+
+def set_up(client: NgClient, count: int) -> Calls:
+    streams, ports = [], []
+    for i in range(count):
+        port, call_id = _FIRST_PORT + 2 * i, f"bench-{i:05d}@example"
+        client.request(offer(call_id, SENDER, port))
+        reply = client.request(answer(call_id, RECEIVER, port))
+        streams.append(Stream(port, RELAY_A, media_port(reply)))
+        ports.append(port)
+    return Calls(tuple(streams), tuple(ports))
+
+
+class Bench:
+    """A relay with calls running through it, a generator on core 0 and a sink. Use as a context manager."""
+
+    def __init__(self, subject: Subject, calls: int) -> None:
+        with ExitStack() as stack:
+            topology = stack.enter_context(Topology())
+            self.daemon = stack.enter_context(Daemon(subject, topology))
+            made = set_up(self.daemon.client, calls)
+            self.sink = stack.enter_context(Sink(topology, made.ports, frames=subject.frames))
+            self.generator = stack.enter_context(Generator(topology, made.streams, core=0))
+            self.alone = stack.enter_context(Generator(topology, made.streams, core=0, alone=True))
+            self._stack = stack.pop_all()
+        self.subject = subject
+        self.warm_up(made.streams)
+
+    def warm_up(self, streams: Sequence[Stream]) -> None:
+        """Neighbours are resolved, sources learned and confirmed, before anything is counted."""
+        self.generator.start(20 * len(streams), 1.0, 16)
+        self.generator.finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)

@@ -1,0 +1,133 @@
+"""The daemons under test, and how each is started: the same options for both, as an operator would give them."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from bench.ng import PORT, NgClient
+from bench.topology import RELAY_A, RELAY_B, Topology
+
+PORT_MIN, PORT_MAX = 10000, 64999
+_OPEN_FILES = 150_000
+_BPFFS = Path("/sys/fs/bpf")
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """A daemon: how it is started, and in which form its packets leave."""
+
+    name: str
+    program: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    frames: bool = True
+    """Packets leave as XDP frames, not through the socket layer: decides which sink costs least for this one."""
+    pins: bool = False
+    """Keeps state of its own outside the process: a journal and bpffs pins."""
+
+    def available(self) -> bool:
+        return shutil.which(self.program[0]) is not None
+
+
+RTPENGINE = Subject("rtpengine", ("rtpengine",), ("--table=-1",), frames=False)
+RTPRELAY = Subject(
+    "rtprelay", (str(Path(sys.executable).with_name("rtprelay")),), ("--backend=ebpf",), frames=True, pins=True
+)
+USERSPACE = Subject(
+    "rtprelay-userspace", RTPRELAY.program, ("--backend=userspace",), frames=False, pins=True
+)
+SUBJECTS = {subject.name: subject for subject in (RTPRELAY, RTPENGINE, USERSPACE)}
+
+
+class Daemon:
+    """A subject running in the relay namespace of a topology. Use as a context manager; leaves nothing behind."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        topology: Topology,
+        *,
+        core: int | None = None,
+        wrapper: tuple[str, ...] = (),
+    ) -> None:
+        self.subject = subject
+        self._state = tempfile.TemporaryDirectory(prefix="rtprelay-bench-")
+        self._pins = _BPFFS / Path(self._state.name).name
+        self.log = Path(self._state.name) / "log"
+        options = [
+            "--config-file=none",
+            f"--interface=a/{RELAY_A}",
+            f"--interface=b/{RELAY_B}",
+            f"--listen-ng=127.0.0.1:{PORT}",
+            f"--port-min={PORT_MIN}",
+            f"--port-max={PORT_MAX}",
+            "--delete-delay=0",
+            "--timeout=3600",
+            "--silent-timeout=3600",
+            "--log-level=4",
+            "-f",
+            "-E",
+            *subject.options,
+        ]
+        if subject.pins:
+            options += [f"--state-dir={self._state.name}/state", f"--bpf-path={self._pins}"]
+        pin = () if core is None else ("taskset", "-c", str(core))
+        self.client: NgClient = topology.client()
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                topology.relay.command(*pin, *wrapper, *subject.program, *options),
+                stdout=log,
+                stderr=log,
+                preexec_fn=_raise_file_limit,
+            )
+        try:
+            self.start_seconds = self.client.wait_ready(time.monotonic())
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """nsenter and taskset replace themselves, so it is the daemon's own."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        # Pinned links go on forwarding without a daemon; here that would be the next window's neighbour.
+        shutil.rmtree(self._pins, ignore_errors=True)
+        self._state.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            tail = self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            print(f"-- {self.subject.name} said last:\n{tail}", file=sys.stderr)
+        self.stop()
+
+
+def open_files() -> int:
+    """How many files a daemon may hold here: as many as its systemd unit would allow it, or this session's hard limit."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+
+
+def _raise_file_limit() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files(), open_files()))
