@@ -8,6 +8,7 @@ the cache when the peer asks again.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import socket
 import time
@@ -24,14 +25,15 @@ _MAX_DATAGRAM = 65_535
 _BUFFER = 4 << 20
 """Asked of the kernel, which may give less: some 5,000 offers, for the moments in which the loop is busy."""
 
-Handler = Callable[[Request], None]
+Respond = Callable[[Body], None]
+Handler = Callable[[Request, Respond], None]
 Complaint = Callable[[Peer, RelayError], None]
 
 
 class NgUdp:
     """All ng/UDP sockets of a relay.
 
-    `handle` gets each request; the reply goes out by `reply`, at once or later. `complain` is told of messages that
+    `handle` gets each request and what to call with its reply, at once or later. `complain` is told of messages that
     were refused. `clock` is CLOCK_MONOTONIC.
     """
 
@@ -69,12 +71,6 @@ class NgUdp:
         asyncio.get_running_loop().add_reader(sock.fileno(), self._drain, channel)
         return local.with_port(sock.getsockname()[1])
 
-    def reply(self, request_id: int, body: Body) -> None:
-        """Answer a request; one that is not ours, or was answered, is left alone."""
-        answer = self._session.reply(request_id, body)
-        if answer is not None:
-            self._send(*answer)
-
     def close(self) -> None:
         """Stop listening; datagrams not read are lost."""
         while self._sockets:
@@ -103,14 +99,20 @@ class NgUdp:
             if message.fault is not None:
                 self._complain(message.peer, message.fault)
         elif message is not None:
+            respond = functools.partial(self._reply, message.request_id)
             try:
-                self._handle(message)
+                self._handle(message, respond)
             except Exception as error:
                 # One request's failure must not end the loop that serves the others.
-                self.reply(message.request_id, reply.error("Internal error"))
+                respond(reply.error("Internal error"))
                 asyncio.get_running_loop().call_exception_handler(
                     {"message": f"request from {peer.host} failed", "exception": error}
                 )
+
+    def _reply(self, request_id: int, body: Body) -> None:
+        answer = self._session.reply(request_id, body)
+        if answer is not None:
+            self._send(*answer)
 
     def _send(self, peer: Peer, data: bytes) -> None:
         sock = self._sockets.get(peer.channel)
