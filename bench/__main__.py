@@ -8,12 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-from bench import machine, relay, traffic
+from bench import commands, fanout, footprint, machine, relay, traffic
 from bench.report import Section, markdown
 from bench.subjects import RTPENGINE, RTPRELAY, SUBJECTS
 
 _DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-_BENCHMARKS = {"relay": relay.run}
+_BENCHMARKS = {"relay": relay.run, "fanout": fanout.run, "commands": commands.run, "footprint": footprint.run}
 
 
 def main() -> int:

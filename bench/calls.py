@@ -24,9 +24,9 @@ class Calls(msgspec.Struct, frozen=True):
     """Where the callees listen."""
 
 
-def set_up(client: NgClient, count: int) -> Calls:
+def set_up(client: NgClient, count: int, first: int = 0) -> Calls:
     streams, ports = [], []
-    for i in range(count):
+    for i in range(first, first + count):
         port, call_id = _FIRST_PORT + 2 * i, f"bench-{i:05d}@example"
         client.request(offer(call_id, SENDER, port))
         reply = client.request(answer(call_id, RECEIVER, port))

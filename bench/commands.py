@@ -1,0 +1,103 @@
+"""(d) ng commands per second of one core: whole calls, offer + answer + delete."""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from bench.load import Load, LoadResult
+from bench.machine import process_cpu
+from bench.report import Goal, Section, Table, spread
+from bench.subjects import RTPENGINE, RTPRELAY, Daemon, Subject
+from bench.topology import Topology
+
+_GOAL = 3000.0
+_OUTSTANDING = (1, 16)
+_DAEMON_CORE, _CLIENT_CORE = 0, 1
+
+
+def run(subjects: Sequence[Subject], quick: bool) -> Section:
+    seconds, rounds = (1.0, 1) if quick else (5.0, 3)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {_CLIENT_CORE})
+    try:
+        results = {n: _alternate(subjects, n, seconds, rounds) for n in _OUTSTANDING}
+    finally:
+        os.sched_setaffinity(0, cores)
+    tables = tuple(
+        Table(
+            f"{outstanding} outstanding, {rounds} rounds of {seconds:.0f} s",
+            ("", "commands/s", "us of daemon CPU each", "p50 ms", "p99 ms", "refused", "client CPU"),
+            tuple(_row(name, runs) for name, runs in by_name.items()),
+        )
+        for outstanding, by_name in results.items()
+    )
+    return Section("ng commands", _HOW, tables, _goals(results[_OUTSTANDING[-1]]), _failures(results))
+
+
+_HOW = (
+    f"Offer, answer and delete of one call after the other, bencode over UDP in Kamailio's shape, five codecs. The daemon and all its "
+    f"threads on core {_DAEMON_CORE}, the client on core {_CLIENT_CORE} (`taskset`). `delete-delay` 0, ports {10000}-{64999} on two interfaces. "
+    "Log level: warnings. Latency is of single commands, as the client sees it."
+)
+_Run = tuple[LoadResult, float]
+"""What the client saw, and the daemon's CPU seconds."""
+
+
+def _alternate(subjects: Sequence[Subject], outstanding: int, seconds: float, rounds: int) -> dict[str, list[_Run]]:
+    """A/B, B/A ...: both daemons are up, one works at a time."""
+    found: dict[str, list[_Run]] = {subject.name: [] for subject in subjects}
+    with ExitStack() as stack:
+        pairs = []
+        for subject in subjects:
+            topology = stack.enter_context(Topology())
+            daemon = stack.enter_context(Daemon(subject, topology, core=_DAEMON_CORE))
+            sock = stack.enter_context(topology.relay.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            load = Load(sock, outstanding)
+            load.run(0.3)
+            pairs.append((daemon, load))
+        for turn in range(rounds):
+            for daemon, load in pairs if turn % 2 == 0 else reversed(pairs):
+                before = process_cpu(daemon.pid)
+                result = load.run(seconds)
+                found[daemon.subject.name].append((result, process_cpu(daemon.pid) - before))
+    return found
+
+
+def _row(name: str, runs: Sequence[_Run]) -> tuple[str, ...]:
+    latencies = sorted(each for result, _ in runs for values in result.latencies.values() for each in values)
+    return (
+        name,
+        spread([result.per_second for result, _ in runs]),
+        f"{statistics.median(cpu / max(1, result.replies) for result, cpu in runs) * 1e6:.0f}",
+        f"{latencies[len(latencies) // 2] * 1e3:.2f}" if latencies else "",
+        f"{latencies[len(latencies) * 99 // 100] * 1e3:.2f}" if latencies else "",
+        str(sum(sum(result.refused.values()) for result, _ in runs)),
+        f"{100 * statistics.median(result.client_cpu for result, _ in runs):.0f} %",
+    )
+
+
+def _goals(runs: dict[str, list[_Run]]) -> tuple[Goal, ...]:
+    rates = {name: statistics.median(result.per_second for result, _ in each) for name, each in runs.items()}
+    if RTPRELAY.name not in rates:
+        return ()
+    ours = rates[RTPRELAY.name]
+    measured = f"{ours:,.0f}"
+    if RTPENGINE.name in rates:
+        measured += f" (rtpengine {rates[RTPENGINE.name]:,.0f}: {ours / rates[RTPENGINE.name]:.2f}x)"
+    return (Goal("commands per second, one core", f">= {_GOAL:,.0f}", measured, ours >= _GOAL),)
+
+
+def _failures(results: dict[int, dict[str, list[_Run]]]) -> tuple[str, ...]:
+    found = []
+    for outstanding, by_name in results.items():
+        for name, runs in by_name.items():
+            where = f"{name}, {outstanding} outstanding"
+            for result, _ in runs:
+                if result.unanswered:
+                    found.append(f"{where}: {result.unanswered} commands had no reply within 2 s")
+                found += [f"{where}: {count} refused: {text}" for text, count in result.refused.items()]
+    return tuple(found)

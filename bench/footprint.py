@@ -1,0 +1,122 @@
+"""(e) Memory per call, in the process and in the kernel, and the time from exec to the first ping answered."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from bench.calls import set_up
+from bench.report import Section, Table, spread
+from bench.subjects import Daemon, Subject, open_files
+from bench.topology import Topology
+
+_SOCKETS_PER_CALL = 4
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """Bytes."""
+
+    resident: int
+    maps: int
+    """BPF maps the process holds open, as the kernel accounts them."""
+    slab: int
+    """Of the whole machine: sockets live here. Meaningful as a difference, on a quiet machine."""
+
+
+def run(subjects: Sequence[Subject], quick: bool) -> Section:
+    steps = (100, 300) if quick else (1000, min(5000, (open_files() - 1000) // _SOCKETS_PER_CALL))
+    starts = 2 if quick else 7
+    rows, times, failures = [], [], []
+    for subject in subjects:
+        readings = _grow(subject, steps)
+        empty = readings[0]
+        for calls, reading in zip(steps, readings[1:], strict=True):
+            rows.append(
+                (
+                    subject.name,
+                    f"{calls:,}",
+                    *(_mebibytes(value) for value in (reading.resident, reading.maps)),
+                    *(
+                        f"{(now - then) / calls / 1024:.1f}"
+                        for now, then in zip(_parts(reading), _parts(empty), strict=True)
+                    ),
+                )
+            )
+        rows.append((subject.name, "0", _mebibytes(empty.resident), _mebibytes(empty.maps), "", "", ""))
+        times.append((subject.name, spread([seconds * 1e3 for seconds in _start_times(subject, starts)], 1)))
+    return Section(
+        "Memory and start",
+        _HOW,
+        (
+            Table(
+                "Memory",
+                ("", "calls", "RSS MiB", "BPF maps MiB", "KiB/call, RSS", "KiB/call, maps", "KiB/call, kernel slab"),
+                tuple(sorted(rows)),
+            ),
+            Table(f"Start, ms from exec to the first ping answered, {starts} starts", ("", "ms"), tuple(times)),
+        ),
+        (),
+        tuple(failures),
+    )
+
+
+_HOW = (
+    "Calls of one audio stream with RTCP, set up and left standing. RSS of the process; BPF maps as the kernel accounts them (most are "
+    "allocated in full at start); the kernel's slab, where sockets live, as the whole machine's difference. The number of calls is "
+    f"bounded by this session's limit on open files, {_SOCKETS_PER_CALL} sockets a call. Starts are cold: no journal, no pins."
+)
+
+
+def _grow(subject: Subject, steps: Sequence[int]) -> list[Memory]:
+    with Topology() as topology, Daemon(subject, topology) as daemon:
+        readings = [_settled(daemon.pid)]
+        done = 0
+        for calls in steps:
+            set_up(daemon.client, calls - done, first=done)
+            done = calls
+            readings.append(_settled(daemon.pid))
+        return readings
+
+
+def _settled(pid: int) -> Memory:
+    time.sleep(1)
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    slab = Path("/proc/meminfo").read_text(encoding="ascii")
+    return Memory(_kilobytes("VmRSS", status), _map_bytes(pid), _kilobytes("SUnreclaim", slab))
+
+
+def _kilobytes(name: str, text: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _map_bytes(pid: int) -> int:
+    maps: dict[str, int] = {}
+    for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
+        text = entry.read_text(encoding="ascii", errors="replace")
+        found = re.search(r"^memlock:\s+(\d+)$.*^map_id:\s+(\d+)$", text, re.MULTILINE | re.DOTALL)
+        if found:
+            maps[found[2]] = int(found[1])
+    return sum(maps.values())
+
+
+def _start_times(subject: Subject, starts: int) -> list[float]:
+    found = []
+    with Topology() as topology:
+        for _ in range(starts):
+            with Daemon(subject, topology) as daemon:
+                found.append(daemon.start_seconds)
+    return found
+
+
+def _parts(memory: Memory) -> tuple[int, int, int]:
+    return memory.resident, memory.maps, memory.slab
+
+
+def _mebibytes(value: int) -> str:
+    return f"{value / 2**20:.1f}"
