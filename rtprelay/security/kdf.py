@@ -1,0 +1,54 @@
+"""From a master key to session keys (RFC 3711 section 4.3), with a key derivation rate of zero: once per master key."""
+
+from __future__ import annotations
+
+import functools
+
+import msgspec
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from rtprelay.security.suites import AUTH_KEY_LENGTH, Suite
+
+_SALT_BYTES = 14
+"""Bytes of salt the derivation works on; GCM's 12 are padded on the right (RFC 7714 section 11)."""
+
+
+class MasterKey(msgspec.Struct, frozen=True):
+    """Master key and salt with their MKI (RFC 3711 section 3.1), b"" without. Its repr shows no key."""
+
+    key: bytes
+    salt: bytes
+    mki: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"MasterKey(<{len(self.key)}+{len(self.salt)} bytes>, mki={self.mki.hex() or None})"
+
+
+class SessionKeys(msgspec.Struct, frozen=True):
+    """What packets are protected with; auth keys are unused with GCM."""
+
+    rtp_cipher: bytes
+    rtp_auth: bytes
+    rtp_salt: bytes
+    rtcp_cipher: bytes
+    rtcp_auth: bytes
+    rtcp_salt: bytes
+
+    def __repr__(self) -> str:
+        return "SessionKeys(<secret>)"
+
+
+@functools.lru_cache(maxsize=1024)
+def derive(suite: Suite, master: MasterKey) -> SessionKeys:
+    """Raises ValueError where key or salt are not of the suite's length."""
+    if len(master.key) != suite.key_length or len(master.salt) != suite.salt_length:
+        raise ValueError(f"{suite.name} takes {suite.key_length}+{suite.salt_length} bytes of key and salt")
+    lengths = (suite.key_length, AUTH_KEY_LENGTH, suite.salt_length)
+    return SessionKeys(*(_prf(master, label, lengths[label % 3]) for label in range(6)))
+
+
+def _prf(master: MasterKey, label: int, length: int) -> bytes:
+    """AES-CM key stream over label and salt (section 4.3.3); AES-192 and -256 with longer keys (RFC 6188 section 2)."""
+    salt = int.from_bytes(master.salt.ljust(_SALT_BYTES, b"\0"))
+    counter = ((salt ^ label << 48) << 16).to_bytes(16)
+    return Cipher(algorithms.AES(master.key), modes.CTR(counter)).encryptor().update(bytes(length))

@@ -1,0 +1,292 @@
+"""SRTP and SRTCP on single packets (RFC 3711, RFC 6188, RFC 7714), one direction at a time.
+
+Rules, all taken from RFC 3711 section 3.3: estimate the index, check replay, authenticate, decrypt, and only then let
+the packet change anything. A packet that fails leaves no trace. Protecting an index twice is refused: with AES-CM it
+would show the XOR of two plain texts, with GCM it would give the key away (RFC 7714 section 10).
+"""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha1
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher as Aes
+from cryptography.hazmat.primitives.ciphers import algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from rtprelay.errors import RelayError
+from rtprelay.security.kdf import MasterKey, derive
+from rtprelay.security.replay import MAX_RTCP_INDEX, MAX_RTP_INDEX, ReplayWindow, guess_index
+from rtprelay.security.suites import Cipher, Suite
+
+MAX_SSRCS = 64
+"""Of one context: a flood of SSRCs costs no memory, for only authenticated ones are remembered."""
+_ENCRYPTED = 1 << 31
+"""The E bit before the SRTCP index (RFC 3711 section 3.4)."""
+
+
+class SrtpFault(RelayError):
+    """The packet must not be passed on. `label` names the counter."""
+
+    label = "srtp_malformed"
+
+
+class AuthenticationFailed(SrtpFault):
+    label = "srtp_auth"
+
+
+class Replayed(SrtpFault):
+    label = "srtp_replay"
+
+
+class IndexExhausted(SrtpFault):
+    """2^48 packets or 2^31 control packets under one key: no more (RFC 3711 section 9.2)."""
+
+    label = "srtp_exhausted"
+
+
+class SrtpParameters(msgspec.Struct, frozen=True):
+    """Everything agreed for one direction. The exceptions from protection are SDES session parameters (RFC 4568 section
+    6.3).
+    """
+
+    suite: Suite
+    master: MasterKey
+    unencrypted_srtp: bool = False
+    unencrypted_srtcp: bool = False
+    unauthenticated_srtp: bool = False
+
+
+class SrtpState(msgspec.Struct, array_like=True):
+    """What has to outlive a restart or a hand-over between kernel and userspace: the indices per SSRC."""
+
+    rtp: dict[int, ReplayWindow] = {}
+    rtcp: dict[int, ReplayWindow] = {}
+
+
+class SrtpContext:
+    """Protects or unprotects the packets of one direction; which of the two is up to the owner, state is kept for one."""
+
+    def __init__(self, parameters: SrtpParameters, state: SrtpState | None = None) -> None:
+        self.parameters = parameters
+        self.state = SrtpState() if state is None else state
+        self._suite = parameters.suite
+        self._keys = derive(parameters.suite, parameters.master)
+        self._mki = parameters.master.mki
+        self._rtp_tag = 0 if parameters.unauthenticated_srtp else self._suite.rtp_tag
+        if self._suite.aead:
+            self._rtp_gcm, self._rtcp_gcm = AESGCM(self._keys.rtp_cipher), AESGCM(self._keys.rtcp_cipher)
+
+    # --- RTP ---
+
+    def protect(self, packet: bytes) -> bytes:
+        """RTP to SRTP. Raises SrtpFault."""
+        header = rtp_header_length(packet)
+        ssrc = int.from_bytes(packet[8:12])
+        window = self.state.rtp.get(ssrc) or ReplayWindow()
+        index = guess_index(window.highest, int.from_bytes(packet[2:4]))
+        self._check(window, index, MAX_RTP_INDEX)
+        if self._suite.aead:
+            sealed = self._seal_rtp(packet, header, ssrc, index)
+            out = packet[:header] + sealed + self._mki
+        else:
+            body = packet[header:] if self.parameters.unencrypted_srtp else self._rtp_xor(packet, header, ssrc, index)
+            portion = packet[:header] + body
+            out = (
+                portion
+                + self._mki
+                + self._hmac(self._keys.rtp_auth, portion + (index >> 16).to_bytes(4), self._rtp_tag)
+            )
+        self._commit(self.state.rtp, ssrc, window, index)
+        return out
+
+    def unprotect(self, packet: bytes) -> bytes:
+        """SRTP to RTP. Raises SrtpFault; then nothing has changed."""
+        header = rtp_header_length(packet)
+        trailer = self._rtp_tag + len(self._mki)
+        if len(packet) < header + trailer:
+            raise SrtpFault("packet is too short for its tag")
+        ssrc = int.from_bytes(packet[8:12])
+        window = self.state.rtp.get(ssrc) or ReplayWindow()
+        index = guess_index(window.highest, int.from_bytes(packet[2:4]))
+        self._check(window, index, MAX_RTP_INDEX)
+        if self._suite.aead:
+            end = len(packet) - len(self._mki)
+            self._check_mki(packet[end:])
+            plain = self._open_rtp(packet, header, end, ssrc, index)
+        else:
+            end = len(packet) - trailer
+            self._check_mki(packet[end : end + len(self._mki)])
+            portion = packet[:end]
+            expected = self._hmac(self._keys.rtp_auth, portion + (index >> 16).to_bytes(4), self._rtp_tag)
+            if not hmac.compare_digest(expected, packet[end + len(self._mki) :]):
+                raise AuthenticationFailed("SRTP tag does not match")
+            body = portion[header:] if self.parameters.unencrypted_srtp else self._rtp_xor(portion, header, ssrc, index)
+            plain = packet[:header] + body
+        self._commit(self.state.rtp, ssrc, window, index)
+        return plain
+
+    # --- RTCP ---
+
+    def protect_rtcp(self, packet: bytes) -> bytes:
+        """A compound RTCP packet to SRTCP. Raises SrtpFault."""
+        if len(packet) < 8:
+            raise SrtpFault("RTCP packet is too short")
+        ssrc = int.from_bytes(packet[4:8])
+        window = self.state.rtcp.get(ssrc) or ReplayWindow()
+        index = window.highest + 1
+        self._check(window, index, MAX_RTCP_INDEX)
+        clear = self.parameters.unencrypted_srtcp
+        word = (index if clear else index | _ENCRYPTED).to_bytes(4)
+        if self._suite.aead:
+            nonce = self._rtcp_nonce(ssrc, index)
+            if clear:
+                out = packet + self._rtcp_gcm.encrypt(nonce, b"", packet + word) + word + self._mki
+            else:
+                out = packet[:8] + self._rtcp_gcm.encrypt(nonce, packet[8:], packet[:8] + word) + word + self._mki
+        else:
+            body = packet[8:] if clear else self._rtcp_xor(packet, ssrc, index, word)
+            portion = packet[:8] + body + word
+            out = portion + self._mki + self._hmac(self._keys.rtcp_auth, portion, self._suite.rtcp_tag)
+        self._commit(self.state.rtcp, ssrc, window, index)
+        return out
+
+    def unprotect_rtcp(self, packet: bytes) -> bytes:
+        """SRTCP to RTCP. Raises SrtpFault; then nothing has changed."""
+        tag, mki = self._suite.rtcp_tag, len(self._mki)
+        if len(packet) < 8 + 4 + tag + mki:
+            raise SrtpFault("SRTCP packet is too short for its tag")
+        ssrc = int.from_bytes(packet[4:8])
+        aead = self._suite.aead
+        word_end = len(packet) - mki - (0 if aead else tag)
+        self._check_mki(packet[word_end : word_end + mki])
+        word = packet[word_end - 4 : word_end]
+        index = int.from_bytes(word) & MAX_RTCP_INDEX
+        encrypted = bool(word[0] & 0x80)
+        window = self.state.rtcp.get(ssrc) or ReplayWindow()
+        self._check(window, index, MAX_RTCP_INDEX)
+        if aead:
+            plain = self._open_rtcp(packet[: word_end - 4], word, ssrc, index, encrypted)
+        else:
+            expected = self._hmac(self._keys.rtcp_auth, packet[:word_end], tag)
+            if not hmac.compare_digest(expected, packet[word_end + mki :]):
+                raise AuthenticationFailed("SRTCP tag does not match")
+            portion = packet[: word_end - 4]
+            plain = portion[:8] + (self._rtcp_xor(portion, ssrc, index, word) if encrypted else portion[8:])
+        self._commit(self.state.rtcp, ssrc, window, index)
+        return plain
+
+    # --- indices ---
+
+    def _check(self, window: ReplayWindow, index: int, limit: int) -> None:
+        if index > limit:
+            raise IndexExhausted("the key has been used up")
+        if not window.fresh(index):
+            raise Replayed("index has been used already")
+
+    def _check_mki(self, mki: bytes) -> None:
+        if mki != self._mki:
+            raise AuthenticationFailed("unknown MKI")
+
+    @staticmethod
+    def _commit(windows: dict[int, ReplayWindow], ssrc: int, window: ReplayWindow, index: int) -> None:
+        window.commit(index)
+        if ssrc not in windows and len(windows) >= MAX_SSRCS:
+            raise SrtpFault("too many SSRCs under one key")
+        windows[ssrc] = window
+
+    # --- ciphers ---
+
+    @staticmethod
+    def _hmac(key: bytes, data: bytes, length: int) -> bytes:
+        return hmac.digest(key, data, sha1)[:length] if length else b""
+
+    def _rtp_xor(self, packet: bytes, header: int, ssrc: int, index: int) -> bytes:
+        keys = self._keys
+        match self._suite.cipher:
+            case Cipher.AES_CM:
+                return _counter_mode(keys.rtp_cipher, keys.rtp_salt, ssrc, index, packet[header:])
+            case Cipher.AES_F8:
+                iv = b"\0" + packet[1:12] + (index >> 16).to_bytes(4)
+                return _f8_mode(keys.rtp_cipher, keys.rtp_salt, iv, packet[header:])
+        return packet[header:]
+
+    def _rtcp_xor(self, packet: bytes, ssrc: int, index: int, word: bytes) -> bytes:
+        keys = self._keys
+        match self._suite.cipher:
+            case Cipher.AES_CM:
+                return _counter_mode(keys.rtcp_cipher, keys.rtcp_salt, ssrc, index, packet[8:])
+            case Cipher.AES_F8:
+                return _f8_mode(keys.rtcp_cipher, keys.rtcp_salt, bytes(4) + word + packet[:8], packet[8:])
+        return packet[8:]
+
+    def _seal_rtp(self, packet: bytes, header: int, ssrc: int, index: int) -> bytes:
+        nonce = self._rtp_nonce(ssrc, index)
+        if self.parameters.unencrypted_srtp:
+            return packet[header:] + self._rtp_gcm.encrypt(nonce, b"", packet)
+        return self._rtp_gcm.encrypt(nonce, packet[header:], packet[:header])
+
+    def _open_rtp(self, packet: bytes, header: int, end: int, ssrc: int, index: int) -> bytes:
+        nonce = self._rtp_nonce(ssrc, index)
+        try:
+            if self.parameters.unencrypted_srtp:
+                start = end - self._suite.rtp_tag
+                self._rtp_gcm.decrypt(nonce, packet[start:end], packet[:start])
+                return packet[:start]
+            return packet[:header] + self._rtp_gcm.decrypt(nonce, packet[header:end], packet[:header])
+        except InvalidTag:
+            raise AuthenticationFailed("SRTP tag does not match") from None
+
+    def _open_rtcp(self, sealed: bytes, word: bytes, ssrc: int, index: int, encrypted: bool) -> bytes:
+        nonce = self._rtcp_nonce(ssrc, index)
+        try:
+            if encrypted:
+                return sealed[:8] + self._rtcp_gcm.decrypt(nonce, sealed[8:], sealed[:8] + word)
+            start = len(sealed) - self._suite.rtcp_tag
+            self._rtcp_gcm.decrypt(nonce, sealed[start:], sealed[:start] + word)
+            return sealed[:start]
+        except InvalidTag:
+            raise AuthenticationFailed("SRTCP tag does not match") from None
+
+    def _rtp_nonce(self, ssrc: int, index: int) -> bytes:
+        """RFC 7714 section 8.1."""
+        return (int.from_bytes(self._keys.rtp_salt) ^ (ssrc << 48 | index)).to_bytes(12)
+
+    def _rtcp_nonce(self, ssrc: int, index: int) -> bytes:
+        """RFC 7714 section 9.1."""
+        return (int.from_bytes(self._keys.rtcp_salt) ^ (ssrc << 48 | index)).to_bytes(12)
+
+
+def rtp_header_length(packet: bytes) -> int:
+    """Fixed header, CSRCs and extension (RFC 3550 section 5.1): what stays in the clear. Raises SrtpFault."""
+    if len(packet) < 12 or packet[0] >> 6 != 2:
+        raise SrtpFault("no RTP packet")
+    length = 12 + 4 * (packet[0] & 15)
+    if packet[0] & 0x10:
+        if len(packet) < length + 4:
+            raise SrtpFault("RTP header extension is cut short")
+        length += 4 + 4 * int.from_bytes(packet[length + 2 : length + 4])
+    if len(packet) < length:
+        raise SrtpFault("RTP header is cut short")
+    return length
+
+
+def _counter_mode(key: bytes, salt: bytes, ssrc: int, index: int, data: bytes) -> bytes:
+    """RFC 3711 section 4.1.1."""
+    counter = (int.from_bytes(salt) << 16) ^ (ssrc << 64) ^ (index << 16)
+    return Aes(algorithms.AES(key), modes.CTR(counter.to_bytes(16))).encryptor().update(data)
+
+
+def _f8_mode(key: bytes, salt: bytes, iv: bytes, data: bytes) -> bytes:
+    """RFC 3711 section 4.1.2."""
+    mask = salt.ljust(len(key), b"\x55")
+    masked = bytes(a ^ b for a, b in zip(key, mask, strict=True))
+    start = Aes(algorithms.AES(masked), modes.ECB()).encryptor().update(iv)
+    encrypt = Aes(algorithms.AES(key), modes.ECB()).encryptor()
+    first, block, out = int.from_bytes(start), 0, bytearray()
+    for j in range(0, len(data), 16):
+        block = int.from_bytes(encrypt.update((first ^ (j // 16) ^ block).to_bytes(16)))
+        out += block.to_bytes(16)
+    return bytes(a ^ b for a, b in zip(data, out, strict=False))
