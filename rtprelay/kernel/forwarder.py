@@ -9,6 +9,7 @@ The hot path is `forward` for an RTP packet whose source is the expected one; th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -245,7 +246,7 @@ class UserspaceForwarder:
     def __init__(self, spoken_elsewhere: SpokenElsewhere = _nowhere) -> None:
         self._flows: dict[Endpoint, _State] = {}
         self._spoken_elsewhere = spoken_elsewhere
-        self._reasons: dict[str, int] = {}
+        self._reasons: Counter[str] = Counter()
 
     def forward(
         self, local: Endpoint, data: bytes, source: Endpoint, now: float, already_forwarded: bool = False
@@ -347,12 +348,12 @@ class UserspaceForwarder:
         return self._dropped(_SOURCE_LOCKED if flow.on_mismatch is Mismatch.PUNT else _SOURCE_MISMATCH)
 
     def _dropped(self, verdict: Dropped) -> Dropped:
-        self._reasons[verdict.reason] = self._reasons.get(verdict.reason, 0) + 1
+        self._reasons["drop_" + verdict.reason] += 1
         return verdict
 
     def _punted(self, state: _State, verdict: Punt) -> Punt:
         state.punted += 1
-        self._reasons[verdict.reason] = self._reasons.get(verdict.reason, 0) + 1
+        self._reasons["punt_" + verdict.reason] += 1
         return verdict
 
     def _read_rtcp(self, state: _State, data: bytes, now: float) -> None:

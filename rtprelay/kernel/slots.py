@@ -1,0 +1,89 @@
+"""Which places of the kernel's arrays are taken: single slots for flows, blocks of 1 to 256 for outputs.
+
+What a program may still be looking at must not be given out again: everything freed goes through a `Quarantine` first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from rtprelay.errors import BackendFault
+
+MAX_ORDER = 8
+"""Blocks have up to 2**8 places."""
+
+
+def order_of(size: int) -> int:
+    """The smallest order whose block has room for `size`."""
+    return max(0, size - 1).bit_length()
+
+
+class Blocks:
+    """A buddy allocator over [0, size): blocks of 2**order places, aligned to their size."""
+
+    def __init__(self, size: int, name: str) -> None:
+        self._name = name
+        self._size = size
+        self._free: list[set[int]] = [set() for _ in range(MAX_ORDER + 1)]
+        base = 0
+        while base < size:
+            order = min(MAX_ORDER, (size - base).bit_length() - 1)
+            self._free[order].add(base)
+            base += 1 << order
+        self.used = 0
+
+    def take(self, order: int) -> int:
+        """A free block. Raises BackendFault where there is none."""
+        source = next((o for o in range(order, MAX_ORDER + 1) if self._free[o]), None)
+        if source is None:
+            raise BackendFault(f"no room for {1 << order} more {self._name}: {self.used} of {self._size} are in use")
+        base = self._free[source].pop()
+        for half in range(source - 1, order - 1, -1):
+            self._free[half].add(base + (1 << half))
+        self.used += 1 << order
+        return base
+
+    def claim(self, base: int, order: int) -> bool:
+        """Take this very block; False where (part of) it is taken already or it is none."""
+        for source in range(order, MAX_ORDER + 1):
+            whole = base >> source << source
+            if whole in self._free[source]:
+                break
+        else:
+            return False
+        if base >> order << order != base:
+            return False
+        self._free[source].discard(whole)
+        for half in range(source - 1, order - 1, -1):
+            # The half that does not hold `base` stays free.
+            self._free[half].add((base >> half ^ 1) << half)
+        self.used += 1 << order
+        return True
+
+    def free(self, base: int, order: int) -> None:
+        self.used -= 1 << order
+        while order < MAX_ORDER and base ^ (1 << order) in self._free[order]:
+            self._free[order].discard(base ^ (1 << order))
+            base &= ~(1 << order)
+            order += 1
+        self._free[order].add(base)
+
+
+class Quarantine:
+    """Deeds that wait until no program can be looking at what they touch any more."""
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def after_grace(self, now: float, deed: Callable[[], None]) -> None:
+        self._waiting.append((now + self._grace, deed))
+
+    def release(self, now: float) -> None:
+        """Do what has waited long enough."""
+        while self._waiting and self._waiting[0][0] <= now:
+            self._waiting.popleft()[1]()
