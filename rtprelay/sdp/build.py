@@ -28,7 +28,7 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MediaSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One media section. Raises ValueError."""
+    """One media section; with port 0 it is rejected and has no more than its `attributes`. Raises ValueError."""
 
     kind: str
     port: int
@@ -67,10 +67,10 @@ def build(session: SessionSpec, media: Sequence[MediaSpec]) -> str:
 def _media(spec: MediaSpec) -> list[str]:
     formats = [str(codec.payload_type) for codec in spec.codecs] or spec.formats
     lines = [f"m={' '.join((spec.kind, str(spec.port), spec.protocol, *formats))}", f"c={network(spec.address)}"]
+    if not spec.port:
+        return lines + [f"a={attribute}" for attribute in spec.attributes]
     lines += [f"b={bandwidth}" for bandwidth in spec.bandwidth]
-    attributes: list[str] = []
-    for codec in spec.codecs:
-        attributes += codec.attributes()
+    attributes = [attribute for codec in spec.codecs for attribute in codec.attributes()]
     attributes += spec.attributes
     ptime = () if spec.ptime is None else (f"ptime:{spec.ptime}",)
     rtcp_address = spec.address if spec.rtcp_full else None

@@ -4,7 +4,8 @@ A relay passes on far more SDP than it understands, so the document keeps each l
 rewritten goes out byte for byte. Reading the meaning is `view.read`'s business, changing it `edit.rewrite`'s.
 
 The bounds are checked before any work that grows with the input. Text comes decoded with `surrogateescape`, so that
-whatever bytes came in go out.
+whatever bytes came in go out — but for CR and NUL inside a line, which no SDP has (RFC 8866 section 9, `byte-string`)
+and which the next parser might take for the end of it.
 """
 
 from __future__ import annotations
@@ -104,5 +105,7 @@ def _split(text: str) -> list[Line]:
         line = Line(number, piece[0], piece[2:], ending) if piece[1:2] == "=" else Line(number, "", piece, ending)
         if len(piece) > MAX_LINE_LENGTH:
             raise line.malformed(f"longer than {MAX_LINE_LENGTH} characters")
+        if "\r" in piece or "\0" in piece:
+            raise line.malformed("a carriage return or NUL inside the line")
         lines.append(line)
     return lines
