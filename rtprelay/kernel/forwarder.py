@@ -10,8 +10,7 @@ The hot path is `forward` for an RTP packet whose source is the expected one; th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -117,7 +116,6 @@ class _State:
         "rtcp_bytes",
         "rtcp_outputs",
         "rtcp_packets",
-        "rtcp_spoken",
         "sender",
         "sender_reports",
         "spoken",
@@ -128,7 +126,7 @@ class _State:
         self.packets = self.bytes = self.rtcp_packets = self.rtcp_bytes = 0
         self.forwarded = self.forwarded_bytes = self.dropped = self.punted = self.reported = 0
         self.last_packet = 0.0
-        self.spoken = self.rtcp_spoken = False
+        self.spoken = False
         self.streams: dict[int, StreamStatistics] = {}
         self.outputs: dict[Endpoint, _Output] = {}
         self.sender: int | None = None
@@ -141,8 +139,6 @@ class _State:
         """Take on a flow, the first or its successor."""
         if flow.expected != self.flow.expected:
             self.spoken = False
-        if flow.rtcp_expected != self.flow.rtcp_expected:
-            self.rtcp_spoken = False
         self.flow = flow
         self.expected = flow.expected
         self.clocks = {rule.payload_type: -1 if rule.drop else rule.clock_rate for rule in flow.payloads}
@@ -201,12 +197,7 @@ class _State:
         )
 
 
-class SpokenElsewhere(Protocol):
-    def __call__(self, local: Endpoint, rtcp: bool) -> bool:
-        """True where another data plane has heard the expected source of (RTP or RTCP at) this port."""
-
-
-def _nowhere(local: Endpoint, rtcp: bool) -> bool:
+def _nowhere(local: Endpoint) -> bool:
     return False
 
 
@@ -240,10 +231,10 @@ def _not_rtp(data: bytes) -> Punt:
 class UserspaceForwarder:
     """All flows, and the verdict on each datagram.
 
-    `spoken_elsewhere` lets `Flow.lock` hold for an expected source that only the kernel has heard.
+    `spoken_elsewhere`: another data plane has heard the expected source of this port; `Flow.lock` holds then too.
     """
 
-    def __init__(self, spoken_elsewhere: SpokenElsewhere = _nowhere) -> None:
+    def __init__(self, spoken_elsewhere: Callable[[Endpoint], bool] = _nowhere) -> None:
         self._flows: dict[Endpoint, _State] = {}
         self._spoken_elsewhere = spoken_elsewhere
         self._reasons: Counter[str] = Counter()
@@ -264,7 +255,7 @@ class UserspaceForwarder:
         if source == state.expected:
             state.spoken = True
         else:
-            refusal = self._judge(state, source, state.expected, state.spoken, rtcp=False)
+            refusal = self._judge(state, source)
             if refusal is not None:
                 return refusal
         first, second, sequence, timestamp, ssrc = _unpack_header(data)
@@ -306,11 +297,10 @@ class UserspaceForwarder:
         if already_forwarded:
             self._read_rtcp(state, data, now)
             return Forwarded([])
-        expected = state.flow.rtcp_expected
-        if source == expected:
-            state.rtcp_spoken = True
+        if source == state.flow.rtcp_expected:
+            state.spoken = True
         else:
-            refusal = self._judge(state, source, expected, state.rtcp_spoken, rtcp=True)
+            refusal = self._judge(state, source)
             if refusal is not None:
                 return refusal
         state.packets += 1
@@ -332,16 +322,14 @@ class UserspaceForwarder:
             state.dropped += 1
             return self._dropped(_MALFORMED_RTCP)
 
-    def _judge(
-        self, state: _State, source: Endpoint, expected: Endpoint | None, spoken: bool, rtcp: bool
-    ) -> Punt | Dropped | None:
+    def _judge(self, state: _State, source: Endpoint) -> Punt | Dropped | None:
         """The verdict on a packet that is not from the expected source; None: accepted all the same."""
         flow = state.flow
         if source == flow.signalled:
             return self._punted(state, _SIGNALLED_SOURCE)
         if flow.on_mismatch is Mismatch.ACCEPT:
             return None
-        locked = flow.lock and (spoken or self._spoken_elsewhere(flow.local, rtcp))
+        locked = flow.lock and (state.spoken or self._spoken_elsewhere(flow.local))
         if flow.on_mismatch is Mismatch.PUNT and not locked:
             return self._punted(state, _UNKNOWN_SOURCE)
         state.dropped += 1

@@ -1,8 +1,13 @@
 """RTP statistics of one SSRC at one port: RFC 3550 section 6.4.1 and appendix A, with a window for duplicates.
 
-The kernel keeps the same numbers with the same rules (`ebpf/lib/rtp.h`), so that a stream may be counted partly there
+The kernel keeps the same numbers by the same rules (`ebpf/lib/rtp.h`), so that a stream may be counted partly there
 and partly here. Both keep what can be added up - packets, bytes, the first and the highest extended sequence number -
-and loss is derived from the sums.
+and loss is derived from the sums. By the 16-bit distance from the highest sequence number so far, a packet is
+
+* forward by less than MAX_DROPOUT: the packets between may be lost;
+* backward within the window: seen already, a duplicate; not seen yet, reordered;
+* anything else: reordered for now, but if the next number follows, the source has restarted: the numbering goes on from
+  there, and what was lost before stays lost.
 """
 
 from __future__ import annotations
@@ -12,6 +17,11 @@ from rtprelay.plan.flow import SsrcReport
 WINDOW = 128
 """How many sequence numbers back a packet is told from its duplicate."""
 
+MAX_DROPOUT = 3000
+MAX_TRANSIT = 5.0
+"""Seconds; a larger step of a timestamp against the clock is a new base, not jitter."""
+
+_NO_RESTART = 0x10000
 _MASK = (1 << WINDOW) - 1
 _JITTER_GAIN = 1 / 16
 
@@ -21,6 +31,7 @@ class StreamStatistics:
 
     __slots__ = (
         "_clock",
+        "_restart",
         "_window",
         "arrival",
         "base",
@@ -47,6 +58,7 @@ class StreamStatistics:
         self.timestamp = 0
         self.payload_type = 0
         self._window = 0
+        self._restart = _NO_RESTART
         self.arrival = 0.0
         self._clock = 0
 
@@ -61,7 +73,9 @@ class StreamStatistics:
         self.bytes += size
         if clock and clock == self._clock:
             step = ((timestamp - self.timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000
-            self.jitter += (abs(now - self.arrival - step / clock) - self.jitter) * _JITTER_GAIN
+            transit = abs(now - self.arrival - step / clock)
+            if transit < MAX_TRANSIT:
+                self.jitter += (transit - self.jitter) * _JITTER_GAIN
         self.arrival = now
         self._clock = clock
         self.timestamp = timestamp
@@ -69,17 +83,26 @@ class StreamStatistics:
 
     def _place(self, sequence: int) -> None:
         ahead = (sequence - self.highest) & 0xFFFF
-        if 0 < ahead < 0x8000:
+        behind = -ahead & 0xFFFF
+        if 0 < ahead < MAX_DROPOUT:
             self.highest += ahead
             self._window = (self._window << ahead | 1) & _MASK if ahead < WINDOW else 1
-            return
-        behind = -ahead & 0xFFFF
-        if behind < WINDOW and self._window >> behind & 1:
-            self.duplicates += 1
-            return
-        self.reordered += 1
-        if behind < WINDOW:
-            self._window |= 1 << behind
+        elif behind < WINDOW:
+            if self._window >> behind & 1:
+                self.duplicates += 1
+            else:
+                self.reordered += 1
+                self._window |= 1 << behind
+        elif sequence == self._restart:
+            # Of the new numbering two packets are expected so far, and have come: keep highest - base + 1 true.
+            self.base += ahead - 2
+            self.highest += ahead
+            self._window = 3
+            self.reordered -= 1
+            self._restart = _NO_RESTART
+        else:
+            self.reordered += 1
+            self._restart = (sequence + 1) & 0xFFFF
 
     def report(self) -> SsrcReport:
         return SsrcReport(
