@@ -77,10 +77,10 @@ RECORDING = "Recording"
 MEDIA = "Media"
 MISC = "Other"
 
-_ANY = "all"
+_ANY = "every"
 _OFFER = "offer"
 _OA = "offer, answer"
-_SDP = "offer, answer, publish, subscribe request, subscribe answer"
+_SDP = "those with SDP"
 _PUBSUB = "publish, subscribe request, subscribe answer"
 _BLOCK = "block and unblock commands"
 _PLAY = "play media"
@@ -149,7 +149,7 @@ TABLE: tuple[Flag, ...] = (
             "all",
             "all participants",
             "all_tags",
-            choices={"all": True, "none": False, "offer-answer": False, "except-offer-answer": False, "flows": False},
+            choices={"none": False, "offer-answer": False, "except-offer-answer": False, "flows": False, "all": True},
             bare="all",
         ),
         _text("connect", "to-call-id", "call of the other participant"),

@@ -59,7 +59,7 @@ class Options:
     def flag(self, text: str) -> None:
         """An item of `flags`, or a word of `rtpp-flags`."""
         parsed = parse_flag(text) if len(text) <= MAX_FLAG else None
-        if parsed is None:
+        if parsed is None or parsed[0].kind is Kind.FLAGS:
             self.reject(text)
             return
         flag, value = parsed
