@@ -85,7 +85,7 @@ class RelayLoop:
         self._log = log
         self._forward = data_plane.forwarder.forward
         self._waiting: dict[int, Respond] = {}
-        self._last_request = 0
+        self._own_requests = 0
         self._timer: asyncio.TimerHandle | None = None
         self._armed = 0.0
         self._poller: asyncio.TimerHandle | None = None
@@ -117,15 +117,22 @@ class RelayLoop:
         asyncio.get_running_loop().remove_reader(self.sockets.fileno())
         self.sockets.close_all()
 
-    def command(self, command: Command, respond: Respond) -> None:
+    def handle(self, request: Request, respond: Respond) -> None:
         """Carry out a request; `respond` gets its reply, an error reply where the core failed."""
-        self._last_request += 1
-        request = Request(self._last_request, command)
         self._waiting[request.request_id] = respond
-        if not self._input("command", lambda now: self.core.handle_command(request, now), command.call_id):
+        call_id = request.command.call_id
+        if not self._input("command", lambda now: self.core.handle_command(request, now), call_id):
             unanswered = self._waiting.pop(request.request_id, None)
             if unanswered is not None:
                 unanswered({"result": "error", "error-reason": "Internal error"})
+
+    def execute(self, command: Command) -> Body:
+        """Carry out a command of our own, the operator's say, and return its reply."""
+        # Negative: a session's own ids are positive.
+        self._own_requests -= 1
+        replies: list[Body] = []
+        self.handle(Request(self._own_requests, command), replies.append)
+        return replies[0]
 
     def _received(self, local: Endpoint, source: Endpoint, data: bytes, mark: int) -> None:
         now = time.monotonic()
@@ -154,11 +161,19 @@ class RelayLoop:
         self._poller = asyncio.get_running_loop().call_later(pause, self._poll)
 
     def _input(self, what: str, handle: Callable[[float], None], call_id: CallId | None = None) -> bool:
-        """One input and everything that follows from it. False when it failed."""
+        """One input and everything that follows from it. False when any of it failed."""
         done = self._guarded(what, call_id, lambda: handle(time.monotonic()))
-        while (effect := self.core.next_effect()) is not None:
-            deed = self._deeds[type(effect)]
-            done &= self._guarded(type(effect).__name__, getattr(effect, "call_id", None) or call_id, deed, effect)
+        effects: list[Effect | None] = []
+        while True:
+            # Taking an effect runs code of the core too: replies are made as late as possible.
+            done &= self._guarded(what, call_id, lambda: effects.append(self.core.next_effect()))
+            if not effects:
+                continue
+            effect = effects.pop()
+            if effect is None:
+                break
+            of_call = effect.call_id if isinstance(effect, Persist | Notify) else call_id
+            done &= self._guarded(type(effect).__name__, of_call, self._deeds[type(effect)], effect)
         self._arm()
         return done
 

@@ -102,6 +102,12 @@ class Journal:
         if self._end > max(self._compact_above, 2 * self._live):
             self._compact()
 
+    def erase(self) -> None:
+        """Forget every call (`--flush`)."""
+        os.ftruncate(self._fd, len(HEADER))
+        self._slots.clear()
+        self._live, self._end = 0, len(HEADER)
+
     def close(self) -> None:
         os.close(self._fd)
         os.close(self._lock)
@@ -175,11 +181,6 @@ class Journal:
         os.rename(self._path, aside)
         self._compact()
         return Recovery(len(self._slots), damage, aside)
-
-
-def erase(directory: Path) -> None:
-    """Forget every call (`--flush`)."""
-    (directory / "journal").unlink(missing_ok=True)
 
 
 def _body_at(data: memoryview, offset: int) -> memoryview | None:

@@ -119,8 +119,9 @@ def test_a_reply_goes_to_the_one_who_asked() -> None:
             yield Reply(request.request_id, {"result": "pong", "call": request.command.call_id})
 
     async def test(loop: RelayLoop) -> None:
-        loop.command(PING, lambda body: replies.append(("first", body)))
-        loop.command(Command(name=CommandName.PING, call_id=CallId("d")), lambda body: replies.append(("second", body)))
+        loop.handle(Request(1, PING), lambda body: replies.append(("first", body)))
+        other = Command(name=CommandName.PING, call_id=CallId("d"))
+        loop.handle(Request(2, other), lambda body: replies.append(("second", body)))
 
     run(ScriptedCore(script), test)
     assert replies == [("first", {"result": "pong", "call": "c"}), ("second", {"result": "pong", "call": "d"})]
@@ -143,7 +144,7 @@ def test_a_failed_bind_is_told_before_the_next_effect_is_taken() -> None:
 
             core.script = script
             replies: list[Body] = []
-            loop.command(PING, replies.append)
+            loop.handle(Request(1, PING), replies.append)
             assert replies == [{"result": "ok"}]
             assert free in loop.sockets
             assert taken not in loop.sockets
@@ -163,7 +164,7 @@ def test_the_journal_is_written_before_the_reply_leaves(tmp_path: Path) -> None:
             yield Reply(1, {"result": "ok"})
 
     async def test(loop: RelayLoop) -> None:
-        loop.command(PING, lambda body: seen.append(list(journal.records())))
+        loop.handle(Request(1, PING), lambda body: seen.append(list(journal.records())))
 
     run(ScriptedCore(script), test, journal)
     journal.close()
@@ -194,12 +195,44 @@ def test_a_fault_in_one_call_is_answered_logged_with_its_call_id_and_does_not_st
     replies: list[Body] = []
 
     async def test(loop: RelayLoop) -> None:
-        loop.command(Command(name=CommandName.OFFER, call_id=CallId("bad")), replies.append)
-        loop.command(PING, replies.append)
+        loop.handle(Request(1, Command(name=CommandName.OFFER, call_id=CallId("bad"))), replies.append)
+        loop.handle(Request(2, PING), replies.append)
 
     run(ScriptedCore(script), test)
     assert replies == [{"result": "error", "error-reason": "Internal error"}, {"result": "pong"}]
     assert [(line["log_level"], line["call_id"]) for line in LOGS] == [("error", "bad")]
+
+
+def test_a_reply_that_cannot_be_made_is_an_error_reply() -> None:
+    class Faulty(ScriptedCore):
+        def next_effect(self) -> Effect | None:
+            effect = super().next_effect()
+            if isinstance(effect, Reply):
+                raise RuntimeError("a bug while making the reply")
+            return effect
+
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "command":
+            yield Reply(1, {"result": "ok"})
+
+    replies: list[Body] = []
+
+    async def test(loop: RelayLoop) -> None:
+        loop.handle(Request(1, PING), replies.append)
+
+    run(Faulty(script), test)
+    assert replies == [{"result": "error", "error-reason": "Internal error"}]
+
+
+def test_a_command_of_our_own_is_answered_on_the_spot() -> None:
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "command" and isinstance(what[0], Request):
+            yield Reply(what[0].request_id, {"result": "pong"})
+
+    async def test(loop: RelayLoop) -> None:
+        assert loop.execute(PING) == {"result": "pong"}
+
+    run(ScriptedCore(script), test)
 
 
 def test_effects_queued_before_a_fault_are_carried_out() -> None:
@@ -212,7 +245,7 @@ def test_effects_queued_before_a_fault_are_carried_out() -> None:
         return ()
 
     async def test(loop: RelayLoop) -> None:
-        loop.command(PING, lambda body: None)
+        loop.handle(Request(1, PING), lambda body: None)
         assert free in loop.sockets
 
     core = ScriptedCore(script)
@@ -230,7 +263,7 @@ def test_a_data_plane_that_refuses_a_flow_is_logged_and_the_call_goes_on() -> No
     async def test(loop: RelayLoop) -> None:
         assert isinstance(loop.data_plane, MemoryBackend)
         loop.data_plane.fail_next("maps are full")
-        loop.command(PING, replies.append)
+        loop.handle(Request(1, PING), replies.append)
 
     run(ScriptedCore(script), test)
     assert replies == [{"result": "ok"}]
@@ -251,7 +284,7 @@ def test_read_flows_is_answered_before_the_next_effect_is_taken() -> None:
     replies: list[Body] = []
 
     async def test(loop: RelayLoop) -> None:
-        loop.command(PING, replies.append)
+        loop.handle(Request(1, PING), replies.append)
         assert replies == [{"result": "ok"}]
 
     run(core, test)
@@ -281,7 +314,7 @@ def test_media_is_forwarded_without_the_core_and_reported_to_it() -> None:
         core = ScriptedCore(script)
 
         async def test(loop: RelayLoop) -> None:
-            loop.command(PING, lambda body: None)
+            loop.handle(Request(1, PING), lambda body: None)
             caller.sendto(RTP, (near.address, near.port))
             await until(lambda: "report" in core.kinds())
 
@@ -326,7 +359,7 @@ def test_what_the_forwarder_hands_up_is_judged_by_the_core_and_reinjected() -> N
         core = ScriptedCore(script)
 
         async def test(loop: RelayLoop) -> None:
-            loop.command(PING, lambda body: None)
+            loop.handle(Request(1, PING), lambda body: None)
             stranger.sendto(RTP, (near.address, near.port))
             await until(lambda: "datagram" in core.kinds())
 
@@ -351,7 +384,7 @@ def test_a_packet_refused_after_reinjection_is_not_handed_up_again() -> None:
     core = ScriptedCore(script)
 
     async def test(loop: RelayLoop) -> None:
-        loop.command(PING, lambda body: None)
+        loop.handle(Request(1, PING), lambda body: None)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.sendto(RTP, (near.address, near.port))
             await until(lambda: loop.counters["reinject_refused"] > 0)
@@ -369,11 +402,11 @@ def test_the_core_is_woken_at_its_deadline_and_not_before() -> None:
         return ()
 
     async def test(loop: RelayLoop) -> None:
-        loop.command(PING, lambda body: None)
+        loop.handle(Request(1, PING), lambda body: None)
         core.script = lambda *_: ()
         core.deadline = asyncio.get_running_loop().time() + 0.02
         deadlines.append(core.deadline)
-        loop.command(PING, lambda body: None)
+        loop.handle(Request(1, PING), lambda body: None)
         await until(lambda: "timeout" in core.kinds())
 
     core = ScriptedCore(script)
@@ -392,7 +425,7 @@ def test_a_closed_port_is_gone() -> None:
             yield ClosePort(near)
 
     async def test(loop: RelayLoop) -> None:
-        loop.command(PING, lambda body: None)
+        loop.handle(Request(1, PING), lambda body: None)
         assert near not in loop.sockets
 
     run(ScriptedCore(script), test)
@@ -404,7 +437,7 @@ def test_an_event_is_logged_at_its_level_with_its_call_id() -> None:
             yield Notify("call_created", CallId("c"), {"tags": 2}, "warning")
 
     async def test(loop: RelayLoop) -> None:
-        loop.command(PING, lambda body: None)
+        loop.handle(Request(1, PING), lambda body: None)
 
     run(ScriptedCore(script), test)
     assert LOGS == [{"event": "call_created", "call_id": "c", "tags": 2, "log_level": "warning"}]

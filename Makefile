@@ -1,0 +1,87 @@
+# rtprelay: everything from a fresh Debian 12 on.
+#
+#   make run      install what is missing, build, start the relay with conf/rtprelay.toml (ARGS= adds options)
+#   make build    the same without starting: .venv with pinned dependencies, the eBPF objects
+#   make test     all tests but the slow ones          make lint    ruff, mypy, import contracts, clang-format
+#   make demo     a call with real audio, to look at   make bench   measure, beside Debian's rtpengine
+#   make fuzz     hypothesis, long                     make vm      the kernel tests on other kernels, in qemu
+#   make clean    forget what was built                make format  ruff and clang-format, in place
+#
+# What is done once is remembered in build/stamps: a second `make` costs nothing. Packages are installed by apt only
+# where they are missing, as root or with sudo; otherwise the command to type is printed.
+
+SHELL := /bin/sh
+
+RUN_PACKAGES  := python3 python3-venv libbpf1 iproute2
+BUILD_PACKAGES := clang-16 llvm-16 libbpf-dev linux-libc-dev bpftool make
+TEST_PACKAGES := kamailio sip-tester baresip ffmpeg rtpengine-daemon ethtool tcpdump util-linux clang-format-16 gcc libc6-dev
+VM_PACKAGES   := qemu-system-x86 busybox-static kmod cpio xz-utils
+
+STAMPS := build/stamps
+VENV   := .venv/bin
+ARGS   ?=
+CLANG_FORMAT ?= clang-format-16
+
+# The venv belongs to whoever made it; objects, pins and namespaces are root's business only where a target says so.
+.PHONY: run build test lint format demo bench fuzz vm clean
+
+run: build
+	@mkdir -p build
+	$(VENV)/rtprelay --foreground --log-stderr --config-file conf/rtprelay.toml $(ARGS)
+
+build: $(STAMPS)/venv $(STAMPS)/build-packages
+	@$(MAKE) --no-print-directory -C ebpf
+
+test: build $(STAMPS)/test-packages
+	$(VENV)/pytest $(ARGS)
+
+lint: $(STAMPS)/venv $(STAMPS)/test-packages
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+	find ebpf -name '*.[ch]' | xargs $(CLANG_FORMAT) --dry-run -Werror
+
+format: $(STAMPS)/venv $(STAMPS)/test-packages
+	$(VENV)/ruff check --fix .
+	$(VENV)/ruff format .
+	find ebpf -name '*.[ch]' | xargs $(CLANG_FORMAT) -i
+
+demo: build $(STAMPS)/test-packages
+	$(VENV)/python -m tools.demo $(ARGS)
+
+bench: build $(STAMPS)/test-packages
+	$(VENV)/python -m bench $(ARGS)
+
+fuzz: build
+	$(VENV)/pytest tests/fuzz tests/property $(ARGS)
+
+vm: build $(STAMPS)/vm-packages
+	$(VENV)/python -m tools.vm $(ARGS)
+
+clean:
+	$(MAKE) --no-print-directory -C ebpf clean
+	rm -rf build dist .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find rtprelay tests tools bench -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMPS)/run-packages: Makefile tools/apt-ensure
+	@mkdir -p $(STAMPS)
+	tools/apt-ensure $(RUN_PACKAGES)
+	@touch $@
+
+$(STAMPS)/build-packages: $(STAMPS)/run-packages
+	tools/apt-ensure $(BUILD_PACKAGES)
+	@touch $@
+
+$(STAMPS)/test-packages: $(STAMPS)/run-packages
+	tools/apt-ensure $(TEST_PACKAGES)
+	@touch $@
+
+$(STAMPS)/vm-packages: $(STAMPS)/run-packages
+	tools/apt-ensure $(VM_PACKAGES)
+	@touch $@
+
+$(STAMPS)/venv: pyproject.toml $(STAMPS)/run-packages
+	test -x $(VENV)/python || python3 -m venv .venv
+	$(VENV)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,214 @@
+"""The composition root: the only place that knows every part, and the order they start and stop in.
+
+Start: limits, journal, data plane, the core over what both still hold, media ports; the control ports last, so that
+whoever gets an answer talks to a relay that knows its calls. Stop: control ports first, then sockets; kernel and
+journal stay as they are, and the next start is a take-over whether the last end was orderly or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from rtprelay import __version__
+from rtprelay.cli.commands import Console
+from rtprelay.clock import wall_offset
+from rtprelay.config.load import load
+from rtprelay.config.schema import Config, ConfigError
+from rtprelay.core.relay import Relay
+from rtprelay.core.settings import Settings
+from rtprelay.errors import OurFault, RelayError
+from rtprelay.kernel.userspace import UserspaceBackend
+from rtprelay.listen.cli import CliServer
+from rtprelay.listen.udp import NgUdp
+from rtprelay.observe.log import configure
+from rtprelay.runtime.loop import DataPlane, RelayLoop
+from rtprelay.runtime.notify import notify, watchdog_interval
+from rtprelay.runtime.process import daemonize, pid_file, raise_descriptor_limit
+from rtprelay.signalling.session import NgSession
+from rtprelay.store.journal import Journal
+
+SPARE_DESCRIPTORS = 1000
+"""Beside one socket per media port: control ports, maps, journal."""
+WATCH_INTERFACES = 5.0
+"""Seconds between two looks at how each network interface is served."""
+
+Report = Callable[[str], None]
+"""Called once: with "" when the relay answers, with the reason when it will not."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The program. Returns its exit status: 0 stopped in order, 1 could not start, 2 the configuration is wrong."""
+    try:
+        config = load(arguments)
+    except ConfigError as error:
+        print(f"rtprelay: {error.reason}", file=sys.stderr)
+        return 2
+    report: Report = _nobody if config.foreground or config.flush else daemonize()
+    log = configure(config.log_level, config.log_format.value, config.log_stderr or config.flush, config.log_facility)
+    try:
+        if config.flush:
+            _run(_flush(config, log))
+        else:
+            with pid_file(config.pidfile):
+                _run(_serve(config, log, report))
+    except RelayError as error:
+        log.critical("cannot start", reason=error.reason)
+        report(error.reason)
+        return 1
+    return 0
+
+
+def _nobody(failure: str) -> None:
+    """In the foreground the log says it."""
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """On uvloop where it is installed: userspace forwarding does several times as many packets there."""
+    try:
+        import uvloop
+    except ImportError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(work)
+
+
+async def _flush(config: Config, log: FilteringBoundLogger) -> None:
+    """Leave nothing behind: no link, no map, no call."""
+    with contextlib.closing(Journal(config.state_dir)) as journal:
+        data_plane = _data_plane(config)
+        await data_plane.start()
+        await data_plane.stop(flush=True)
+        journal.erase()
+    log.info("flushed", bpf_path=config.bpf_path, state_dir=config.state_dir)
+
+
+async def _serve(config: Config, log: FilteringBoundLogger, report: Report) -> None:
+    stopped = asyncio.Event()
+    running = asyncio.get_running_loop()
+    running.set_exception_handler(lambda _, context: _log_stray(context, log))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stopped.set)
+    log.info("starting", version=__version__, configuration=config.source)
+    for notice in config.notices:
+        log.warning(notice)
+    _raise_limits(config.settings, log)
+    async with contextlib.AsyncExitStack() as stack:
+        journal = stack.enter_context(contextlib.closing(Journal(config.state_dir)))
+        if journal.recovery.damage is not None:
+            log.error("journal damaged", what=journal.recovery.damage, set_aside=journal.recovery.set_aside)
+        data_plane = await stack.enter_async_context(_started(_data_plane(config)))
+        relay = Relay(
+            config.settings,
+            data_plane.capabilities,
+            random.SystemRandom(),
+            wall_offset(time.time(), time.monotonic()),
+            time.monotonic(),
+        )
+        loop = RelayLoop(relay, data_plane, journal, log)
+        stack.callback(loop.stop)
+        loop.start(data_plane.adopt())
+        _tell_media(config.settings, data_plane, log)
+        await _open_control(config, loop, relay, log, stack)
+        # What lives now lives long: calls taken over, code, settings. The collector need not look at them again.
+        gc.collect()
+        gc.freeze()
+        for task in (_watch_interfaces(data_plane, log), _feed_watchdog()):
+            stack.callback(asyncio.create_task(task).cancel)
+        notify(f"READY=1\nSTATUS=relaying, backend {data_plane.capabilities.name}")
+        report("")
+        await stopped.wait()
+        notify("STOPPING=1")
+        log.info("stopping", calls=len(relay.registry.calls))
+
+
+def _data_plane(config: Config) -> DataPlane:
+    return UserspaceBackend()
+
+
+@contextlib.asynccontextmanager
+async def _started(data_plane: DataPlane) -> AsyncIterator[DataPlane]:
+    await data_plane.start()
+    try:
+        yield data_plane
+    finally:
+        await data_plane.stop()
+
+
+def _raise_limits(settings: Settings, log: FilteringBoundLogger) -> None:
+    ports = {item.address: (item.port_min, item.port_max) for item in settings.interfaces}
+    wanted = SPARE_DESCRIPTORS + sum(high - low + 1 for low, high in ports.values())
+    allowed = raise_descriptor_limit(wanted)
+    if allowed < wanted:
+        log.warning("not every media port can be open at once", open_files=allowed, wanted=wanted)
+
+
+def _tell_media(settings: Settings, data_plane: DataPlane, log: FilteringBoundLogger) -> None:
+    for item in settings.interfaces:
+        log.info(
+            "media address",
+            interface=item.name,
+            address=item.address,
+            advertised=item.advertised or item.address,
+            ports=f"{item.port_min}-{item.port_max}",
+        )
+    log.info("data plane", backend=data_plane.capabilities.name, in_kernel=data_plane.capabilities.in_kernel)
+    for mode in data_plane.interfaces():
+        log.info("interface served", device=mode.interface, mode=mode.mode, reason=mode.reason)
+
+
+async def _open_control(
+    config: Config, loop: RelayLoop, relay: Relay, log: FilteringBoundLogger, stack: contextlib.AsyncExitStack
+) -> None:
+    ng = NgUdp(
+        NgSession(),
+        loop.handle,
+        complain=lambda peer, fault: log.warning("request refused", peer=peer.host, reason=fault.reason),
+    )
+    stack.callback(ng.close)
+    cli = CliServer(Console(relay, loop.execute, loop.data_plane).execute)
+    stack.push_async_callback(cli.close)
+    try:
+        for endpoint in config.listen_cli:
+            log.info("listening", protocol="cli", address=str(await cli.open(endpoint)))
+        for endpoint in config.listen_ng:
+            log.info("listening", protocol="ng", address=str(ng.open(endpoint)))
+    except OSError as error:
+        raise OurFault(f"cannot listen on {endpoint}: {error.strerror or error}") from error
+
+
+async def _watch_interfaces(data_plane: DataPlane, log: FilteringBoundLogger) -> None:
+    """Tell when a network interface begins to be served in another way: it came, went, or its driver changed."""
+    known = {mode.interface: mode for mode in data_plane.interfaces()}
+    while True:
+        await asyncio.sleep(WATCH_INTERFACES)
+        now = {mode.interface: mode for mode in data_plane.interfaces()}
+        for mode in now.values():
+            if known.get(mode.interface) != mode:
+                log.info("interface served", device=mode.interface, mode=mode.mode, reason=mode.reason)
+        for name in known.keys() - now.keys():
+            log.info("interface gone", device=name)
+        known = now
+
+
+async def _feed_watchdog() -> None:
+    interval = watchdog_interval()
+    while interval is not None:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(interval)
+
+
+def _log_stray(context: dict[str, Any], log: FilteringBoundLogger) -> None:
+    """An exception nobody caught: one callback's end, not the relay's."""
+    log.error("failed", what=context.get("message"), exc_info=context.get("exception"))
