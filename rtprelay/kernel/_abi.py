@@ -25,10 +25,11 @@ class Flow(ctypes.Structure):
     expected: Endpoint
     rtcp_expected: Endpoint
     mtu: int
-    reserved: int
+    rtcp_count: int
     signalled: Endpoint
     group: int
     rtcp_output: int
+    rtcp_base: int
     srtp_in: int
     clocks: "ctypes.Array[ctypes.c_uint32]"
     payload: "ctypes.Array[ctypes.c_uint8]"
@@ -42,10 +43,11 @@ class Flow(ctypes.Structure):
         ("expected", Endpoint),
         ("rtcp_expected", Endpoint),
         ("mtu", ctypes.c_uint16),
-        ("reserved", ctypes.c_uint16),
+        ("rtcp_count", ctypes.c_uint16),
         ("signalled", Endpoint),
         ("group", ctypes.c_uint32),
         ("rtcp_output", ctypes.c_uint32),
+        ("rtcp_base", ctypes.c_uint32),
         ("srtp_in", ctypes.c_uint32),
         ("clocks", ctypes.c_uint32 * 8),
         ("payload", ctypes.c_uint8 * 128),
@@ -64,9 +66,7 @@ class Output(ctypes.Structure):
     sequence_offset: int
     tos: int
     reserved: int
-    mtu: int
     vlan: "ctypes.Array[ctypes.c_uint16]"
-    reserved2: int
     srtp_out: int
     _fields_ = (
         ("source", Endpoint),
@@ -80,9 +80,7 @@ class Output(ctypes.Structure):
         ("sequence_offset", ctypes.c_uint16),
         ("tos", ctypes.c_uint8),
         ("reserved", ctypes.c_uint8),
-        ("mtu", ctypes.c_uint16),
         ("vlan", ctypes.c_uint16.__ctype_be__ * 2),
-        ("reserved2", ctypes.c_uint16),
         ("srtp_out", ctypes.c_uint32),
     )
 
@@ -134,6 +132,7 @@ class State(ctypes.Structure):
     ssrc_count: int
     ssrc: Ssrc
     punt_at: "ctypes.Array[ctypes.c_uint64]"
+    further: "ctypes.Array[ctypes.c_uint32]"
     _fields_ = (
         ("packets", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64),
@@ -146,6 +145,7 @@ class State(ctypes.Structure):
         ("ssrc_count", ctypes.c_uint32),
         ("ssrc", Ssrc),
         ("punt_at", ctypes.c_uint64 * 3),
+        ("further", ctypes.c_uint32 * 16),
     )
 
 
@@ -195,10 +195,10 @@ class Abi(ctypes.Structure):
 
 LAYOUT: dict[type[ctypes.Structure], tuple[int, list[int]]] = {
     Endpoint: (20, [0, 16, 18]),
-    Flow: (252, [0, 4, 8, 12, 14, 15, 16, 36, 56, 58, 60, 80, 84, 88, 92, 124]),
-    Output: (84, [0, 20, 40, 46, 52, 56, 60, 64, 68, 70, 71, 72, 74, 78, 80]),
+    Flow: (256, [0, 4, 8, 12, 14, 15, 16, 36, 56, 58, 60, 80, 84, 88, 92, 96, 128]),
+    Output: (80, [0, 20, 40, 46, 52, 56, 60, 64, 68, 70, 71, 72, 76]),
     Ssrc: (104, [0, 4, 8, 16, 24, 32, 40, 56, 64, 72, 80, 88, 92, 96, 100]),
-    State: (192, [0, 8, 16, 24, 32, 40, 48, 56, 60, 64, 168]),
+    State: (256, [0, 8, 16, 24, 32, 40, 48, 56, 60, 64, 168, 192]),
     Sent: (32, [0, 8, 16, 24]),
     SsrcKey: (8, [0, 4]),
     GroupEntry: (8, [0, 4]),
@@ -238,6 +238,7 @@ class Mismatch(enum.IntEnum):
 
 class PayloadRule(enum.IntFlag):
     CLOCK_MASK = 7
+    LISTED = 64
     DROP = 128
 
 
@@ -268,6 +269,7 @@ class Reason(enum.IntEnum):
     IP_OPTIONS = 10
     EXTENSION_HEADER = 11
     NO_CHECKSUM = 12
+    NO_ROUTE = 13
     SOURCE_MISMATCH = 32
     SOURCE_LOCKED = 33
     PAYLOAD_TYPE = 34
@@ -278,8 +280,7 @@ class Reason(enum.IntEnum):
     OUTPUT_NOT_READY = 39
     OUTPUT_SURPLUS = 40
     OUTPUT_HOLE = 41
-    OUTPUT_TOO_BIG = 42
-    SEND_FAILED = 43
+    SEND_FAILED = 42
 
 
 class Counter(enum.IntEnum):
@@ -303,6 +304,7 @@ REASON_ACTION: dict[Reason, str] = {
     Reason.IP_OPTIONS: "punt",
     Reason.EXTENSION_HEADER: "punt",
     Reason.NO_CHECKSUM: "punt",
+    Reason.NO_ROUTE: "punt",
     Reason.SOURCE_MISMATCH: "drop",
     Reason.SOURCE_LOCKED: "drop",
     Reason.PAYLOAD_TYPE: "drop",
@@ -313,7 +315,6 @@ REASON_ACTION: dict[Reason, str] = {
     Reason.OUTPUT_NOT_READY: "drop",
     Reason.OUTPUT_SURPLUS: "drop",
     Reason.OUTPUT_HOLE: "drop",
-    Reason.OUTPUT_TOO_BIG: "drop",
     Reason.SEND_FAILED: "drop",
 }
 
@@ -331,6 +332,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.IP_OPTIONS: "IPv4 header with options",
     Reason.EXTENSION_HEADER: "IPv6 extension header",
     Reason.NO_CHECKSUM: "IPv4 datagram without UDP checksum, bound for IPv6",
+    Reason.NO_ROUTE: "no device is known for the output",
     Reason.SOURCE_MISMATCH: "not from the expected source",
     Reason.SOURCE_LOCKED: "not from the expected source, which has spoken already",
     Reason.PAYLOAD_TYPE: "payload type blocked",
@@ -341,7 +343,6 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.OUTPUT_NOT_READY: "an output without a resolved next hop was skipped",
     Reason.OUTPUT_SURPLUS: "a broadcast copy for which the group has no output left",
     Reason.OUTPUT_HOLE: "a broadcast copy for an output removed meanwhile",
-    Reason.OUTPUT_TOO_BIG: "larger than the MTU of this output",
     Reason.SEND_FAILED: "the kernel refused to rewrite or send the packet",
 }
 

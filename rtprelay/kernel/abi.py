@@ -3,12 +3,12 @@
 Maps, all shared by the programs, named as in ebpf/lib:
 
     rtprelay_abi     ARRAY[1]       Abi: who finds the set pinned compares it with `expected_abi()`
-    rtprelay_flows   HASH           Endpoint -> Flow                         written by userspace
-    rtprelay_output  ARRAY          index -> Output                          written by userspace
-    rtprelay_groups  ARRAY_OF_MAPS  index -> devmap of GroupEntry            written by userspace
-    rtprelay_state   ARRAY, mmap    Flow.slot -> State                       written by the programs, zeroed by userspace
-    rtprelay_sent    ARRAY, mmap    index as in rtprelay_output -> Sent      written by the programs, zeroed by userspace
-    rtprelay_ssrcs   HASH           SsrcKey -> Ssrc                          made by the programs, deleted by userspace
+    rtprelay_flows   HASH           Endpoint -> Flow                         userspace writes
+    rtprelay_output  ARRAY          index -> Output                          userspace writes
+    rtprelay_groups  ARRAY_OF_MAPS  index -> devmap of GroupEntry            userspace writes
+    rtprelay_state   ARRAY, mmap    Flow.slot -> State                       programs write, userspace zeroes
+    rtprelay_sent    ARRAY, mmap    index as in rtprelay_output -> Sent      programs write, userspace zeroes
+    rtprelay_ssrcs   HASH           SsrcKey -> Ssrc                          programs make, userspace deletes
     rtprelay_counts  PERCPU_ARRAY   Reason, or COUNTER_BASE + Counter -> u64
     rtprelay_serial, rtprelay_cursor   private to the broadcast, see ebpf/lib/broadcast.h
 """

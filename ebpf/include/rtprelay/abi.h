@@ -52,6 +52,7 @@ enum rtprelay_mismatch {
 /* rtprelay_flow.payload[type] */
 enum rtprelay_payload_rule {
 	RTPRELAY_PAYLOAD_CLOCK_MASK = 7, /* index into clocks[] */
+	RTPRELAY_PAYLOAD_LISTED = 64, /* there is a rule; of no interest to the programs */
 	RTPRELAY_PAYLOAD_DROP = 128,
 };
 
@@ -100,11 +101,12 @@ struct rtprelay_flow {
 	__u8 on_mismatch;
 	struct rtprelay_endpoint expected;
 	struct rtprelay_endpoint rtcp_expected;
-	__u16 mtu; /* smallest MTU of the outputs: larger packets are punted */
-	__u16 reserved;
+	__u16 mtu; /* largest IP packet, as it comes in, that fits each output's link; larger ones are punted */
+	__u16 rtcp_count; /* see rtcp_base */
 	struct rtprelay_endpoint signalled;
 	__u32 group; /* into groups, for more than one output by XDP; or RTPRELAY_NONE */
 	__u32 rtcp_output; /* into outputs, where the kernel may forward RTCP itself; or RTPRELAY_NONE */
+	__u32 rtcp_base; /* userspace sends RTCP to outputs[rtcp_base .. + rtcp_count); of no interest to the programs */
 	__u32 srtp_in; /* RTPRELAY_NONE: plain RTP */
 	__u32 clocks[RTPRELAY_CLOCKS]; /* length of one RTP tick in 1/256 ns; [0] is 0: unknown */
 	__u8 payload[RTPRELAY_PAYLOAD_TYPES]; /* enum rtprelay_payload_rule */
@@ -123,9 +125,7 @@ struct rtprelay_output {
 	__u16 sequence_offset;
 	__u8 tos;
 	__u8 reserved;
-	__u16 mtu; /* of the IP packet */
 	__be16 vlan[2]; /* TCI of the outer and the inner 802.1Q tag, 0: no tag; ifindex is then the device below the tags */
-	__u16 reserved2;
 	__u32 srtp_out; /* RTPRELAY_NONE: plain RTP */
 };
 
@@ -172,6 +172,7 @@ struct rtprelay_state {
 	__u32 ssrc_count; /* entries of this slot in ssrcs */
 	struct rtprelay_ssrc ssrc; /* the first source */
 	__u64 punt_at[RTPRELAY_PUNT_CLASSES]; /* when the rate limiter of each class runs empty, ns */
+	__u32 further[RTPRELAY_MAX_SSRCS]; /* SSRCs of the entries in ssrcs, written before ssrc_count is raised */
 };
 
 /* Key of the ssrcs map: the further sources of a flow. */

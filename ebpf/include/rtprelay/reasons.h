@@ -21,6 +21,7 @@
 	X(10, PUNT, IP_OPTIONS, "IPv4 header with options")                                          \
 	X(11, PUNT, EXTENSION_HEADER, "IPv6 extension header")                                       \
 	X(12, PUNT, NO_CHECKSUM, "IPv4 datagram without UDP checksum, bound for IPv6")               \
+	X(13, PUNT, NO_ROUTE, "no device is known for the output")                                   \
 	X(32, DROP, SOURCE_MISMATCH, "not from the expected source")                                 \
 	X(33, DROP, SOURCE_LOCKED, "not from the expected source, which has spoken already")         \
 	X(34, DROP, PAYLOAD_TYPE, "payload type blocked")                                            \
@@ -31,7 +32,6 @@
 	X(39, DROP, OUTPUT_NOT_READY, "an output without a resolved next hop was skipped")           \
 	X(40, DROP, OUTPUT_SURPLUS, "a broadcast copy for which the group has no output left")       \
 	X(41, DROP, OUTPUT_HOLE, "a broadcast copy for an output removed meanwhile")                 \
-	X(42, DROP, OUTPUT_TOO_BIG, "larger than the MTU of this output")                            \
-	X(43, DROP, SEND_FAILED, "the kernel refused to rewrite or send the packet")
+	X(42, DROP, SEND_FAILED, "the kernel refused to rewrite or send the packet")
 
 #endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Fan-out in XDP: bpf_redirect_map(group, BPF_F_BROADCAST) makes the copies, relay_egress makes each copy a different packet.
+ *
+ * The kernel runs one program for all frames that a device's bulk queue holds when it is flushed, whatever devmap entry they
+ * came by (measured: of two entries on one device the second one's program never ran). So one program serves every entry, and it
+ * has to find out by itself which copy it has in hand. The ingress program writes {outputs, serial} into the MAC addresses, which
+ * are rewritten anyway (metadata in front of the frame is not supported by every driver). The copies of one serial pass a
+ * device one directly after the other: the n-th of them is for the n-th output on this device.
+ *
+ * Counting by device, not by CPU alone, because devices are flushed one after the other: with entries A B A B the copies come as
+ * A A B B. Copies of one packet on one device are all alike, so whether a copy was "meant" for another output does not matter; no
+ * output gets a second one, because the cursor only moves forward. A copy missing (device down, entry already removed) costs the
+ * last outputs of that device their packet, never anyone a wrong one.
+ */
+#ifndef RTPRELAY_BROADCAST_H
+#define RTPRELAY_BROADCAST_H
+
+#include "output.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_DEVMAP);
+		__uint(max_entries, RTPRELAY_MAX_OUTPUTS);
+		__uint(key_size, sizeof(__u32));
+		__uint(value_size, sizeof(struct rtprelay_group_entry));
+	});
+} rtprelay_groups SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} rtprelay_serial SEC(".maps");
+
+struct cursor_state {
+	__u32 serial;
+	__u32 next; /* position within the group */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32); /* ifindex */
+	__type(value, struct cursor_state);
+} rtprelay_cursor SEC(".maps");
+
+/* What the MAC addresses of a copy hold on its way from ingress to egress. */
+struct carried {
+	__u32 output_base;
+	__u16 output_count;
+	__u16 cpu;
+	__u32 serial;
+};
+
+_Static_assert(sizeof(struct carried) == 2 * ETH_ALEN, "carried in two MAC addresses");
+
+static __always_inline int broadcast(ctx_t *ctx, const struct rtprelay_flow *flow)
+{
+	void *group = bpf_map_lookup_elem(&rtprelay_groups, &flow->group);
+	__u32 *serial = bpf_map_lookup_elem(&rtprelay_serial, &(__u32){ 0 });
+	struct carried *carried = ctx_start(ctx);
+
+	if (!group || !serial || (void *) (carried + 1) > ctx_end(ctx))
+		return XDP_ABORTED;
+	carried->output_base = flow->output_base;
+	carried->output_count = flow->output_count;
+	carried->cpu = bpf_get_smp_processor_id();
+	carried->serial = ++*serial;
+	return bpf_redirect_map(group, 0, BPF_F_BROADCAST);
+}
+
+static __always_inline struct cursor_state *cursor_of(__u32 ifindex)
+{
+	struct cursor_state *cursor = bpf_map_lookup_elem(&rtprelay_cursor, &ifindex);
+
+	if (likely(cursor))
+		return cursor;
+	bpf_map_update_elem(&rtprelay_cursor, &ifindex, &(struct cursor_state){}, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&rtprelay_cursor, &ifindex);
+}
+
+/* Which output this copy is for; null: none is left. */
+static __always_inline struct rtprelay_output *broadcast_output(ctx_t *ctx, __u32 *index)
+{
+	const struct carried *carried = ctx_start(ctx);
+	struct rtprelay_output *output;
+	struct cursor_state *cursor;
+	__u32 base, next, count;
+
+	if ((void *) (carried + 1) > ctx_end(ctx))
+		return NULL;
+	cursor = cursor_of(ctx->egress_ifindex);
+	if (!cursor)
+		return NULL;
+	next = cursor->serial == carried->serial ? cursor->next : 0;
+	cursor->serial = carried->serial;
+	base = carried->output_base;
+	count = carried->output_count;
+	for (int i = 0; i < RTPRELAY_MAX_OUTPUTS && next < count; i++) {
+		*index = base + next++;
+		output = output_at(*index);
+		if (output && likely(output->ifindex == ctx->egress_ifindex)) {
+			cursor->next = next;
+			return output;
+		}
+	}
+	cursor->next = count;
+	return NULL;
+}
+
+#endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Outputs: what a copy of a packet looks like when it leaves.
+ *
+ * Every value written is absolute, and checksums are adapted to the difference from what stood there. So the same packet can be
+ * written for one output after the other, and written back.
+ */
+#ifndef RTPRELAY_OUTPUT_H
+#define RTPRELAY_OUTPUT_H
+
+#include "count.h"
+#include "demux.h"
+#include "flow.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, struct rtprelay_output);
+} rtprelay_output SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, struct rtprelay_sent);
+} rtprelay_sent SEC(".maps");
+
+static __always_inline struct rtprelay_output *output_at(__u32 index)
+{
+	return bpf_map_lookup_elem(&rtprelay_output, &index);
+}
+
+/* All of these flags are set, and no other one that says how to send. */
+static __always_inline bool output_is(const struct rtprelay_output *output, __u32 flags)
+{
+	const __u32 how = RTPRELAY_OUTPUT_PRESENT | RTPRELAY_OUTPUT_READY | RTPRELAY_OUTPUT_LOCAL;
+
+	return (output->flags & how) == flags;
+}
+
+static __always_inline __u8 output_tags(const struct rtprelay_output *output)
+{
+	return !!output->vlan[0] + !!output->vlan[1];
+}
+
+static __always_inline void output_sent(__u32 index, const struct packet *packet, bool sent)
+{
+	struct rtprelay_sent *sum = bpf_map_lookup_elem(&rtprelay_sent, &index);
+
+	if (!sum)
+		return;
+	if (likely(sent)) {
+		sum->packets++;
+		sum->bytes += packet->payload_length;
+	} else {
+		sum->errors++;
+	}
+}
+
+static __always_inline void write_link(struct ethhdr *eth, const struct packet *packet, const struct rtprelay_output *output)
+{
+	struct vlan_tag *tag = (struct vlan_tag *) (eth + 1);
+
+	__builtin_memcpy(eth->h_dest, output->destination_mac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, output->source_mac, ETH_ALEN);
+#pragma unroll
+	for (int i = 0; i < CTX_MAX_TAGS; i++)
+		if (unlikely(i < packet->tags))
+			tag[i].tci = output->vlan[i];
+}
+
+/* Put `to` in place of a word, and note the change. */
+static __always_inline void write_word(void *at, __u32 to, __u64 *change)
+{
+	*change += csum_diff32(*(__u32 *) at, to);
+	*(__u32 *) at = to;
+}
+
+static __always_inline __u32 endpoint_word(const struct rtprelay_endpoint *endpoint, int i)
+{
+	return ((const __u32 *) endpoint->address)[i];
+}
+
+/*
+ * A relay is an endpoint of two sessions: TTL and TOS are its own, the same whether kernel or userspace sends. Packet identity,
+ * length and "don't fragment" are the datagram's and stay. The header checksum is adapted, not made anew: XDP comes before the
+ * stack has checked it, and a damaged header must not leave with a good checksum.
+ */
+static __always_inline void write_ip4(struct iphdr *ip, const struct rtprelay_output *output, struct csum_change *change)
+{
+	__u64 rest = 0;
+	__u32 *word = (__u32 *) ip;
+	__u32 first = (word[0] & ~bpf_htonl(0x00ff0000)) | bpf_htonl((__u32) output->tos << 16);
+	__u32 third = (word[2] & ~bpf_htonl(0xff000000)) | bpf_htonl((__u32) RTPRELAY_TTL << 24);
+
+	write_word(&word[0], first, &rest);
+	write_word(&word[2], third, &rest);
+	write_word(&word[3], endpoint_word(&output->source, 3), &change->addresses);
+	write_word(&word[4], endpoint_word(&output->destination, 3), &change->addresses);
+	ip->check = csum_adapt(ip->check, rest + change->addresses);
+}
+
+static __always_inline void write_ip6(struct ipv6hdr *ip, const struct rtprelay_output *output, struct csum_change *change)
+{
+	__u64 rest = 0;
+	__u32 *word = (__u32 *) ip;
+	__u32 second = (word[1] & ~bpf_htonl(0xff)) | bpf_htonl(RTPRELAY_TTL);
+
+	write_word(&word[0], bpf_htonl(6u << 28 | (__u32) output->tos << 20), &rest);
+	write_word(&word[1], second, &rest);
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		write_word(&word[2 + i], endpoint_word(&output->source, i), &change->addresses);
+		write_word(&word[6 + i], endpoint_word(&output->destination, i), &change->addresses);
+	}
+	change->header = rest + change->addresses;
+}
+
+/* `from` is the header as it was received. */
+static __always_inline void write_rtp(struct rtp_header *rtp, const struct rtp_header *from,
+				      const struct rtprelay_output *output, struct csum_change *change)
+{
+	__u16 sequence = bpf_ntohs(from->sequence) + output->sequence_offset;
+	__u32 timestamp = bpf_ntohl(from->timestamp) + output->timestamp_offset;
+	__u32 *word = (__u32 *) rtp;
+
+	write_word(&word[0], (word[0] & bpf_htonl(0xffff0000)) | bpf_htonl(sequence), &change->payload);
+	write_word(&word[1], bpf_htonl(timestamp), &change->payload);
+	if (output->flags & RTPRELAY_OUTPUT_SSRC)
+		write_word(&word[2], bpf_htonl(output->ssrc), &change->payload);
+	else
+		write_word(&word[2], from->ssrc, &change->payload);
+}
+
+/*
+ * Write the packet for this output of the same family; `rtp` is the header as received, null to leave the payload as it is.
+ * False: the packet is not as long as it was. On tc, pointers into the packet are invalid afterwards.
+ */
+static __always_inline bool output_write(ctx_t *ctx, const struct packet *packet, const struct rtprelay_output *output,
+					 const struct rtp_header *rtp)
+{
+	struct csum_change change = {};
+	struct ethhdr *eth = ctx_start(ctx);
+	void *network = ctx_start(ctx) + packet->network;
+	struct udphdr *udp = network + (packet->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	struct rtp_header *header = (struct rtp_header *) (udp + 1);
+
+	if ((void *) (rtp ? (void *) (header + 1) : (void *) header) > ctx_end(ctx))
+		return false;
+	write_link(eth, packet, output);
+	if (packet->v6)
+		write_ip6(network, output, &change);
+	else
+		write_ip4(network, output, &change);
+	write_word(udp, bpf_htonl((__u32) bpf_ntohs(output->source.port) << 16 | bpf_ntohs(output->destination.port)),
+		   &change.payload);
+	if (rtp)
+		write_rtp(header, rtp, output, &change);
+	ctx_adapt_checksum(ctx, (void *) &udp->check - ctx_start(ctx), &udp->check, &change);
+	return true;
+}
+
+#endif

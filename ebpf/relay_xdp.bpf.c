@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The fast path: native XDP forwards RTP of flows that it can serve completely (RTPRELAY_FLOW_XDP), and drops what has to be
+ * dropped. All else passes untouched to relay_tc on the same interface, which knows every rule; so nothing is counted twice.
+ */
+#include "ctx_xdp.h"
+
+#include "broadcast.h"
+#include "complete.h"
+#include "punt.h"
+#include "rtp.h"
+
+static __always_inline int drop(struct rtprelay_state *state, enum rtprelay_reason reason)
+{
+	state->dropped++;
+	count_reason(reason);
+	return XDP_DROP;
+}
+
+/* A flood ends here, before it costs a socket buffer; what may be punted is left to tc. */
+static __always_inline int refuse(struct rtprelay_state *state, enum rtprelay_reason reason)
+{
+	if (!reason_is_punt(reason))
+		return drop(state, reason);
+	if (reason == RTPRELAY_REASON_UNKNOWN_SOURCE && punt_exhausted(state, RTPRELAY_PUNT_SOURCE, bpf_ktime_get_ns()))
+		return drop(state, RTPRELAY_REASON_SOURCE_FLOOD);
+	return XDP_PASS;
+}
+
+/* Without moving a byte: the frame keeps its length, so family and number of tags have to match. */
+static __always_inline bool can_send(const struct rtprelay_output *output, const struct packet *packet)
+{
+	return output_is(output, RTPRELAY_OUTPUT_PRESENT | RTPRELAY_OUTPUT_READY) &&
+	       output_tags(output) == packet->tags && endpoint_is_ip6(&output->destination) == packet->v6;
+}
+
+/* Make the packet the one that leaves by this output. */
+static __always_inline bool write(struct xdp_md *ctx, const struct packet *packet, __u32 index,
+				  const struct rtprelay_output *output)
+{
+	struct rtp_header *rtp = rtp_of(ctx, packet);
+	bool written = rtp && output_write(ctx, packet, output, rtp);
+
+	output_sent(index, packet, written);
+	return written;
+}
+
+static __always_inline int send(struct xdp_md *ctx, const struct packet *packet, __u32 index,
+				const struct rtprelay_output *output)
+{
+	if (!write(ctx, packet, index, output))
+		return XDP_ABORTED;
+	return bpf_redirect(output->ifindex, 0);
+}
+
+SEC("xdp")
+int relay_xdp(struct xdp_md *ctx)
+{
+	struct rtprelay_output *output;
+	struct rtprelay_state *state;
+	struct rtprelay_flow *flow;
+	struct rtp_header *rtp;
+	struct packet packet;
+	enum rtprelay_reason reason;
+	__u64 now;
+
+	if (!parse(ctx, &packet) || packet.obstacle)
+		return XDP_PASS;
+	flow = flow_find(&packet);
+	if (!flow || !(flow->flags & RTPRELAY_FLOW_XDP) || demux(ctx, &packet) != KIND_RTP)
+		return XDP_PASS;
+	state = flow_state(flow);
+	output = output_at(flow->output_base);
+	rtp = rtp_of(ctx, &packet);
+	if (!state || !output || !rtp)
+		return XDP_PASS;
+	if (flow->output_count == 1 && !can_send(output, &packet))
+		return XDP_PASS;
+	if (flow->output_count && packet.length > flow->mtu)
+		return XDP_PASS;
+
+	reason = flow_judge(flow, state, &packet, KIND_RTP);
+	if (unlikely(reason))
+		return refuse(state, reason);
+	if (unlikely(flow_drops(flow, rtp->marker_type)))
+		return drop(state, RTPRELAY_REASON_PAYLOAD_TYPE);
+	now = bpf_ktime_get_ns();
+	flow_accepted(state, &packet, now);
+	rtp_received(flow, state, &packet, rtp, now);
+	if (unlikely(!flow->output_count)) {
+		count_reason(RTPRELAY_REASON_HOLD);
+		return XDP_DROP;
+	}
+	count(RTPRELAY_COUNTER_XDP_FORWARDED);
+	complete_checksum(ctx, &packet);
+	return flow->output_count == 1 ? send(ctx, &packet, flow->output_base, output) : broadcast(ctx, flow);
+}
+
+/* Runs on each copy of a broadcast, on its way out of a device. */
+SEC("xdp/devmap")
+int relay_egress(struct xdp_md *ctx)
+{
+	struct rtprelay_output *output;
+	struct packet packet;
+	__u32 index;
+
+	output = broadcast_output(ctx, &index);
+	if (!output) {
+		count_reason(RTPRELAY_REASON_OUTPUT_SURPLUS);
+		return XDP_DROP;
+	}
+	if (unlikely(!(output->flags & RTPRELAY_OUTPUT_PRESENT))) {
+		count_reason(RTPRELAY_REASON_OUTPUT_HOLE);
+		return XDP_DROP;
+	}
+	if (unlikely(!parse(ctx, &packet) || !can_send(output, &packet))) {
+		output_sent(index, &packet, false);
+		count_reason(RTPRELAY_REASON_OUTPUT_NOT_READY);
+		return XDP_DROP;
+	}
+	return write(ctx, &packet, index, output) ? XDP_PASS : XDP_DROP;
+}
+
+char _license[] SEC("license") = "GPL";
