@@ -132,9 +132,8 @@ def _samples(title: str, samples: Samples) -> str:
 
 
 def _control(proxies: tuple[ProxyView, ...]) -> str:
-    widths = {name: max(10, len(title)) for name, title in COMMANDS.items()}
-    rows = [f"{'Proxy':>21} |" + "|".join(f" {title:>{widths[name]}} " for name, title in COMMANDS.items()) + "\n"]
+    rows = [f"{'Proxy':>21} |" + "|".join(f" {title:>10} " for title in COMMANDS.values()) + "\n"]
     for proxy in proxies:
-        counts = (f" {proxy.requests.get(name, 0):>{widths[name]}} " for name in COMMANDS)
+        counts = (f" {proxy.requests.get(name, 0):>10} " for name in COMMANDS)
         rows.append(f"{proxy.proxy:>21} |" + "|".join(counts) + "\n")
     return "".join(rows)
