@@ -59,6 +59,11 @@ class Endpoint(msgspec.Struct, frozen=True, order=True, array_like=True):
         """An endpoint from any spelling of the address. Raises ValueError."""
         return cls(canonical_address(address), port)
 
+    @classmethod
+    def unpack(cls, address: bytes, port: int) -> Endpoint:
+        """From 4 or 16 bytes of address in network order. Raises ValueError."""
+        return cls(canonical_address(str(ipaddress.ip_address(address))), port)
+
     @property
     def family(self) -> Family:
         return _parse(self.address)[2]
