@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 import sys
 from pathlib import Path
@@ -40,7 +39,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("benchmark", nargs="*", choices=[*_BENCHMARKS, []], help="which ones; all by default")
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: proves the bench, not the figures")
+    parser.add_argument("--quick", action="store_true", help="seconds, not minutes: proves the bench, not the figures")
     parser.add_argument("--write", action="store_true", help="put the results into docs/benchmarks.md")
     parser.add_argument("--subject", action="append", choices=list(SUBJECTS), help="which daemons, repeatable")
     return parser

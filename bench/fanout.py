@@ -18,7 +18,7 @@ from bench.window import Window, run_window
 _RING = 256
 """Slots of a veth's ring: more copies than this in one breath cannot arrive, however good the relay is."""
 _COPIES_PER_SECOND = {True: 400_000, False: 40_000}
-"""Offered load: what each kind of relay (frames, sockets) carries on this machine without loss, and then some to spare."""
+"""Offered load: what each kind of relay (frames, sockets) carries here without loss, with room to spare."""
 _DELIVERY = 0.999
 _GOAL_NS = 350.0
 _GOAL_RANGE = range(2, 33)
@@ -42,16 +42,16 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
             arrived = sum(window.counted.packets for window in windows)
             served = min(window.counted.receivers for window in windows)
             rate = windows[0].sent.packets / seconds
-            rows.append(
-                (str(n), f"{rate:,.0f}", percent(arrived, sent), f"{served}", spread(machine), spread(charged))
-            )
+            rows.append((str(n), f"{rate:,.0f}", percent(arrived, sent), f"{served}", spread(machine), spread(charged)))
             fault = _fault(windows, n)
             if fault:
                 failures.append(f"{subject.name}, {n} subscribers: {fault}")
             elif subject == RTPRELAY and n in _GOAL_RANGE:
                 figure = statistics.median(charged)
                 goals.append(
-                    Goal(f"each further copy at n = {n}", f"<= {_GOAL_NS:.0f} ns", f"{figure:.0f} ns", figure <= _GOAL_NS)
+                    Goal(
+                        f"each further copy at n = {n}", f"<= {_GOAL_NS:.0f} ns", f"{figure:.0f} ns", figure <= _GOAL_NS
+                    )
                 )
             if subject == RTPRELAY and n == max(sizes):
                 goals.append(
@@ -67,12 +67,12 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
     return Section("Fan-out", _HOW, tuple(tables), tuple(goals), tuple(failures))
 
 
-_HOW = (
-    "One publisher and n subscribers beside a publisher with one; windows alternate between the two streams at the same rate in the same "
-    "bursts. A further copy costs (CPU with n - CPU with 1) / (packets x (n - 1)): the generator and the ingress work cancel out, the "
-    f"crossing to the receiver and the counting stay in. Bursts are paced so that the copies of one fit the {_RING} slots of a veth ring; "
-    "delivered % is beside each figure. Goals are held against the charged clock."
-)
+_HOW = f"""
+One publisher and n subscribers beside a publisher with one; windows alternate between the two streams at the same
+rate in the same bursts. A further copy costs (CPU with n - CPU with 1) / (packets x (n - 1)): the generator and the
+ingress work cancel out, the crossing to the receiver and the counting stay in. Bursts are paced so that the copies of
+one fit the {_RING} slots of a veth ring; delivered % is beside each figure. Goals are held against the charged clock.
+"""
 
 
 def _further_copy(

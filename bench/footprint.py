@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ class Memory(msgspec.Struct, frozen=True):
 def run(subjects: Sequence[Subject], quick: bool) -> Section:
     steps = (100, 300) if quick else (1000, min(5000, (open_files() - 1000) // _SOCKETS_PER_CALL))
     starts = 2 if quick else 7
-    rows, times, failures = [], [], []
+    rows, times = [], []
     for subject in subjects:
         readings = _grow(subject, steps)
         empty = readings[0]
@@ -60,16 +59,15 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
             ),
             Table(f"Start, ms from exec to the first ping answered, {starts} starts", ("", "ms"), tuple(times)),
         ),
-        (),
-        tuple(failures),
     )
 
 
-_HOW = (
-    "Calls of one audio stream with RTCP, set up and left standing. RSS of the process; BPF maps as the kernel accounts them (most are "
-    "allocated in full at start); the kernel's slab, where sockets live, as the whole machine's difference. The number of calls is "
-    f"bounded by this session's limit on open files, {_SOCKETS_PER_CALL} sockets a call. Starts are cold: no journal, no pins."
-)
+_HOW = f"""
+Calls of one audio stream with RTCP, set up and left standing. RSS of the process; BPF maps as the kernel accounts
+them (most are allocated in full at start); the kernel's slab, where sockets live, as the whole machine's difference.
+The number of calls is bounded by this session's limit on open files, {_SOCKETS_PER_CALL} sockets a call. Starts are
+cold: no journal, no pins.
+"""
 
 
 def _grow(subject: Subject, steps: Sequence[int]) -> list[Memory]:

@@ -1,4 +1,4 @@
-"""Signalling load: full calls (offer, answer, delete) by several proxies' worth of outstanding requests over one socket."""
+"""Signalling load: full calls (offer, answer, delete) many at once, over one socket."""
 
 from __future__ import annotations
 
@@ -77,7 +77,11 @@ class Load:
                     self._next(waiting, call_id, step)
         replies = sum(len(each) for each in latencies.values())
         return LoadResult(
-            replies, last - started, dict(refused), len(waiting), latencies,
+            replies,
+            last - started,
+            dict(refused),
+            len(waiting),
+            latencies,
             (time.process_time() - cpu) / max(1e-9, time.monotonic() - started),
         )
 

@@ -2,11 +2,12 @@
 
 Two clocks, both in seconds of CPU, both exact to the nanosecond or to a jiffy over many seconds:
 
-* `machine`: cores x time minus idle time of the whole machine. Nothing escapes it, other people's work included. Without IRQ
-  time accounting this is the only clock that sees an interrupt's work wherever it ran, so it is the one a quiet machine is
-  measured with (docs: data plane, "measuring honestly").
+* `machine`: cores x time minus idle time of the whole machine. Nothing escapes it, other people's work included.
+  Without IRQ time accounting only this clock sees an interrupt's work wherever it ran: a quiet machine is
+  measured with it.
 * `charged`: what the scheduler charged to the processes taking part and to the ksoftirqd threads. On veth a packet is
-  handled to its end in the context of whoever sent it, so this sees nearly all of the work and nothing of the neighbours'.
+  handled to its end in the context of whoever sent it, so this sees nearly all of the work, and nothing of the
+  neighbours'.
 """
 
 from __future__ import annotations
@@ -79,4 +80,5 @@ def facts() -> str:
             model = line.partition(":")[2].strip()
             break
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores {model}, {memory:.0f} GiB, Linux {platform.release()}, Python {platform.python_version()}"
+    system = f"Linux {platform.release()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores {model}, {memory:.0f} GiB, {system}"

@@ -49,13 +49,14 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
     return Section("CPU per relayed packet", _HOW, tuple(tables), tuple(goals), tuple(failures))
 
 
-_HOW = (
-    "G.711 (214-byte frames) over veth between namespaces: senders, relay, receivers. The generator sends live XDP frames in "
-    "breaths of one millisecond from core 0; the other core is free. Each figure is CPU time per *delivered* packet minus the generator "
-    "alone (frames made, then dropped) at the same rate; both veth crossings and the counting sink stay in it. "
-    "`machine` is the busy time of the whole machine, `charged` that of the processes taking part and ksoftirqd; windows alternate "
-    "alone/A/B, alone/B/A. Median (least..greatest). Not shown: a network card, RSS, interrupts."
-)
+_HOW = """
+G.711 (214-byte frames) over veth between namespaces: senders, relay, receivers. The generator sends live XDP frames
+in breaths of one millisecond from core 0; the other core is free. Each figure is CPU time per *delivered* packet
+minus the generator alone (frames made, then dropped) at the same rate; both veth crossings and the counting sink stay
+in it. `machine` is the busy time of the whole machine, `charged` that of the processes taking part and of ksoftirqd;
+windows alternate alone/A/B, alone/B/A. Median (least..greatest). Not shown: a network card, receive-side scaling,
+hardware interrupts.
+"""
 
 
 def _at_rate(

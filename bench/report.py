@@ -34,7 +34,7 @@ class Section(msgspec.Struct, frozen=True):
 
 
 def markdown(section: Section) -> str:
-    lines = [f"## {section.title}", "", section.how, ""]
+    lines = [f"## {section.title}", "", section.how.strip(), ""]
     for table in section.tables:
         widths = [max(len(row[i]) for row in (table.header, *table.rows)) for i in range(len(table.header))]
         lines += [f"**{table.title}**", "", _row(table.header, widths)]
@@ -42,7 +42,9 @@ def markdown(section: Section) -> str:
         lines += [_row(row, widths) for row in table.rows]
         lines.append("")
     for goal in section.goals:
-        lines.append(f"- {goal.what}: promised {goal.promised}, measured {goal.measured}: {'met' if goal.met else 'MISSED'}")
+        lines.append(
+            f"- {goal.what}: promised {goal.promised}, measured {goal.measured}: {'met' if goal.met else 'MISSED'}"
+        )
     lines += [f"- NOT MEASURED: {failure}" for failure in section.failures]
     if section.goals or section.failures:
         lines.append("")
@@ -50,8 +52,8 @@ def markdown(section: Section) -> str:
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(cells, widths, strict=True)))
-    return "| " + " | ".join((first, *others)) + " |"
+    sized = zip(cells[1:], widths[1:], strict=True)
+    return " | ".join(("| " + cells[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in sized))) + " |"
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:

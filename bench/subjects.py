@@ -42,9 +42,7 @@ RTPENGINE = Subject("rtpengine", ("rtpengine",), ("--table=-1",), frames=False)
 RTPRELAY = Subject(
     "rtprelay", (str(Path(sys.executable).with_name("rtprelay")),), ("--backend=ebpf",), frames=True, pins=True
 )
-USERSPACE = Subject(
-    "rtprelay-userspace", RTPRELAY.program, ("--backend=userspace",), frames=False, pins=True
-)
+USERSPACE = Subject("rtprelay-userspace", RTPRELAY.program, ("--backend=userspace",), frames=False, pins=True)
 SUBJECTS = {subject.name: subject for subject in (RTPRELAY, RTPENGINE, USERSPACE)}
 
 
@@ -124,7 +122,7 @@ class Daemon:
 
 
 def open_files() -> int:
-    """How many files a daemon may hold here: as many as its systemd unit would allow it, or this session's hard limit."""
+    """How many files a daemon may hold here: what systemd units give one, or this session's hard limit."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
 

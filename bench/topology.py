@@ -1,8 +1,7 @@
 """The benchmark's network, one per daemon under test, nothing on the host's own interfaces.
 
-     senders 10.90.1.2 ---- veth ---- 10.90.1.1  relay  10.90.2.1 ---- veth ---- 10.90.2.2 receivers
-     namespace "senders"              namespace "relay"                      namespace "receivers"
-     device out                       devices side-a, side-b; ng on lo       device in
+senders 10.90.1.2 ---- veth ---- 10.90.1.1  relay  10.90.2.1 ---- veth ---- 10.90.2.2 receivers
+device out                       devices side-a, side-b; ng on lo                     device in
 """
 
 from __future__ import annotations

@@ -78,11 +78,11 @@ class _Tool:
 
     def __init__(self, command: Sequence[str], lines: Sequence[str], place: str) -> None:
         """`lines` go into a file whose name replaces `place` in the command."""
-        self._file = tempfile.NamedTemporaryFile("w", prefix="rtprelay-bench-", suffix=".txt")
-        self._file.write("\n".join(lines) + "\n")
-        self._file.flush()
+        self._directory = tempfile.TemporaryDirectory(prefix="rtprelay-bench-")
+        table = Path(self._directory.name) / "lines"
+        table.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
         self._process = subprocess.Popen(
-            [self._file.name if word == place else word for word in command],
+            [str(table) if word == place else word for word in command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -111,7 +111,7 @@ class _Tool:
         _pipe(self._process.stdin).close()
         self._process.wait()
         _pipe(self._process.stdout).close()
-        self._file.close()
+        self._directory.cleanup()
 
     def __enter__(self) -> Self:
         return self
