@@ -5,7 +5,10 @@ All take the same options, so the only difference between two runs of a scenario
 
 from __future__ import annotations
 
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,6 +121,39 @@ class Relay:
     def client(self, *, use_json: bool = False) -> NgClient:
         return NgClient(self.lab.relay, "127.0.0.1", NG_PORT, use_json=use_json)
 
+    def console(self, line: str) -> str:
+        """What `rtprelay-ctl` would print."""
+        with self.lab.relay.socket(socket.AF_INET, socket.SOCK_STREAM) as console:
+            console.settimeout(5)
+            console.connect(("127.0.0.1", CLI_PORT))
+            console.sendall(line.encode() + b"\n")
+            console.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: console.recv(65536), b"")).decode()
+
+    def reasons(self) -> dict[str, int]:
+        """The data plane's counters: why packets were handed up or dropped, and what was forwarded."""
+        found = (line.rpartition(":") for line in self.console("list reasons").splitlines() if ":" in line)
+        return {name.strip(): int(count) for name, _, count in found}
+
+    def rtp_read(self) -> int:
+        """RTP packets the kernel handed up to the daemon so far."""
+        return sum(count for name, count in self.reasons().items() if name.startswith("punt_") and name not in _NOT_RTP)
+
+    @contextmanager
+    def reading_at_most(self, packets: int) -> Iterator[None]:
+        """The daemon reads no more RTP than this, by the data plane's own counters and, on veth, by the kernel's count
+        of the datagrams that sockets in the relay's namespace were given (ng and SIP keep still, but for a ping)."""
+        if not self.in_kernel:
+            yield
+            return
+        before, received_before = self.rtp_read(), self.lab.relay.snmp()["InDatagrams"]
+        yield
+        received = self.lab.relay.snmp()["InDatagrams"] - received_before
+        read = self.rtp_read() - before
+        assert read <= packets, f"the daemon read {read} RTP packets: {self.reasons()}"
+        if not self.lab.on_loopback:
+            assert received <= packets + _NG_PING, f"sockets at the relay received {received} datagrams"
+
     def cpu_seconds(self) -> float:
         """User and system time of the process so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
@@ -128,6 +164,10 @@ def _packages() -> str:
     """Where the dependencies are: the unprivileged user may not be allowed to run the venv's own interpreter."""
     return str(ROOT / ".venv/lib" / f"python3.{sys.version_info.minor}" / "site-packages")
 
+
+_NOT_RTP = frozenset({"punt_rtcp", "punt_stun", "punt_dtls", "punt_not_rtp"})
+_NG_PING = 2
+"""Kamailio pings its relays now and then: one datagram there, one back."""
 
 _UNPRIVILEGED = (
     "setpriv",

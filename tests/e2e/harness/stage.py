@@ -21,6 +21,7 @@ from tests.e2e.harness.sipp import Message, Sipp
 class Call:
     """An established call: which socket talks to which relay port."""
 
+    relay: Relay
     call_id: str
     a: Party
     a_target: Address
@@ -28,7 +29,9 @@ class Call:
     b_target: Address
 
     def talk(self, count: int = 50, *, symmetric: bool = True) -> None:
-        exchange(self.a, self.a_target, self.b, self.b_target, count, symmetric=symmetric)
+        """Both parties are where the relay expects them: all is heard, and the kernel forwards it alone."""
+        with self.relay.reading_at_most(0):
+            exchange(self.a, self.a_target, self.b, self.b_target, count, symmetric=symmetric)
 
 
 @dataclass
@@ -65,7 +68,9 @@ class Phones:
         return self.media(call_id, invite, self.caller.gets(call_id, "200 INVITE"))
 
     def media(self, call_id: str, offered: Message, answered: Message, which: int = 0) -> Call:
-        return Call(call_id, self.a, sdp.section(answered.body).rtp, self.b[which], sdp.section(offered.body).rtp)
+        """The call as its INVITE and the response with an SDP make it."""
+        a_target, b_target = sdp.section(answered.body).rtp, sdp.section(offered.body).rtp
+        return Call(self.stage.relay, call_id, self.a, a_target, self.b[which], b_target)
 
     def renegotiate(self, call_id: str, number: int, offer: str, answer: str) -> tuple[Message, Message]:
         """The `number`-th INVITE of the call: what the callee was offered and what the caller was answered."""

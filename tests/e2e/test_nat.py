@@ -1,0 +1,85 @@
+"""Callers whose SDP does not say where their media comes from, and strangers who would like to be taken for them.
+
+    caller 192.0.2.2 (SDP says otherwise) == RTP ==> west [ relay ] east == RTP ==> callee
+    stranger 192.0.2.2, another port      == RTP ==>
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.harness.rtp import assert_heard
+from tests.e2e.harness.stage import Call, Stage
+
+PRIVATE = "10.23.0.5"
+UNREACHABLE = "203.0.113.77"
+
+
+def learn(call: Call, patience: int = 400) -> None:
+    """The caller talks until both sides hear each other; 400 packets are eight seconds of G.711."""
+    call.b.send(call.b_target)
+    for _ in range(patience):
+        call.a.send(call.a_target, spacing=0.02)
+        call.b.send(call.b_target, spacing=0)
+        if call.a.collect() and call.b.collect():
+            return
+    heard = len(call.a.received), len(call.b.received)
+    raise AssertionError(f"the caller's address was not learned: he and the callee have heard {heard} packets")
+
+
+def test_the_source_of_the_sip_message_replaces_a_private_address(scene: Stage) -> None:
+    """What Kamailio's example does for RFC 1918 addresses: flag SIP-source-address; the port in the SDP is right."""
+    with scene.phones(advertised=PRIVATE) as phones:
+        call = phones.establish("private")
+        call.talk()
+        phones.hang_up("private")
+
+
+def test_the_address_of_a_caller_behind_nat_is_learned(scene: Stage) -> None:
+    with scene.phones("WITH_TRUST_SDP", advertised=UNREACHABLE) as phones:
+        call = phones.establish("learned")
+        with scene.relay.reading_at_most(10):
+            learn(call)
+        call.talk()
+        phones.hang_up("learned")
+
+
+def promised_by_ours(scene: Stage) -> None:
+    if not scene.relay.ours:
+        pytest.skip("rtpengine 10.5 lets strangers in (advisory ES2025-01)")
+
+
+def test_a_stranger_is_not_heard(scene: Stage) -> None:
+    """RTP injection: once a party has spoken, nobody else reaches its peer or gets what the peer says."""
+    promised_by_ours(scene)
+    with scene.phones() as phones:
+        call = phones.establish("injected")
+        call.talk(20)
+        with scene.party(scene.lab.caller) as stranger:
+            for party in (call.a, call.b):
+                party.forget()
+            for _ in range(100):
+                stranger.send(call.a_target, spacing=0)
+                call.a.send(call.a_target)
+                call.b.send(call.b_target)
+            assert_heard(call.a, call.b)
+            assert_heard(call.b, call.a)
+            assert not stranger.collect()
+        phones.hang_up("injected")
+
+
+def test_a_stranger_who_comes_first_does_not_steal_the_call(scene: Stage) -> None:
+    """RTP bleed: the address the SDP named has not spoken yet, a stranger has; when it does, the call is its."""
+    promised_by_ours(scene)
+    with scene.phones() as phones:
+        call = phones.establish("bleed")
+        with scene.party(scene.lab.caller) as stranger:
+            stranger.send(call.a_target, 30)
+            call.talk(20)
+            stranger.forget()
+            for _ in range(50):
+                stranger.send(call.a_target, spacing=0)
+                call.b.send(call.b_target)
+            call.talk(20)
+            assert not stranger.collect()
+        phones.hang_up("bleed")
