@@ -94,7 +94,7 @@ def number(text: str, most: int) -> int | None:
 
     `int` alone would take signs, underscores, non-ASCII digits, and minutes for a megabyte of them.
     """
-    if len(text) > 10 or not text.isascii() or not text.isdigit():
+    if len(text) > 20 or not text.isascii() or not text.isdigit():
         return None
     value = int(text)
     return value if value <= most else None

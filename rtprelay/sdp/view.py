@@ -21,7 +21,7 @@ MAX_FORMATS = 128
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """The `o=` line (RFC 8866 section 5.2); the numbers stay text, some clients send more digits than 64 bits hold."""
+    """The `o=` line (RFC 8866 section 5.2); the numbers stay the text they came as."""
 
     username: str
     session_id: str
@@ -29,6 +29,11 @@ class Origin(msgspec.Struct, frozen=True):
     network_type: str
     address_type: str
     address: str
+
+    @property
+    def version_number(self) -> int | None:
+        """None where the version is no number of at most 64 bits."""
+        return number(self.version, 2**64 - 1)
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -137,8 +142,9 @@ def read(document: SessionDescription) -> SessionView:
     name = ""
     connection = None
     for line in document.session.lines:
-        if line.type == "o" and origin is None:
-            origin = _origin(line)
+        if line.type == "o":
+            fields = _origin(line)
+            origin = origin or fields
         elif line.type == "s":
             name = line.value
         elif line.type == "c" and connection is None:

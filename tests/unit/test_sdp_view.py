@@ -38,6 +38,22 @@ def test_session_fields_are_read() -> None:
     assert len(view.attributes("rtcp-xr")) == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("18446744073709551615", 2**64 - 1),
+        ("18446744073709551616", None),
+        ("²", None),
+        ("9" * 5000, None),
+        ("-1", None),
+    ],
+)
+def test_the_version_of_the_origin_is_a_number_of_64_bits_or_none(text: str, value: int | None) -> None:
+    view = read(SessionDescription.parse(f"v=0\r\no=- 1 {text} IN IP4 192.0.2.1\r\n"))
+    assert view.origin.version == text
+    assert view.origin.version_number == value
+
+
 def test_codecs_come_in_the_order_of_the_m_line_with_static_ones_filled_in() -> None:
     media = view_of("linphone").media[0]
     assert media.codecs[0] == Codec(96, "opus", 48000, 2, "useinbandfec=1")
