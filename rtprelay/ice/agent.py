@@ -488,6 +488,7 @@ class IceAgent:
                 self._events.append(ConsentLost(component))
             elif now >= consent.next_check:
                 consent.next_check = now + self._consent_pause()
+                consent.pair.role = self.role
                 transaction = self._random.randbytes(12)
                 consent.pending = [*consent.pending[-7:], transaction]
                 self._send_request(consent.pair, transaction, nominating=False)

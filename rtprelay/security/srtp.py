@@ -67,7 +67,7 @@ class SrtpState(msgspec.Struct, array_like=True):
 
 
 class SrtpContext:
-    """Protects or unprotects the packets of one direction; which of the two is up to the owner, state is kept for one."""
+    """Protects or unprotects the packets of one direction; which of the two is up to the owner."""
 
     def __init__(self, parameters: SrtpParameters, state: SrtpState | None = None) -> None:
         self.parameters = parameters
