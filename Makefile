@@ -19,30 +19,30 @@ VM_PACKAGES   := qemu-system-x86 busybox-static kmod cpio xz-utils
 
 STAMPS := build/stamps
 VENV   := .venv/bin
+PIP    := $(VENV)/pip install --quiet --disable-pip-version-check
+PYTHON ?= python3
 ARGS   ?=
 CLANG_FORMAT ?= clang-format-16
 
-# The venv belongs to whoever made it; objects, pins and namespaces are root's business only where a target says so.
 .PHONY: run build test lint format demo bench fuzz vm clean
 
 run: build
-	@mkdir -p build
 	$(VENV)/rtprelay --foreground --log-stderr --config-file conf/rtprelay.toml $(ARGS)
 
 build: $(STAMPS)/venv $(STAMPS)/build-packages
-	@$(MAKE) --no-print-directory -C ebpf
+	@$(MAKE) --silent -C ebpf
 
-test: build $(STAMPS)/test-packages
+test: build $(STAMPS)/dev $(STAMPS)/test-packages
 	$(VENV)/pytest $(ARGS)
 
-lint: $(STAMPS)/venv $(STAMPS)/test-packages
+lint: $(STAMPS)/dev $(STAMPS)/test-packages
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 	$(VENV)/lint-imports
 	find ebpf -name '*.[ch]' | xargs $(CLANG_FORMAT) --dry-run -Werror
 
-format: $(STAMPS)/venv $(STAMPS)/test-packages
+format: $(STAMPS)/dev $(STAMPS)/test-packages
 	$(VENV)/ruff check --fix .
 	$(VENV)/ruff format .
 	find ebpf -name '*.[ch]' | xargs $(CLANG_FORMAT) -i
@@ -50,13 +50,13 @@ format: $(STAMPS)/venv $(STAMPS)/test-packages
 demo: build $(STAMPS)/test-packages
 	$(VENV)/python -m tools.demo $(ARGS)
 
-bench: build $(STAMPS)/test-packages
+bench: build $(STAMPS)/dev $(STAMPS)/test-packages
 	$(VENV)/python -m bench $(ARGS)
 
-fuzz: build
+fuzz: build $(STAMPS)/dev
 	$(VENV)/pytest tests/fuzz tests/property $(ARGS)
 
-vm: build $(STAMPS)/vm-packages
+vm: build $(STAMPS)/dev $(STAMPS)/vm-packages
 	$(VENV)/python -m tools.vm $(ARGS)
 
 clean:
@@ -82,6 +82,12 @@ $(STAMPS)/vm-packages: $(STAMPS)/run-packages
 	@touch $@
 
 $(STAMPS)/venv: pyproject.toml $(STAMPS)/run-packages
-	test -x $(VENV)/python || python3 -m venv .venv
-	$(VENV)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is older than 3.11: name a newer one, make PYTHON=..." >&2; exit 1; }
+	test -x $(VENV)/python || $(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/venv
+	$(PIP) --editable '.[dev]'
 	@touch $@
