@@ -1,0 +1,225 @@
+"""ng over real UDP sockets on loopback.
+
+proxy (127.0.0.1 or ::1, any port) ---- ng/UDP ----> NgUdp ----> handler
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import uvloop
+
+from rtprelay.errors import RelayError
+from rtprelay.listen.udp import BATCH, NgUdp, Respond
+from rtprelay.signalling import reply
+from rtprelay.signalling.command import Request
+from rtprelay.signalling.session import NgSession, Peer
+from rtprelay.values import Endpoint
+
+V4 = Endpoint("127.0.0.1", 0)
+V6 = Endpoint("::1", 0)
+TIMEOUT = 5.0
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    def runner(main: Coroutine[Any, Any, None]) -> None:
+        with asyncio.Runner(loop_factory=request.param) as loop:
+            loop.run(asyncio.wait_for(main, 4 * TIMEOUT))
+
+    return runner
+
+
+@contextmanager
+def proxy(server: Endpoint) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET6 if ":" in server.address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((server.address, server.port))
+        yield sock
+
+
+async def ask(sock: socket.socket, data: bytes) -> bytes:
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, data)
+    return await asyncio.wait_for(loop.sock_recv(sock, 65_535), TIMEOUT)
+
+
+def pong(request: Request, respond: Respond) -> None:
+    respond(reply.pong())
+
+
+def test_a_request_is_answered_where_it_came_from(run: Run) -> None:
+    async def main() -> None:
+        udp = NgUdp(NgSession(), pong)
+        with proxy(udp.open(V4)) as one, proxy(udp.open(V4)) as other, proxy(udp.open(V6)) as sixth:
+            for sock in (one, other, sixth):
+                assert await ask(sock, b"5323_1 d7:command4:pinge") == b"5323_1 d6:result4:ponge"
+        udp.close()
+
+    run(main())
+
+
+def test_a_reply_may_come_later_and_others_are_served_meanwhile(run: Run) -> None:
+    async def main() -> None:
+        late: list[Respond] = []
+
+        def handle(request: Request, respond: Respond) -> None:
+            late.append(respond)
+            if len(late) == 2:
+                respond(reply.ok())
+
+        udp = NgUdp(NgSession(), handle)
+        server = udp.open(V4)
+        with proxy(server) as slow, proxy(server) as quick:
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(slow, b"1 d7:command4:pinge")
+            assert await ask(quick, b"1 d7:command4:pinge") == b"1 d6:result2:oke"
+            late[0](reply.pong())
+            late[0](reply.pong())
+            assert await asyncio.wait_for(loop.sock_recv(slow, 65_535), TIMEOUT) == b"1 d6:result4:ponge"
+        udp.close()
+
+    run(main())
+
+
+def test_a_refused_message_is_answered_and_complained_of(run: Run) -> None:
+    async def main() -> None:
+        complaints: list[tuple[str, str]] = []
+
+        def complain(peer: Peer, fault: RelayError) -> None:
+            complaints.append((peer.host, fault.reason))
+
+        udp = NgUdp(NgSession(), pong, complain=complain)
+        with proxy(udp.open(V4)) as sock:
+            assert await ask(sock, b"5323_4 xx") == b"5323_4 "
+            assert b"Unrecognized command" in await ask(sock, b'5323_3 {"command":"foo"}')
+        assert complaints == [("127.0.0.1", "Invalid NG data format"), ("127.0.0.1", "Unrecognized command")]
+        udp.close()
+
+    run(main())
+
+
+def test_a_handler_that_fails_costs_its_own_request_only(run: Run) -> None:
+    async def main() -> None:
+        failures: list[BaseException] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context["exception"]))
+
+        def handle(request: Request, respond: Respond) -> None:
+            if request.command.call_id:
+                raise KeyError("bug")
+            respond(reply.pong())
+
+        udp = NgUdp(NgSession(), handle)
+        with proxy(udp.open(V4)) as sock:
+            assert b"Internal error" in await ask(sock, b'1 {"command":"query","call-id":"c"}')
+            assert await ask(sock, b"2 d7:command4:pinge") == b"2 d6:result4:ponge"
+        assert [type(failure) for failure in failures] == [KeyError]
+        udp.close()
+
+    run(main())
+
+
+def test_a_burst_is_read_in_batches_that_leave_the_loop_room(run: Run) -> None:
+    async def main() -> None:
+        handled = 0
+        at_first_turn: list[int] = []
+
+        def handle(request: Request, respond: Respond) -> None:
+            nonlocal handled
+            if not handled:
+                asyncio.get_running_loop().call_soon(lambda: at_first_turn.append(handled))
+            handled += 1
+            respond(reply.pong())
+
+        udp = NgUdp(NgSession(), handle)
+        with proxy(udp.open(V4)) as sock:
+            for number in range(2 * BATCH + 1):
+                sock.send(b"%d d7:command4:pinge" % number)
+            loop = asyncio.get_running_loop()
+            got = [await asyncio.wait_for(loop.sock_recv(sock, 65_535), TIMEOUT) for _ in range(2 * BATCH + 1)]
+        assert got == [b"%d d6:result4:ponge" % number for number in range(2 * BATCH + 1)]
+        assert at_first_turn == [BATCH]
+        udp.close()
+
+    run(main())
+
+
+def test_a_peer_that_does_not_read_delays_nobody(run: Run) -> None:
+    async def main() -> None:
+        body = reply.ok(sdp="x" * 30_000)
+        udp = NgUdp(NgSession(), lambda request, respond: respond(body))
+        server = udp.open(V4)
+        with proxy(server) as deaf, proxy(server) as other:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            for number in range(200):
+                deaf.send(b"%d d7:command4:pinge" % number)
+            assert len(await ask(other, b"1 d7:command4:pinge")) > 30_000
+        udp.close()
+
+    run(main())
+
+
+def test_a_peer_that_is_gone_delays_nobody(run: Run) -> None:
+    async def main() -> None:
+        late: list[Respond] = []
+        udp = NgUdp(NgSession(), lambda request, respond: late.append(respond))
+        server = udp.open(V4)
+        with proxy(server) as other:
+            loop = asyncio.get_running_loop()
+            with proxy(server) as gone:
+                gone.send(b"1 d7:command4:pinge")
+                gone.send(b"2 d7:command4:pinge")
+            await loop.sock_sendall(other, b"3 d7:command4:pinge")
+            while len(late) < 3:
+                await asyncio.sleep(0)
+            for respond in late:
+                respond(reply.pong())
+            assert await asyncio.wait_for(loop.sock_recv(other, 65_535), TIMEOUT) == b"3 d6:result4:ponge"
+            udp.close()
+
+    run(main())
+
+
+def test_nothing_is_heard_after_close_and_a_late_reply_is_no_error(run: Run) -> None:
+    async def main() -> None:
+        late: list[Respond] = []
+
+        def handle(request: Request, respond: Respond) -> None:
+            late.append(respond)
+            udp.close()
+
+        udp = NgUdp(NgSession(), handle)
+        server = udp.open(V4)
+        with proxy(server) as sock:
+            sock.send(b"1 d7:command4:pinge")
+            sock.send(b"2 d7:command4:pinge")
+            while not late:
+                await asyncio.sleep(0)
+            late[0](reply.pong())
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+                again.bind((server.address, server.port))
+        assert len(late) == 1
+
+    run(main())
+
+
+def test_an_address_that_is_taken_or_not_ours_is_an_error(run: Run) -> None:
+    async def main() -> None:
+        udp = NgUdp(NgSession(), pong)
+        server = udp.open(V4)
+        with pytest.raises(OSError, match="in use"):
+            udp.open(server)
+        with pytest.raises(OSError, match="assign"):
+            udp.open(Endpoint("192.0.2.1", 0))
+        with proxy(server) as sock:
+            assert await ask(sock, b"1 d7:command4:pinge") == b"1 d6:result4:ponge"
+        udp.close()
+
+    run(main())
