@@ -25,6 +25,13 @@ static __always_inline __u64 sum_words(const __u32 *word, int count)
 	return sum;
 }
 
+/* Whether `size` bytes are there; the barrier keeps clang from calculating with the end, which the verifier forbids. */
+static __always_inline bool within(void *at, __u32 size, void *end)
+{
+	barrier_var(end);
+	return at + size <= end;
+}
+
 /* The sum of `length` bytes at `offset`, 0 where they are not all there. Global, so that the verifier walks its loops once. */
 __noinline __u32 sum_packet(struct xdp_md *ctx, __u32 offset, __u32 length)
 {
@@ -35,28 +42,28 @@ __noinline __u32 sum_packet(struct xdp_md *ctx, __u32 offset, __u32 length)
 		return 0;
 	at += offset;
 	for (int i = 0; i < MAX_CHUNKS && length >= CHUNK; i++) {
-		if (at + CHUNK > end)
+		if (!within(at, CHUNK, end))
 			return 0;
 		sum += sum_words(at, CHUNK / 4);
 		at += CHUNK;
 		length -= CHUNK;
 	}
 	for (int i = 0; i < CHUNK / 4 && length >= 4; i++) {
-		if (at + 4 > end)
+		if (!within(at, 4, end))
 			return 0;
 		sum += *(__u32 *) at;
 		at += 4;
 		length -= 4;
 	}
 	if (length >= 2) {
-		if (at + 2 > end)
+		if (!within(at, 2, end))
 			return 0;
 		sum += *(__u16 *) at;
 		at += 2;
 		length -= 2;
 	}
 	if (length) {
-		if (at + 1 > end)
+		if (length > 1 || !within(at, 1, end))
 			return 0;
 		sum += bpf_htons((__u16) *(__u8 *) at << 8);
 	}
@@ -66,11 +73,11 @@ __noinline __u32 sum_packet(struct xdp_md *ctx, __u32 offset, __u32 length)
 static __always_inline void complete_checksum(ctx_t *ctx, const struct packet *packet)
 {
 	void *network = ctx_start(ctx) + packet->network;
-	struct udphdr *udp = network + (packet->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
-	__u32 offset = (void *) udp - ctx_start(ctx), sum;
+	struct udphdr *udp = udp_of(ctx, packet);
 	__u64 pseudo;
+	__u32 sum;
 
-	if ((void *) (udp + 1) > ctx_end(ctx))
+	if (!udp)
 		return;
 	pseudo = packet->v6 ? sum_words(network + offsetof(struct ipv6hdr, saddr), 8)
 			    : sum_words(network + offsetof(struct iphdr, saddr), 2);
@@ -78,7 +85,7 @@ static __always_inline void complete_checksum(ctx_t *ctx, const struct packet *p
 	if (likely(udp->check != csum_fold16(pseudo)))
 		return;
 	/* The field itself holds the pseudo-header's sum, so this is the sum of all there is to sum. */
-	sum = sum_packet(ctx, offset, packet->payload_length + sizeof(*udp));
+	sum = sum_packet(ctx, (void *) udp - ctx_start(ctx), packet->payload_length + sizeof(*udp));
 	if (!sum)
 		return;
 	udp->check = ~csum_fold16(sum);

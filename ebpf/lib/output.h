@@ -61,10 +61,14 @@ static __always_inline void output_sent(__u32 index, const struct packet *packet
 
 static __always_inline void write_link(struct ethhdr *eth, const struct packet *packet, const struct rtprelay_output *output)
 {
+	const __u32 *addresses = (const __u32 *) output->destination_mac;
 	struct vlan_tag *tag = (struct vlan_tag *) (eth + 1);
+	__u32 *word = (__u32 *) eth;
 
-	__builtin_memcpy(eth->h_dest, output->destination_mac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, output->source_mac, ETH_ALEN);
+	/* Both addresses follow each other here and there. */
+	word[0] = addresses[0];
+	word[1] = addresses[1];
+	word[2] = addresses[2];
 #pragma unroll
 	for (int i = 0; i < CTX_MAX_TAGS; i++)
 		if (unlikely(i < packet->tags))
@@ -134,23 +138,20 @@ static __always_inline void write_rtp(struct rtp_header *rtp, const struct rtp_h
 		write_word(&word[2], from->ssrc, &change->payload);
 }
 
-/*
- * Write the packet for this output of the same family; `rtp` is the header as received, null to leave the payload as it is.
- * False: the packet is not as long as it was. On tc, pointers into the packet are invalid afterwards.
- */
-static __always_inline bool output_write(ctx_t *ctx, const struct packet *packet, const struct rtprelay_output *output,
-					 const struct rtp_header *rtp)
+/* For each family on its own, so that the verifier sees headers of a constant size. */
+static __always_inline bool output_write_family(ctx_t *ctx, const struct packet *packet, const struct rtprelay_output *output,
+						const struct rtp_header *rtp, const bool v6)
 {
 	struct csum_change change = {};
 	struct ethhdr *eth = ctx_start(ctx);
 	void *network = ctx_start(ctx) + packet->network;
-	struct udphdr *udp = network + (packet->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	struct udphdr *udp = network + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	struct rtp_header *header = (struct rtp_header *) (udp + 1);
 
-	if ((void *) (rtp ? (void *) (header + 1) : (void *) header) > ctx_end(ctx))
+	if ((void *) header + (rtp ? sizeof(*header) : 0) > ctx_end(ctx))
 		return false;
 	write_link(eth, packet, output);
-	if (packet->v6)
+	if (v6)
 		write_ip6(network, output, &change);
 	else
 		write_ip4(network, output, &change);
@@ -160,6 +161,17 @@ static __always_inline bool output_write(ctx_t *ctx, const struct packet *packet
 		write_rtp(header, rtp, output, &change);
 	ctx_adapt_checksum(ctx, (void *) &udp->check - ctx_start(ctx), &udp->check, &change);
 	return true;
+}
+
+/*
+ * Write the packet for this output of the same family; `rtp` is the header as received, null to leave the payload as it is.
+ * False: the packet is not as long as it was. On tc, pointers into the packet are invalid afterwards.
+ */
+static __always_inline bool output_write(ctx_t *ctx, const struct packet *packet, const struct rtprelay_output *output,
+					 const struct rtp_header *rtp)
+{
+	return packet->v6 ? output_write_family(ctx, packet, output, rtp, true)
+			  : output_write_family(ctx, packet, output, rtp, false);
 }
 
 #endif

@@ -26,8 +26,9 @@ struct vlan_tag {
 struct packet {
 	struct rtprelay_endpoint local; /* where it was sent to: key of the flow */
 	struct rtprelay_endpoint source;
-	__u32 network; /* offset of the IP header */
-	__u32 payload; /* offset of the UDP payload */
+	/* Offsets of the IP header and of the UDP payload; 64 bits, because the verifier keeps the bounds of whole words only. */
+	__u64 network;
+	__u64 payload;
 	__u32 length; /* of the IP packet */
 	__u32 payload_length;
 	__u32 obstacle; /* why only userspace can forward it (a reason), or 0 */
@@ -161,6 +162,15 @@ static __always_inline int parse_udp(struct cursor *cursor, struct packet *packe
 	packet->payload += sizeof(*udp);
 	packet->payload_length = length - sizeof(*udp);
 	return 0;
+}
+
+/* The UDP header of a packet without obstacles, null where it is not in reach. */
+static __always_inline struct udphdr *udp_of(const ctx_t *ctx, const struct packet *packet)
+{
+	void *network = ctx_start(ctx) + packet->network;
+	struct udphdr *udp = network + (packet->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+
+	return (void *) (udp + 1) <= ctx_end(ctx) ? udp : NULL;
 }
 
 /* A length that promises more than is there: the stack will throw it away. */

@@ -34,6 +34,9 @@ _BPF_XDP = 37
 _BPF_F_TEST_XDP_LIVE_FRAMES = 2
 _BPF_TC_INGRESS = 1
 _BPF_TC_F_REPLACE = 1
+_LIBBPF_DEBUG = 2
+_LOG_SIZE = 1 << 24
+"""libbpf gives a verifier's log as one message of up to 16 MiB."""
 _LOG_TAIL = 4000
 """Characters of the verifier's log worth showing: the verdict is at its end."""
 
@@ -218,9 +221,9 @@ class _Library:
 
     def _capture(self, level: int, form: bytes, arguments: int) -> int:
         # A va_list is passed by address on every 64-bit ABI this runs on (x86-64, arm64).
-        line = ctypes.create_string_buffer(1 << 16)
-        self._vsnprintf(line, len(line), form, arguments)
-        if level < 2:
+        if level < _LIBBPF_DEBUG:
+            line = ctypes.create_string_buffer(_LOG_SIZE)
+            self._vsnprintf(line, len(line), form, arguments)
             self.log.append(line.value.decode(errors="replace"))
         return 0
 
