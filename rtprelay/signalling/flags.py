@@ -430,10 +430,11 @@ TABLE: tuple[Flag, ...] = (
     ),
 )
 
-_BY_NAME = {normalise(name): row for row in TABLE for name in (row.name, *row.aliases)}
+BY_NAME = {normalise(name): row for row in TABLE for name in (row.name, *row.aliases)}
+LONGEST_NAME = max(map(len, BY_NAME))
 
 
 @functools.lru_cache(maxsize=4096)
 def find(name: str) -> Flag | None:
     """The row of this name, however it is spelled."""
-    return _BY_NAME.get(normalise(name))
+    return BY_NAME.get(normalise(name))

@@ -13,7 +13,7 @@ from typing import Any
 
 from rtprelay.errors import PeerFault
 from rtprelay.signalling.command import Command, MediaFlags, SdpReplace
-from rtprelay.signalling.flags import CODECS, IDENTIFICATION, Flag, Kind, find, normalise
+from rtprelay.signalling.flags import BY_NAME, CODECS, IDENTIFICATION, LONGEST_NAME, Flag, Kind, find, normalise
 from rtprelay.values import canonical_address
 
 MAX_UNKNOWN = 32
@@ -116,9 +116,9 @@ def parse_flag(text: str) -> tuple[Flag, str | tuple[str, ...]] | None:
             return flag, tuple(tokens(value[1:-1]))
         return flag, _unescaped(flag, value)
     spelled = normalise(text)
-    end = spelled.rfind("-")
+    end = spelled.rfind("-", 0, LONGEST_NAME + 1)
     while end > 0:
-        flag = find(spelled[:end])
+        flag = BY_NAME.get(spelled[:end])
         if flag is not None and flag.kind in _BY_PREFIX:
             value = text[end + 1 :]
             if value and (not flag.choices or normalise(value) in flag.choices):
