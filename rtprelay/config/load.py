@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from rtprelay.config.addresses import host_addresses
+from rtprelay.config.addresses import HostAddress, host_addresses
 from rtprelay.config.command_line import read_command_line
 from rtprelay.config.files import explain, read_ini, read_toml
 from rtprelay.config.options import Options
@@ -66,7 +66,8 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
     low, high = _or(options.port_min, 30000), _or(options.port_max, 40000)
     if low > high:
         raise ConfigError(f"port-min {low} is above port-max {high}")
-    interfaces = media_interfaces(_or(options.interface, ("any",)), (low, high), host_addresses())
+    host = host_addresses()
+    interfaces = media_interfaces(_or(options.interface, ("any",)), (low, high), host)
     if not interfaces:
         raise ConfigError("interface: this host has no address to relay media from")
     listen_ng = _listen(_or(options.listen_ng, ("127.0.0.1:2223",)))
@@ -92,7 +93,7 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
             tos=_or(options.tos, 0),
             port_quarantine=_or(options.port_quarantine, 5.0),
             max_sessions=_or(options.max_sessions, -1),
-            control_addresses=_control_addresses((*listen_ng, *listen_cli)),
+            control_addresses=_control_addresses((*listen_ng, *listen_cli), host),
         ),
         listen_ng=listen_ng,
         listen_cli=listen_cli,
@@ -116,8 +117,13 @@ def _listen(specs: Sequence[str | int]) -> tuple[Endpoint, ...]:
     return tuple(dict.fromkeys(endpoint for spec in specs for endpoint in listen_endpoints(spec)))
 
 
-def _control_addresses(endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(item.address for item in endpoints if not item.unspecified))
+def _control_addresses(endpoints: Sequence[Endpoint], host: Sequence[HostAddress]) -> tuple[str, ...]:
+    """Every address and port at which somebody may talk to a control port."""
+    return tuple(
+        str(Endpoint(address, endpoint.port))
+        for endpoint in endpoints
+        for address in ([item.address for item in host] if endpoint.unspecified else [endpoint.address])
+    )
 
 
 def _default_state_dir(suffix: str) -> Path:

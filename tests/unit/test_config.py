@@ -1,0 +1,336 @@
+"""Configuration: rtpengine's spelling on the command line and in INI, ours in TOML; errors name line and key."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from rtprelay.config.addresses import HostAddress, host_addresses
+from rtprelay.config.load import load
+from rtprelay.config.options import REPEATABLE, WORDS, InterfaceTable, Options
+from rtprelay.config.rtpengine import IGNORED, LETTERS
+from rtprelay.config.schema import BackendChoice, Config, ConfigError
+from rtprelay.config.specs import listen_endpoints, media_interfaces
+from rtprelay.core.settings import MediaInterface
+from rtprelay.signalling.command import EndpointLearning
+from rtprelay.values import Endpoint
+
+HOST = (
+    HostAddress("lo", "127.0.0.1", public=False),
+    HostAddress("eth0", "192.0.2.1", public=True),
+    HostAddress("eth1", "198.51.100.1", public=True),
+    HostAddress("lo", "::1", public=False),
+    HostAddress("eth0", "2001:db8::1", public=True),
+    HostAddress("eth0", "fe80::1", public=False),
+)
+CONF = Path(__file__).parents[2] / "conf" / "rtprelay.toml"
+
+
+def given(*arguments: str) -> Config:
+    return load(["--config-file=none", "-i", "127.0.0.1", *arguments])
+
+
+def written(tmp_path: Path, name: str, text: str) -> str:
+    (tmp_path / name).write_text(text)
+    return str(tmp_path / name)
+
+
+def addresses(spec: str | InterfaceTable, host: tuple[HostAddress, ...] = HOST) -> list[tuple[str, str, str | None]]:
+    return [(item.name, item.address, item.advertised) for item in media_interfaces([spec], (30000, 40000), host)]
+
+
+# --- interfaces and listening addresses ---
+
+
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        ("192.0.2.1", [("default", "192.0.2.1", None)]),
+        ("pub/192.0.2.1", [("pub", "192.0.2.1", None)]),
+        ("192.0.2.1!203.0.113.9", [("default", "192.0.2.1", "203.0.113.9")]),
+        ("pub/2001:db8::1!2001:DB8:0::2", [("pub", "2001:db8::1", "2001:db8::2")]),
+        ("pub/[2001:db8::1]", [("pub", "2001:db8::1", None)]),
+        ("int/eth0", [("int", "192.0.2.1", None), ("int", "2001:db8::1", None)]),
+        ("int/lo", [("int", "127.0.0.1", None), ("int", "::1", None)]),
+        ("any!203.0.113.9", [("default", "192.0.2.1", "203.0.113.9"), ("default", "198.51.100.1", "203.0.113.9")]),
+        ("any", [("default", "192.0.2.1", None), ("default", "198.51.100.1", None), ("default", "2001:db8::1", None)]),
+    ],
+)
+def test_an_interface_is_an_address_a_device_or_any(spec: str, found: list[tuple[str, str, str | None]]) -> None:
+    assert addresses(spec) == found
+
+
+def test_a_host_without_other_addresses_relays_on_loopback() -> None:
+    assert addresses("any", HOST[:1]) == [("default", "127.0.0.1", None)]
+
+
+@pytest.mark.parametrize("spec", ["", "/192.0.2.1", "pub/", "192.0.2.1!", "192.0.2.1!no-address", "no-such.invalid"])
+def test_an_interface_that_says_nothing_is_refused_by_name(spec: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(repr(spec.rpartition("!")[2] if "no-" in spec else spec))):
+        addresses(spec)
+
+
+def test_the_same_interface_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"pub/192\.0\.2\.1 is given twice"):
+        media_interfaces(["pub/192.0.2.1", "pub/192.0.2.1"], (1, 2), HOST)
+
+
+def test_a_table_has_a_port_range_of_its_own() -> None:
+    table = InterfaceTable(address="192.0.2.1", name="pub", port_min=100, port_max=200)
+    assert media_interfaces([table, "192.0.2.1"], (30000, 40000), HOST) == (
+        MediaInterface(name="pub", address="192.0.2.1", port_min=100, port_max=200),
+        MediaInterface(name="default", address="192.0.2.1", port_min=30000, port_max=40000),
+    )
+    with pytest.raises(ConfigError, match="port-min 30000 is above port-max 200"):
+        media_interfaces([InterfaceTable(address="192.0.2.1", port_max=200)], (30000, 40000), HOST)
+
+
+@pytest.mark.parametrize(
+    ("spec", "found"),
+    [
+        ("127.0.0.1:2223", [Endpoint("127.0.0.1", 2223)]),
+        ("[::1]:2223", [Endpoint("::1", 2223)]),
+        ("::1:2223", [Endpoint("::1", 2223)]),
+    ],
+)
+def test_a_listening_address_is_host_and_port(spec: str, found: list[Endpoint]) -> None:
+    assert list(listen_endpoints(spec)) == found
+
+
+def test_a_bare_port_listens_on_every_address() -> None:
+    found = listen_endpoints(2223)
+    assert Endpoint("0.0.0.0", 2223) in found
+    assert set(found) <= {Endpoint("0.0.0.0", 2223), Endpoint("::", 2223)}
+    assert listen_endpoints("2223") == found
+
+
+@pytest.mark.parametrize("spec", ["", "localhost", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:x", "127.0.0.1:\u0663"])
+def test_no_port_is_no_listening_address(spec: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"{spec!r} is no [HOST:]PORT")):
+        listen_endpoints(spec)
+
+
+def test_the_hosts_own_addresses_are_found() -> None:
+    found = host_addresses()
+    assert HostAddress("lo", "127.0.0.1", public=False) in found
+    assert not [item for item in found if item.public and item.address.startswith(("127.", "fe80:"))]
+
+
+# --- the command line ---
+
+
+def test_without_any_option_the_documented_defaults_hold() -> None:
+    config = given()
+    assert config.listen_ng == (Endpoint("127.0.0.1", 2223),)
+    assert config.listen_cli == ()
+    assert config.settings.interfaces == (MediaInterface(name="default", address="127.0.0.1"),)
+    assert (config.settings.timeout, config.settings.silent_timeout, config.settings.offer_timeout) == (60, 3600, 3600)
+    assert (config.settings.delete_delay, config.settings.final_timeout, config.settings.tos) == (30, 0, 0)
+    assert config.backend is BackendChoice.AUTO
+    assert config.bpf_path == Path("/sys/fs/bpf/rtprelay")
+    assert config.notices == ()
+
+
+def test_the_letters_are_those_of_rtpengine() -> None:
+    line = "-n 127.0.0.1:1 -c 127.0.0.1:2 -c 127.0.0.1:3 -m 100 -M 200 -o 1 -s 2 -a 3 -d 4 -T 184 -L 7 -fE -p /x"
+    config = given(*line.split())
+    assert config.listen_cli == (Endpoint("127.0.0.1", 2), Endpoint("127.0.0.1", 3))
+    assert config.listen_ng == (Endpoint("127.0.0.1", 1),)
+    settings = config.settings
+    assert (settings.interfaces[0].port_min, settings.interfaces[0].port_max) == (100, 200)
+    assert (settings.timeout, settings.silent_timeout, settings.final_timeout, settings.delete_delay) == (1, 2, 3, 4)
+    assert (settings.tos, config.log_level, config.foreground, config.log_stderr) == (184, 7, True, True)
+    assert config.pidfile == Path("/x")
+
+
+def test_table_minus_one_is_userspace_and_others_have_paths_of_their_own() -> None:
+    assert given("-t", "-1").backend is BackendChoice.USERSPACE
+    assert given("-t", "-1", "--backend=tc").backend is BackendChoice.TC
+    two = given("-t", "2")
+    assert two.bpf_path == Path("/sys/fs/bpf/rtprelay-2")
+    assert two.state_dir.name == "rtprelay-2"
+
+
+def test_no_fallback_and_userspace_contradict_each_other() -> None:
+    with pytest.raises(ConfigError, match="no-fallback"):
+        given("-t", "-1", "-F")
+
+
+def test_options_of_rtpengine_without_meaning_here_are_accepted_and_named_once() -> None:
+    config = given("--redis", "127.0.0.1:6379/1", "-q", "--num-threads=4", "--num-threads=5", "-g", "127.0.0.1:9")
+    assert [notice.split()[2] for notice in config.notices] == ["graphite", "no-redis-required", "num-threads", "redis"]
+
+
+def test_an_unknown_option_ends_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        given("--no-such-option")
+    assert ended.value.code == 2
+    assert "--no-such-option" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tos=256"], "--tos: Expected int <= 255"),
+        (["--port-min=x"], "--port-min: Expected int, got str"),
+        (["--port-max=100"], "port-min 30000 is above port-max 100"),
+        (["--endpoint-learning=later"], "not one of heuristic, delayed, immediate, off"),
+        (["--log-level=loud"], "log-level 'loud' is none of"),
+        (["--log-facility=mail"], "log-facility 'mail' is none of"),
+        (["--timeout=-1"], "--timeout: Expected float >= 0"),
+    ],
+)
+def test_a_wrong_value_is_explained(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        given(*arguments)
+    assert message in caught.value.reason
+
+
+@pytest.mark.parametrize(("level", "number"), [("0", 0), ("7", 7), ("9", 7), ("-1", 0), ("debug", 7), ("Warn", 4)])
+def test_a_log_level_is_a_number_or_a_name(level: str, number: int) -> None:
+    assert given(f"--log-level={level}").log_level == number
+
+
+def test_control_ports_are_never_a_media_destination_and_open_ones_are_named() -> None:
+    config = given("-n", "192.0.2.1:2223", "-c", "9900")
+    assert "192.0.2.1:2223" in config.settings.control_addresses
+    assert "127.0.0.1:9900" in config.settings.control_addresses
+    assert any("0.0.0.0:9900 is open" in notice for notice in config.notices)
+
+
+def test_every_option_has_a_type_and_a_help_text_and_no_letter_is_given_twice() -> None:
+    assert {name.replace("_", "-") for name in Options.__struct_fields__} == set(WORDS)
+    letters = [words.letter for words in WORDS.values() if words.letter] + list(LETTERS)
+    assert len(letters) == len(set(letters))
+    assert not IGNORED & set(WORDS)
+    assert set(LETTERS.values()) <= IGNORED
+    assert set(WORDS) >= REPEATABLE
+
+
+# --- files ---
+
+
+def test_a_toml_file_is_read_and_the_command_line_wins(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "x.toml",
+        """
+        port-min = 20000
+        timeout = 12.5
+        listen-ng = [2223, "127.0.0.1:2224"]
+        endpoint-learning = "off"
+        [[interface]]
+        name = "a"
+        address = "192.0.2.1"
+        [[interface]]
+        address = "127.0.0.1"
+        port-max = 21000
+        """,
+    )
+    config = load(["--config-file", path, "--timeout=7"])
+    assert config.settings.timeout == 7
+    assert config.settings.endpoint_learning is EndpointLearning.OFF
+    assert [(item.name, item.port_min, item.port_max) for item in config.settings.interfaces] == [
+        ("a", 20000, 40000),
+        ("default", 20000, 21000),
+    ]
+    assert Endpoint("127.0.0.1", 2224) in config.listen_ng
+    assert config.source == path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# one\nport-min = 1\nport-maxx = 2\n", ":3: unknown key 'port-maxx', did you mean port-max?"),
+        ("\n\ntimeout = 'long'\n", ":3: timeout: Expected float, got str"),
+        ("tos = 1\nbackend = 'xdp'\n", ":2: backend: Invalid enum value 'xdp', not one of auto, ebpf"),
+        ("tos = 1\n[[interface]]\nname = 'a'\n", ":2: interface: Object missing required field address"),
+        ("[[interface]]\naddress = '127.0.0.1'\nport = 1\n", ":1: interface: Object contains unknown field port"),
+        ("foreground = 1\n", ":1: foreground: Expected bool, got int"),
+        ("a = = 2\n", "line 1"),
+    ],
+)
+def test_a_mistake_in_a_toml_file_is_named_with_file_line_and_key(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path, "x.toml", text)
+    with pytest.raises(ConfigError) as caught:
+        load(["--config-file", path])
+    assert caught.value.reason.startswith(path)
+    assert message in caught.value.reason
+
+
+def test_an_ini_file_of_rtpengine_is_read(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "rtpengine.conf",
+        """[rtpengine]
+# table = 3
+table = -1
+interface = internal/127.0.0.1;external/192.0.2.1!203.0.113.1
+listen-ng = 127.0.0.1:2223; 127.0.0.1:2224
+no-fallback = false
+tos=184
+num-threads = 16
+something-new = yes
+
+[second]
+interface = 127.0.0.2
+""",
+    )
+    config = load(["--config-file", path])
+    assert [(item.name, item.advertised) for item in config.settings.interfaces] == [
+        ("internal", None),
+        ("external", "203.0.113.1"),
+    ]
+    assert len(config.listen_ng) == 2
+    assert config.backend is BackendChoice.USERSPACE
+    assert config.settings.tos == 184
+    assert [notice.split()[2] for notice in config.notices] == ["num-threads", "something-new"]
+    second = load(["--config-file", path, "--config-section=second"])
+    assert second.settings.interfaces[0].address == "127.0.0.2"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[rtpengine]\n\ntos = high\n", ":3: tos: Expected int, got str"),
+        ("[rtpengine]\nno-fallback = perhaps\n", ":2: no-fallback: Expected bool, got str"),
+        ("tos = 1\n", "no section headers"),
+        ("[other]\ntos = 1\n", "there is no section [rtpengine]"),
+    ],
+)
+def test_a_mistake_in_an_ini_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(["--config-file", written(tmp_path, "x.conf", text)])
+    assert message in caught.value.reason
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"missing\.toml: No such file"):
+        load(["--config-file", str(tmp_path / "missing.toml")])
+
+
+def test_the_shipped_file_says_the_truth_about_every_default(tmp_path: Path) -> None:
+    """With every commented-out default switched on, the configuration is the one of an empty file."""
+    text = CONF.read_text()
+    spelled_out = re.sub(
+        r"^#(?=(?!interface|\[\[|name|address|advertised|pidfile)[a-z-]+ = )", "", text, flags=re.MULTILINE
+    )
+    spelled_out = re.sub(r"^port-min = 20000$|^port-max = 24999$", "", spelled_out, flags=re.MULTILINE)
+    said = load(["--config-file", written(tmp_path, "said.toml", spelled_out), "--state-dir=/x", "--bpf-path=/y"])
+    silent = load(
+        ["--config-file", written(tmp_path, "silent.toml", ""), "-c127.0.0.1:9900", "--state-dir=/x", "--bpf-path=/y"]
+    )
+    assert said.settings == silent.settings
+    for name in Config.__struct_fields__:
+        if name != "source":
+            assert getattr(said, name) == getattr(silent, name), name
+
+
+def test_the_shipped_file_mentions_every_option() -> None:
+    text = CONF.read_text()
+    mentioned = set(re.findall(r"^#?([a-z-]+) = ", text, flags=re.MULTILINE))
+    assert mentioned - {"name", "address", "advertised"} == set(WORDS) - {"config-file", "config-section", "flush"}
+    assert tomllib.loads(text)["listen-ng"] == ["127.0.0.1:2223"]

@@ -1,0 +1,307 @@
+"""The relay as a process, on loopback, in userspace, without any privilege: start, media, crash, take-over, stop.
+
+caller 127.0.0.1:a  <--->  rtprelay 127.0.0.1 (a free port range)  <--->  callee 127.0.0.1:b
+                                ^ ng, console: ports of the kernel's choice
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+PROGRAM = [sys.executable, "-m", "rtprelay"]
+CTL = [sys.executable, "-m", "rtprelay.cli.ctl"]
+PATIENCE = 20
+
+
+class Party(socket.socket):
+    """A user agent's media socket."""
+
+    def __init__(self) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
+        self.bind(("127.0.0.1", 0))
+        self.settimeout(PATIENCE)
+        self._sequence = 0
+
+    @property
+    def sdp(self) -> str:
+        return (
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+            f"m=audio {self.getsockname()[1]} RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n"
+        )
+
+    def say(self, port: int) -> bytes:
+        self._sequence += 1
+        packet = bytes([0x80, 8]) + self._sequence.to_bytes(2, "big") + bytes(7) + b"\x01" + b"s" * 160
+        self.sendto(packet, ("127.0.0.1", port))
+        return packet
+
+
+class Relay:
+    """A relay process with what it told about itself."""
+
+    def __init__(self, state: Path, *options: str, program: tuple[str, ...] = tuple(PROGRAM)) -> None:
+        low = random.SystemRandom().randrange(20000, 60000, 100)
+        self.ports = (f"--port-min={low}", f"--port-max={low + 99}")
+        self.process = subprocess.Popen(
+            [
+                *program,
+                *("-f", "-E", "--config-file=none", "-t-1", "-i127.0.0.1", "-n127.0.0.1:0", "-c127.0.0.1:0"),
+                *self.ports,
+                f"--state-dir={state}",
+                *options,
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self.ng = self.cli = 0
+        self._cookies = 0
+
+    def wait_ready(self) -> Self:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            found = re.search(r"listening protocol=(ng|cli) address=127\.0\.0\.1:(\d+)", line)
+            if found:
+                setattr(self, found[1], int(found[2]))
+            if self.ng and self.cli:
+                return self
+        raise AssertionError("the relay ended:\n" + "".join(self.lines))
+
+    def ask(self, command: str, **keys: Any) -> dict[str, Any]:
+        self._cookies += 1
+        message = {"command": command, **{key.replace("_", "-"): value for key, value in keys.items()}}
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(PATIENCE)
+            sock.sendto(b"%d " % self._cookies + json.dumps(message).encode(), ("127.0.0.1", self.ng))
+            reply: dict[str, Any] = json.loads(sock.recv(65535).split(b" ", 1)[1])
+        return reply
+
+    def call(self, call_id: str, caller: Party, callee: Party) -> tuple[int, int]:
+        """Where the caller and the callee send their media to."""
+        offer = self.ask("offer", call_id=call_id, from_tag="a", sdp=caller.sdp)
+        answer = self.ask("answer", call_id=call_id, from_tag="a", to_tag="b", sdp=callee.sdp)
+        assert (offer["result"], answer["result"]) == ("ok", "ok"), (offer, answer)
+        return media_port(answer["sdp"]), media_port(offer["sdp"])
+
+    def ctl(self, *words: str) -> str:
+        done = subprocess.run(
+            [*CTL, "-port", str(self.cli), *words], capture_output=True, text=True, timeout=PATIENCE, check=True
+        )
+        return done.stdout
+
+    def end(self, number: int) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        assert self.process.stderr is not None
+        if not self.process.stderr.closed:
+            self.lines += self.process.stderr.readlines()
+            self.process.stderr.close()
+        return self.process.wait(PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self.wait_ready()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(signal.SIGKILL)
+
+
+def media_port(sdp: str) -> int:
+    found = re.search(r"m=audio (\d+)", sdp)
+    assert found
+    return int(found[1])
+
+
+@pytest.fixture
+def parties() -> Iterator[tuple[Party, Party]]:
+    with Party() as caller, Party() as callee:
+        yield caller, callee
+
+
+def test_a_call_is_set_up_and_its_media_relayed_both_ways(tmp_path: Path, parties: tuple[Party, Party]) -> None:
+    caller, callee = parties
+    with Relay(tmp_path) as relay:
+        assert relay.ask("ping") == {"result": "pong"}
+        to_callee, to_caller = relay.call("c", caller, callee)
+        for _ in range(5):
+            assert caller.say(to_callee) == callee.recv(2000)
+            assert callee.say(to_caller) == caller.recv(2000)
+        assert "Current sessions total: 1" in relay.ctl("list", "numsessions")
+        assert relay.ask("query", call_id="c")["totals"]["RTP"]["packets"] == 10
+        relay.ask("delete", call_id="c", delete_delay=0)
+        assert relay.ask("query", call_id="c")["error-reason"] == "Unknown call-id"
+        assert relay.end(signal.SIGTERM) == 0
+
+
+def test_a_killed_relays_calls_are_taken_over_by_the_next(tmp_path: Path, parties: tuple[Party, Party]) -> None:
+    caller, callee = parties
+    with Relay(tmp_path) as relay:
+        to_callee, to_caller = relay.call("lives", caller, callee)
+        relay.ask("offer", call_id="half-open", from_tag="a", sdp=caller.sdp)
+        relay.call("gone", caller, callee)
+        relay.ask("delete", call_id="gone", delete_delay=0)
+        relay.end(signal.SIGKILL)
+    with Relay(tmp_path, *relay.ports) as successor:
+        assert sorted(successor.ask("list")["calls"]) == ["half-open", "lives"]
+        assert caller.say(to_callee) == callee.recv(2000)
+        assert callee.say(to_caller) == caller.recv(2000)
+        assert successor.ask("delete", call_id="lives", delete_delay=0)["result"] == "ok"
+        assert successor.ask("list")["calls"] == ["half-open"]
+
+
+def test_an_orderly_stop_keeps_the_calls_for_the_next_start(tmp_path: Path, parties: tuple[Party, Party]) -> None:
+    with Relay(tmp_path) as relay:
+        relay.call("c", *parties)
+        assert relay.end(signal.SIGINT) == 0
+        assert any("stopping calls=1" in line for line in relay.lines)
+    with Relay(tmp_path) as successor:
+        assert successor.ask("list")["calls"] == ["c"]
+
+
+def test_flush_forgets_everything(tmp_path: Path, parties: tuple[Party, Party]) -> None:
+    with Relay(tmp_path) as relay:
+        relay.call("c", *parties)
+        flush = [*PROGRAM, "--config-file=none", "-t-1", "-i127.0.0.1", f"--state-dir={tmp_path}", "--flush"]
+        running = subprocess.run(flush, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert (running.returncode, "in use by another rtprelay" in running.stderr) == (1, True)
+        relay.end(signal.SIGTERM)
+        assert subprocess.run(flush, capture_output=True, timeout=PATIENCE, check=False).returncode == 0
+    with Relay(tmp_path) as successor:
+        assert successor.ask("list")["calls"] == []
+
+
+def test_a_second_relay_on_the_same_state_does_not_start(tmp_path: Path) -> None:
+    with Relay(tmp_path):
+        second = Relay(tmp_path)
+        assert second.end(0) == 1
+        assert any("in use by another rtprelay" in line for line in second.lines)
+
+
+def test_a_control_port_in_use_is_named_and_ends_the_start(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as occupant:
+        occupant.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{occupant.getsockname()[1]}"
+        relay = Relay(tmp_path, f"-n{address}")
+        assert relay.end(0) == 1
+        assert any(f"cannot listen on {address}: Address already in use" in line for line in relay.lines)
+
+
+def test_a_wrong_configuration_is_told_without_a_traceback(tmp_path: Path) -> None:
+    relay = Relay(tmp_path, "--tos=999")
+    assert relay.end(0) == 2
+    assert relay.lines == ["rtprelay: --tos: Expected int <= 255\n"]
+
+
+def test_in_the_background_it_returns_when_it_answers_and_keeps_a_pid_file(tmp_path: Path) -> None:
+    pidfile = tmp_path / "pid"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    started = subprocess.run(
+        [
+            *(*PROGRAM, "--config-file=none", "-t-1", "-i127.0.0.1"),
+            *(f"-n127.0.0.1:{port}", f"-p{pidfile}", f"--state-dir={tmp_path}"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert started.returncode == 0, started.stderr
+    pid = int(pidfile.read_text())
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(PATIENCE)
+            client.sendto(b"1 d7:command4:pinge", ("127.0.0.1", port))
+            assert client.recv(100) == b"1 d6:result4:ponge"
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    while pidfile.exists() and time.monotonic() < deadline:
+        os.sched_yield()
+    assert not pidfile.exists()
+
+
+def test_in_the_background_a_failed_start_is_told_in_the_foreground(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    failed = subprocess.run(
+        [*PROGRAM, "--config-file=none", "-t-1", "-i127.0.0.1", "-n127.0.0.1:0", f"--state-dir={tmp_path}/file/x"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert failed.returncode == 1
+    assert "state directory" in failed.stderr
+
+
+def test_the_service_manager_hears_when_it_is_ready_and_when_it_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "20000")
+        with Relay(tmp_path) as relay:
+            heard = {manager.recv(1000).split(b"\n")[0] for _ in range(4)}
+            assert heard == {b"READY=1", b"WATCHDOG=1"}
+            relay.end(signal.SIGTERM)
+            manager.settimeout(1)
+            last = b""
+            while last != b"STOPPING=1":
+                last = manager.recv(1000)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to become somebody without any privilege")
+def test_it_runs_as_a_user_without_any_privilege(tmp_path: Path, parties: tuple[Party, Party]) -> None:
+    caller, callee = parties
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(directory.stat().st_mode | 0o055)
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 65534, 65534)
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all")
+    with Relay(state, program=(*nobody, "--no-new-privs", *PROGRAM)) as relay:
+        to_callee, _ = relay.call("c", caller, callee)
+        assert caller.say(to_callee) == callee.recv(2000)
+
+
+def test_ctl_without_a_relay_says_so(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        done = subprocess.run(
+            [*CTL, "-ip", f"127.0.0.1:{port}", "list", "totals"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"no answer from 127.0.0.1:{port}" in done.stderr
+
+
+def test_ctl_imports_nothing_but_the_standard_library() -> None:
+    """It is started from scripts, hundreds of times: under 100 ms each."""
+    program = "import sys, rtprelay.cli.ctl; print('\\n'.join(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    ours = {name for name in loaded if name.startswith("rtprelay")}
+    assert ours == {"rtprelay", "rtprelay.cli", "rtprelay.cli.ctl"}
+    assert not {"asyncio", "msgspec", "structlog", "argparse"} & set(loaded)
