@@ -6,15 +6,34 @@ import pytest
 
 from rtprelay.errors import MalformedMessage, OurFault
 from rtprelay.signalling import frame, reply, session
-from rtprelay.signalling.command import Body, CommandName, Request
+from rtprelay.signalling.command import Body, CommandName, IceOption, MediaFlags, Request, SdpReplace
 from rtprelay.signalling.replay import ReplayCache
 from rtprelay.signalling.session import PATIENCE, Answer, NgSession, Peer
+from rtprelay.values import Family
 from rtprelay.wire import json
 from tests.unit.wire_examples import exchanges, reply_to
 
 PEER = Peer(0, ("192.0.2.1", 5060))
 OTHER = Peer(0, ("192.0.2.2", 5060))
 PING = b"5323_1 d7:command4:pinge"
+
+
+# Sent by Kamailio 5.6.3 for rtpengine_offer("trust-address replace-origin ICE=force via-branch=1 direction=priv
+# direction=pub rtcp-mux-demux rtcp-mux-offer SDES-off codec-strip-PCMU codec-strip-G729 codec-transcode=PCMA RTP/AVP
+# strict-source TOS=184 address-family=IP4 received-from=192.0.2.9 bogus-flag").
+KAMAILIO_OFFER = (
+    b"0_11057_2 d8:supportsl10:load limite3:sdp95:v=0\r\no=- 1 1 IN IP4 198.51.100.1\r\ns=t\r\nc=IN IP4 198.51.100.1\r\n"
+    b"t=0 0\r\nm=audio 4000 RTP/AVP 0 8\r\n3:ICE5:force3:TOSi184e14:address-family3:IP413:received-from9:192.0.2.9"
+    b"9:directionl4:priv3:pube5:flagsl13:trust-address13:strict-source10:bogus-flage7:replacel6:origine"
+    b"5:codecd5:stripl4:PCMU4:G729e9:transcodel4:PCMAee18:transport-protocol7:RTP/AVP8:rtcp-muxl5:demux5:offere"
+    b"4:SDESl3:offe7:call-id8:call-1@x10:via-branch8:z9hG4bK113:received-froml3:IP49:127.0.0.1e8:from-tag3:ft1"
+    b"7:command5:offere"
+)
+# And for rtpengine_delete("delete-delay=0 fatal to-tag").
+KAMAILIO_DELETE = (
+    b"0_11057_4 d8:supportsl10:load limite12:delete delayi0e12:delete-delay1:05:flagsl5:fatale7:call-id8:call-1@x"
+    b"13:received-froml3:IP49:127.0.0.1e8:from-tag3:ft17:command6:deletee"
+)
 
 
 def request(ng: NgSession, data: bytes, peer: Peer = PEER, now: float = 0.0) -> Request:
@@ -85,6 +104,32 @@ def test_the_sdp_of_an_offer_comes_back_byte_for_byte() -> None:
             assert answered(NgSession(), sent, reply.ok(sdp=body["sdp"])) == received
             return
     pytest.fail("no such example")
+
+
+def test_an_offer_of_a_real_kamailio() -> None:
+    command = request(NgSession(), KAMAILIO_OFFER).command
+    assert (command.call_id, command.from_tag, command.via_branch) == ("call-1@x", "ft1", "z9hG4bK1")
+    assert command.supports == {"load limit"}
+    assert command.unknown_flags == ("bogus-flag",)
+    assert command.flags == MediaFlags(
+        trust_address=True,
+        received_from="127.0.0.1",
+        address_family=Family.IP4,
+        direction=("priv", "pub"),
+        transport_protocol="RTP/AVP",
+        ice=IceOption.FORCE,
+        replace=SdpReplace.ORIGIN,
+        rtcp_mux=frozenset({"demux", "offer"}),
+        strict_source=True,
+        tos=184,
+        codec_strip=("PCMU", "G729"),
+        extra=frozenset({"SDES=off", "codec-transcode=PCMA"}),
+    )
+
+
+def test_a_delete_of_a_real_kamailio() -> None:
+    command = request(NgSession(), KAMAILIO_DELETE).command
+    assert (command.delete_delay, command.fatal, command.to_tag, command.unknown_flags) == (0, True, "", ())
 
 
 @pytest.mark.parametrize("data", [b"", b"nocookie", b" d7:command4:pinge"])
