@@ -1,18 +1,18 @@
-"""`python -m bench [--quick] [--write] [BENCHMARK ...]`: exit 0 when everything asked for was measured."""
+"""Measure rtprelay beside rtpengine. Exit status: 0 all was measured, 1 something was not, 2 cannot run here."""
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
+import shlex
 import sys
-from pathlib import Path
 
-from bench import commands, fanout, footprint, machine, relay, traffic
-from bench.report import Section, markdown
+from bench import commands, document, fanout, footprint, machine, relay, traffic
+from bench.report import markdown
 from bench.subjects import RTPENGINE, RTPRELAY, SUBJECTS
 
-_DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-_BENCHMARKS = {"relay": relay.run, "fanout": fanout.run, "commands": commands.run, "footprint": footprint.run}
+_BENCHMARKS = {module.NAME: module for module in (relay, fanout, commands, footprint)}
 
 
 def main() -> int:
@@ -26,19 +26,27 @@ def main() -> int:
         print(f"not installed: {', '.join(missing)}", file=sys.stderr)
         return 2
     traffic.build()
-    neighbours = machine.neighbours_load()
-    print(f"{machine.facts()}; others keep {neighbours:.2f} cores busy\n", flush=True)
-    sections: list[Section] = []
+    provenance = (
+        f"{datetime.date.today()}, `python -m bench {shlex.join(sys.argv[1:])}`: {machine.facts()}; "
+        f"others kept {machine.neighbours_load():.2f} cores busy at the start."
+    )
+    written, complete = {}, True
     for name in options.benchmark or _BENCHMARKS:
-        section = _BENCHMARKS[name](subjects, options.quick)
-        sections.append(section)
-        print(markdown(section), flush=True)
-    return 1 if any(section.failures for section in sections) else 0
+        section = _BENCHMARKS[name].run(subjects, options.quick)
+        text = markdown(section, provenance)
+        print(text, flush=True)
+        written[section.title] = text
+        complete = complete and not section.failures
+    if options.write:
+        document.write(written, [module.TITLE for module in _BENCHMARKS.values()])
+    return 0 if complete else 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("benchmark", nargs="*", choices=[*_BENCHMARKS, []], help="which ones; all by default")
+    parser.add_argument(
+        "benchmark", nargs="*", choices=[*_BENCHMARKS, []], help="which ones; all by default", metavar="BENCHMARK"
+    )
     parser.add_argument("--quick", action="store_true", help="seconds, not minutes: proves the bench, not the figures")
     parser.add_argument("--write", action="store_true", help="put the results into docs/benchmarks.md")
     parser.add_argument("--subject", action="append", choices=list(SUBJECTS), help="which daemons, repeatable")

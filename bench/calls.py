@@ -13,6 +13,7 @@ from bench.ng import NgClient, answer, media_port, offer
 from bench.subjects import Daemon, Subject
 from bench.topology import RECEIVER, RELAY_A, SENDER, Topology
 from bench.traffic import Generator, Sink, Stream
+from bench.window import Window, run_window
 
 _FIRST_PORT = 10000
 
@@ -40,7 +41,7 @@ class Bench:
 
     def __init__(self, subject: Subject, calls: int) -> None:
         with ExitStack() as stack:
-            topology = stack.enter_context(Topology())
+            self.topology = topology = stack.enter_context(Topology())
             self.daemon = stack.enter_context(Daemon(subject, topology))
             made = set_up(self.daemon.client, calls)
             self.sink = stack.enter_context(Sink(topology, made.ports, frames=subject.frames))
@@ -54,6 +55,13 @@ class Bench:
         """Neighbours are resolved, sources learned and confirmed, before anything is counted."""
         self.generator.start(20 * len(streams), 1.0, 16)
         self.generator.finish()
+
+    def window(self, rate: float, seconds: float) -> Window:
+        return run_window(self.topology, self.generator, self.sink, self.daemon.pid, rate, seconds)
+
+    def window_alone(self, rate: float, seconds: float) -> Window:
+        """The generator by itself, for as long and as fast."""
+        return run_window(self.topology, self.alone, self.sink, None, rate, seconds)
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ from bench.report import Goal, Section, Table, spread
 from bench.subjects import PORT_MAX, PORT_MIN, RTPENGINE, RTPRELAY, Daemon, Subject
 from bench.topology import Topology
 
+NAME, TITLE = "commands", "ng commands"
 _GOAL = 3000.0
 _OUTSTANDING = (1, 16)
 _DAEMON_CORE, _CLIENT_CORE = 0, 1
@@ -35,7 +36,7 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
         )
         for outstanding, by_name in results.items()
     )
-    return Section("ng commands", _HOW, tables, _goals(results[_OUTSTANDING[-1]]), _failures(results))
+    return Section(TITLE, _HOW, tables, _goals(results[_OUTSTANDING[-1]]), _failures(results))
 
 
 _HOW = f"""

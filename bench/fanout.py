@@ -15,6 +15,7 @@ from bench.topology import RECEIVER, RELAY_A, SENDER, Topology
 from bench.traffic import Generator, Sink, Stream
 from bench.window import Window, run_window
 
+NAME, TITLE = "fanout", "Fan-out"
 _RING = 256
 """Slots of a veth's ring: more copies than this in one breath cannot arrive, however good the relay is."""
 _COPIES_PER_SECOND = {True: 400_000, False: 40_000}
@@ -64,7 +65,7 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
                 tuple(rows),
             )
         )
-    return Section("Fan-out", _HOW, tuple(tables), tuple(goals), tuple(failures))
+    return Section(TITLE, _HOW, tuple(tables), tuple(goals), tuple(failures))
 
 
 _HOW = f"""
@@ -92,8 +93,8 @@ def _further_copy(
             generator.finish()
         machine, charged, windows = [], [], []
         for _ in range(rounds):
-            single = run_window(one, sink, daemon.pid, rate, seconds, batch)
-            window = run_window(many, sink, daemon.pid, rate, seconds, batch)
+            single = run_window(topology, one, sink, daemon.pid, rate, seconds, batch)
+            window = run_window(topology, many, sink, daemon.pid, rate, seconds, batch)
             copies = max(1, window.counted.packets - single.counted.packets)
             machine.append((window.cpu.machine - single.cpu.machine) / copies * 1e9)
             charged.append((window.cpu.charged - single.cpu.charged) / copies * 1e9)

@@ -14,6 +14,7 @@ from bench.report import Section, Table, spread
 from bench.subjects import Daemon, Subject, open_files
 from bench.topology import Topology
 
+NAME, TITLE = "footprint", "Memory and start"
 _SOCKETS_PER_CALL = 4
 
 
@@ -49,7 +50,7 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
         rows.append((subject.name, "0", _mebibytes(empty.resident), _mebibytes(empty.maps), "", "", ""))
         times.append((subject.name, spread([seconds * 1e3 for seconds in _start_times(subject, starts)], 1)))
     return Section(
-        "Memory and start",
+        TITLE,
         _HOW,
         (
             Table(

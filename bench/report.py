@@ -33,8 +33,11 @@ class Section(msgspec.Struct, frozen=True):
     """What was not measured, or not with the delivery that makes a figure comparable."""
 
 
-def markdown(section: Section) -> str:
+def markdown(section: Section, provenance: str = "") -> str:
+    """`provenance`: when, where and by which command."""
     lines = [f"## {section.title}", "", section.how.strip(), ""]
+    if provenance:
+        lines += [provenance, ""]
     for table in section.tables:
         widths = [max(len(row[i]) for row in (table.header, *table.rows)) for i in range(len(table.header))]
         lines += [f"**{table.title}**", "", _row(table.header, widths)]

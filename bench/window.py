@@ -7,6 +7,7 @@ import time
 import msgspec
 
 from bench.machine import CpuTimes, cpu_times
+from bench.topology import Topology
 from bench.traffic import Counted, Generator, Sent, Sink
 
 
@@ -14,6 +15,8 @@ class Window(msgspec.Struct, frozen=True):
     sent: Sent
     counted: Counted
     cpu: CpuTimes
+    to_sockets: int
+    """UDP datagrams that came up to sockets in the relay's namespace: the kernel's word on which path was measured."""
 
     @property
     def delivered(self) -> float:
@@ -27,10 +30,17 @@ class Window(msgspec.Struct, frozen=True):
 
 
 def run_window(
-    generator: Generator, sink: Sink, pid: int | None, rate: float, seconds: float, batch: int = 64
+    topology: Topology,
+    generator: Generator,
+    sink: Sink,
+    pid: int | None,
+    rate: float,
+    seconds: float,
+    batch: int = 64,
 ) -> Window:
     """Send at this rate for so long, let queues drain, read the clocks and the counters."""
     sink.count()
+    datagrams = topology.relay.snmp()["InDatagrams"]
     pids = () if pid is None else (pid,)
     before = cpu_times(pids)
     generator.start(rate, seconds, batch)
@@ -39,7 +49,7 @@ def run_window(
     time.sleep(0.05)
     passed = cpu_times(pids).since(before)
     cpu = CpuTimes(passed.wall, passed.machine, passed.charged + sent.cpu)
-    return Window(sent, sink.count(), cpu)
+    return Window(sent, sink.count(), cpu, topology.relay.snmp()["InDatagrams"] - datagrams)
 
 
 class Cost(msgspec.Struct, frozen=True):
