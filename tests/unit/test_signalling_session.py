@@ -22,8 +22,8 @@ PING = b"5323_1 d7:command4:pinge"
 # direction=pub rtcp-mux-demux rtcp-mux-offer SDES-off codec-strip-PCMU codec-strip-G729 codec-transcode=PCMA RTP/AVP
 # strict-source TOS=184 address-family=IP4 received-from=192.0.2.9 bogus-flag").
 KAMAILIO_OFFER = (
-    b"0_11057_2 d8:supportsl10:load limite3:sdp95:v=0\r\no=- 1 1 IN IP4 198.51.100.1\r\ns=t\r\nc=IN IP4 198.51.100.1\r\n"
-    b"t=0 0\r\nm=audio 4000 RTP/AVP 0 8\r\n3:ICE5:force3:TOSi184e14:address-family3:IP413:received-from9:192.0.2.9"
+    b"0_11057_2 d8:supportsl10:load limite3:sdp95:v=0\r\no=- 1 1 IN IP4 198.51.100.1\r\ns=t\r\nc=IN IP4 198.51.100.1"
+    b"\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0 8\r\n3:ICE5:force3:TOSi184e14:address-family3:IP413:received-from9:192.0.2.9"
     b"9:directionl4:priv3:pube5:flagsl13:trust-address13:strict-source10:bogus-flage7:replacel6:origine"
     b"5:codecd5:stripl4:PCMU4:G729e9:transcodel4:PCMAee18:transport-protocol7:RTP/AVP8:rtcp-muxl5:demux5:offere"
     b"4:SDESl3:offe7:call-id8:call-1@x10:via-branch8:z9hG4bK113:received-froml3:IP49:127.0.0.1e8:from-tag3:ft1"
