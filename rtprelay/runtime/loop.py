@@ -162,30 +162,35 @@ class RelayLoop:
 
     def _input(self, what: str, handle: Callable[[float], None], call_id: CallId | None = None) -> bool:
         """One input and everything that follows from it. False when any of it failed."""
-        done = self._guarded(what, call_id, lambda: handle(time.monotonic()))
-        effects: list[Effect | None] = []
+        done = True
+        try:
+            handle(time.monotonic())
+        except Exception as error:
+            done = False
+            self._failed(what, error, call_id)
         while True:
-            # Taking an effect runs code of the core too: replies are made as late as possible.
-            done &= self._guarded(what, call_id, lambda: effects.append(self.core.next_effect()))
-            if not effects:
-                continue
-            effect = effects.pop()
-            if effect is None:
-                break
-            of_call = effect.call_id if isinstance(effect, Persist | Notify) else call_id
-            done &= self._guarded(type(effect).__name__, of_call, self._deeds[type(effect)], effect)
+            effect = None
+            try:
+                # Taking an effect runs code of the core too: replies are made as late as possible.
+                effect = self.core.next_effect()
+                if effect is None:
+                    break
+                self._deeds[type(effect)](effect)
+            except Exception as error:
+                done = False
+                self._failed(what if effect is None else type(effect).__name__, error, call_id, effect)
         self._arm()
         return done
 
-    def _guarded(self, what: str, call_id: CallId | None, deed: Callable[..., None], *arguments: Effect) -> bool:
-        try:
-            deed(*arguments)
-        except Exception as error:
-            self.counters[f"failed_{what}"] += 1
-            reason = error.reason if isinstance(error, RelayError) else None
-            self._log.error("failed", what=what, call_id=call_id, reason=reason or repr(error), exc_info=reason is None)
-            return False
-        return True
+    def _failed(self, what: str, error: Exception, call_id: CallId | None, effect: Effect | None = None) -> None:
+        """Told once, with the call it was about: a refusal by its reason, a bug with its traceback."""
+        self.counters[f"failed_{what}"] += 1
+        if isinstance(effect, Persist | Notify):
+            call_id = effect.call_id
+        if isinstance(error, RelayError):
+            self._log.error("failed", what=what, call_id=call_id, reason=error.reason)
+        else:
+            self._log.error("failed", what=what, call_id=call_id, reason=repr(error), exc_info=error)
 
     def _arm(self) -> None:
         """One timer for the core's next deadline; one that comes early finds the real deadline and is set again."""
