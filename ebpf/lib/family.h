@@ -38,7 +38,6 @@ static __always_inline void fresh_ip6(struct ipv6hdr *ip, const struct packet *p
 	__builtin_memcpy(&ip->daddr, output->destination.address, sizeof(ip->daddr));
 }
 
-/* IPv6 has to have one (RFC 8200 section 8.1), IPv4 need not. */
 static __always_inline bool has_checksum(const struct __sk_buff *skb, const struct packet *packet)
 {
 	const struct udphdr *udp = udp_of(skb, packet);
@@ -46,23 +45,18 @@ static __always_inline bool has_checksum(const struct __sk_buff *skb, const stru
 	return udp && udp->check;
 }
 
-/*
- * Give the packet the other family, with this output's addresses; `packet` follows. Of the pseudo-header only the addresses differ
- * between the families: length and protocol add up to the same.
- */
-static __always_inline bool change_family(struct __sk_buff *skb, struct packet *packet, const struct rtprelay_output *output)
+/* To one family at a time, so that the verifier sees headers of a constant size. */
+static __always_inline bool change_family_to(struct __sk_buff *skb, struct packet *packet,
+					     const struct rtprelay_output *output, const bool v6)
 {
 	const int growth = sizeof(struct ipv6hdr) - sizeof(struct iphdr);
-	const bool v6 = !packet->v6;
 	const __u64 headers = sizeof(struct ethhdr) + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	const __u32 check = headers + offsetof(struct udphdr, check);
 	struct ethhdr *eth;
 	__u64 old;
 
-	if (v6 && !has_checksum(skb, packet))
-		return false;
 	/* What the checksum holds now are the addresses in the packet, which may be another output's. */
-	old = sum_endpoint(&packet->source, packet->v6) + sum_endpoint(&packet->local, packet->v6);
+	old = sum_endpoint(&packet->source, !v6) + sum_endpoint(&packet->local, !v6);
 	if (bpf_skb_change_proto(skb, v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP), 0))
 		return false;
 	packet->v6 = v6;
@@ -81,6 +75,17 @@ static __always_inline bool change_family(struct __sk_buff *skb, struct packet *
 			    csum_fold32(sum_endpoint(&output->source, v6) + sum_endpoint(&output->destination, v6)),
 			    BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0 | sizeof(__u32));
 	return true;
+}
+
+/*
+ * Give the packet the other family, with this output's addresses; `packet` follows. Of the pseudo-header only the addresses differ
+ * between the families: length and protocol add up to the same. IPv6 cannot do without a checksum (RFC 8200 section 8.1).
+ */
+static __always_inline bool change_family(struct __sk_buff *skb, struct packet *packet, const struct rtprelay_output *output)
+{
+	if (packet->v6)
+		return change_family_to(skb, packet, output, false);
+	return has_checksum(skb, packet) && change_family_to(skb, packet, output, true);
 }
 
 #endif

@@ -9,30 +9,11 @@
 #define RTPRELAY_FLOW_H
 
 #include "demux.h"
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct rtprelay_endpoint);
-	__type(value, struct rtprelay_flow);
-} rtprelay_flows SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 16384);
-	__type(key, __u32);
-	__type(value, struct rtprelay_state);
-} rtprelay_state SEC(".maps");
+#include "maps.h"
 
 static __always_inline struct rtprelay_flow *flow_find(const struct packet *packet)
 {
 	return bpf_map_lookup_elem(&rtprelay_flows, &packet->local);
-}
-
-static __always_inline struct rtprelay_state *flow_state(const struct rtprelay_flow *flow)
-{
-	return bpf_map_lookup_elem(&rtprelay_state, &flow->slot);
 }
 
 /* 0: accepted. Otherwise why not; reasons below RTPRELAY_REASON_SOURCE_MISMATCH are punts. */

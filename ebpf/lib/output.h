@@ -10,27 +10,7 @@
 
 #include "count.h"
 #include "demux.h"
-#include "flow.h"
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 32768);
-	__type(key, __u32);
-	__type(value, struct rtprelay_output);
-} rtprelay_output SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 32768);
-	__type(key, __u32);
-	__type(value, struct rtprelay_sent);
-} rtprelay_sent SEC(".maps");
-
-static __always_inline struct rtprelay_output *output_at(__u32 index)
-{
-	return bpf_map_lookup_elem(&rtprelay_output, &index);
-}
+#include "maps.h"
 
 /* All of these flags are set, and no other one that says how to send. */
 static __always_inline bool output_is(const struct rtprelay_output *output, __u32 flags)
@@ -47,7 +27,7 @@ static __always_inline __u8 output_tags(const struct rtprelay_output *output)
 
 static __always_inline void output_sent(__u32 index, const struct packet *packet, bool sent)
 {
-	struct rtprelay_sent *sum = bpf_map_lookup_elem(&rtprelay_sent, &index);
+	struct rtprelay_sent *sum = sent_at(index);
 
 	if (!sum)
 		return;

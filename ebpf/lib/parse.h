@@ -12,7 +12,7 @@
 #include <linux/ipv6.h>
 #include <linux/udp.h>
 
-#include "bpf.h"
+#include "maps.h"
 
 #define ETHERTYPE_QINQ 0x88a8
 #define IP_FRAGMENT    0x3fff /* "more fragments" and the offset */
@@ -67,13 +67,6 @@ static __always_inline bool endpoint_same(const struct rtprelay_endpoint *a, con
 
 	/* Port and last address word first: they differ most. */
 	return x[4] == y[4] && x[3] == y[3] && !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]));
-}
-
-static __always_inline bool endpoint_is_ip6(const struct rtprelay_endpoint *endpoint)
-{
-	const __u32 *word = (const __u32 *) endpoint->address;
-
-	return word[0] || word[1] || word[2] != bpf_htonl(0xffff);
 }
 
 static __always_inline int parse_ethernet(struct cursor *cursor, struct packet *packet)

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What operators know from /proc/rtpengine/0/list, without a module: an iterator, which prints the flows when its pin is read.
+ *
+ * It runs once for each flow, and the kernel takes no more than 32 KiB from one run. A flow with few outputs shows each in the
+ * familiar layout; one with many shows each on a line, so that all 256 fit.
+ */
+#include "maps.h"
+
+#include <bpf/bpf_tracing.h>
+
+#define FEW_OUTPUTS 96
+
+/* The kernel structures of an iterator's context, as far as needed; offsets are adjusted to the running kernel at load. */
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	void *map;
+	void *key;
+	void *value;
+};
+#pragma clang attribute pop
+
+#define print_endpoint(seq, label, endpoint)                                                                            \
+	({                                                                                                              \
+		if (endpoint_is_ip6(endpoint))                                                                          \
+			BPF_SEQ_PRINTF(seq, label " inet6 [%pI6]:%u\n", (endpoint)->address, bpf_ntohs((endpoint)->port)); \
+		else                                                                                                    \
+			BPF_SEQ_PRINTF(seq, label " inet4 %pI4:%u\n", (endpoint)->address + 12,                         \
+				       bpf_ntohs((endpoint)->port));                                                    \
+	})
+
+struct listing {
+	struct seq_file *seq;
+	__u32 output_base;
+};
+
+static void print_output(struct seq_file *seq, __u32 i, const struct rtprelay_output *output, const struct rtprelay_sent *sent)
+{
+	BPF_SEQ_PRINTF(seq, "    output #%u (media #0)\n", i);
+	print_endpoint(seq, "       src", &output->source);
+	print_endpoint(seq, "       dst", &output->destination);
+	BPF_SEQ_PRINTF(seq, "       stats: %20llu bytes, %20llu packets, %20llu errors\n", sent->bytes, sent->packets,
+		       sent->errors);
+	if (output->flags & RTPRELAY_OUTPUT_SSRC)
+		BPF_SEQ_PRINTF(seq, "       SSRC out: %x [seq +%u]\n", output->ssrc, output->sequence_offset);
+}
+
+static long list_output(__u32 i, struct listing *listing)
+{
+	struct rtprelay_output *output = output_at(listing->output_base + i);
+	struct rtprelay_sent *sent = sent_at(listing->output_base + i);
+
+	if (output && sent && output->flags & RTPRELAY_OUTPUT_PRESENT)
+		print_output(listing->seq, i, output, sent);
+	return 0;
+}
+
+static long list_output_in_short(__u32 i, struct listing *listing)
+{
+	struct rtprelay_output *output = output_at(listing->output_base + i);
+	struct rtprelay_sent *sent = sent_at(listing->output_base + i);
+	__u16 port;
+
+	if (!output || !sent || !(output->flags & RTPRELAY_OUTPUT_PRESENT))
+		return 0;
+	port = bpf_ntohs(output->destination.port);
+	if (endpoint_is_ip6(&output->destination))
+		BPF_SEQ_PRINTF(listing->seq, "    output #%u dst inet6 [%pI6]:%u %llu bytes, %llu packets, %llu errors\n", i,
+			       output->destination.address, port, sent->bytes, sent->packets, sent->errors);
+	else
+		BPF_SEQ_PRINTF(listing->seq, "    output #%u dst inet4 %pI4:%u %llu bytes, %llu packets, %llu errors\n", i,
+			       output->destination.address + 12, port, sent->bytes, sent->packets, sent->errors);
+	return 0;
+}
+
+static void print_source(struct seq_file *seq, const struct rtprelay_flow *flow)
+{
+	if (flow->expected.port)
+		print_endpoint(seq, "    expect", &flow->expected);
+	if (flow->on_mismatch == RTPRELAY_MISMATCH_DROP)
+		BPF_SEQ_PRINTF(seq, "    src mismatch action: drop\n");
+	if (flow->on_mismatch == RTPRELAY_MISMATCH_PUNT)
+		BPF_SEQ_PRINTF(seq, "    src mismatch action: propagate\n");
+}
+
+static void print_state(struct seq_file *seq, const struct rtprelay_state *state)
+{
+	const struct rtprelay_ssrc *ssrc = &state->ssrc;
+
+	BPF_SEQ_PRINTF(seq, "    stats: %20llu bytes, %20llu packets, %20llu errors\n", state->bytes, state->packets,
+		       state->dropped);
+	if (ssrc->packets)
+		BPF_SEQ_PRINTF(seq, "        RTP payload type %3u: %20llu bytes, %20llu packets\n", ssrc->payload_type,
+			       ssrc->bytes, ssrc->packets);
+	if (state->last_seen)
+		BPF_SEQ_PRINTF(seq, "    last packet: %llu ms ago\n", (bpf_ktime_get_ns() - state->last_seen) / 1000000);
+	if (ssrc->packets)
+		BPF_SEQ_PRINTF(seq, "    SSRC in: %x [seq %llu/%llu]\n", ssrc->ssrc, ssrc->highest >> 16,
+			       ssrc->highest & 0xffff);
+}
+
+static void print_options(struct seq_file *seq, const struct rtprelay_flow *flow)
+{
+	BPF_SEQ_PRINTF(seq, "    options: RTP-stats SSRC-tracking");
+	if (flow->rtcp_output != RTPRELAY_NONE)
+		BPF_SEQ_PRINTF(seq, " forward-RTCP");
+	if (!flow->output_count)
+		BPF_SEQ_PRINTF(seq, " non-forwarding");
+	if (flow->flags & RTPRELAY_FLOW_XDP)
+		BPF_SEQ_PRINTF(seq, " XDP");
+	BPF_SEQ_PRINTF(seq, "\n");
+}
+
+SEC("iter/bpf_map_elem")
+int list(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct seq_file *seq = ctx->meta->seq;
+	const struct rtprelay_endpoint *local = ctx->key;
+	const struct rtprelay_flow *flow = ctx->value;
+	struct rtprelay_state *state;
+	struct listing listing;
+	__u32 slot;
+
+	if (!local || !flow)
+		return 0;
+	slot = flow->slot;
+	print_endpoint(seq, "local", local);
+	print_source(seq, flow);
+	state = bpf_map_lookup_elem(&rtprelay_state, &slot);
+	if (state)
+		print_state(seq, state);
+	print_options(seq, flow);
+	listing = (struct listing){ .seq = seq, .output_base = flow->output_base };
+	if (flow->output_count <= FEW_OUTPUTS)
+		bpf_loop(flow->output_count, list_output, &listing, 0);
+	else
+		bpf_loop(flow->output_count, list_output_in_short, &listing, 0);
+	BPF_SEQ_PRINTF(seq, "\n");
+	return 0;
+}
+
+char _license[] SEC("license") = "GPL";
