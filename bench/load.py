@@ -1,105 +1,127 @@
-"""Signalling load: full calls (offer, answer, delete) many at once, over one socket."""
+"""Signalling load: full calls (offer, answer, delete) by many clients at once, as a SIP proxy's workers make it."""
 
 from __future__ import annotations
 
-import itertools
 import select
 import socket
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
 
 import msgspec
 
 from bench.bencode import encode
 from bench.ng import PORT, answer, delete, offer
-from bench.topology import RECEIVER, SENDER
+from bench.topology import RECEIVER, SENDER, Topology
 
 _COMMANDS = ("offer", "answer", "delete")
 _PLACE = "call-000000000000@example"
 """Stands for the call-id while the requests are written down; every call-id has its length, as bencode needs."""
+_PATIENCE = 2.0
+"""Seconds without any reply after which the rest is given up."""
 
 
 class LoadResult(msgspec.Struct, frozen=True):
-    replies: int
     seconds: float
+    latencies: tuple[float, ...]
+    """Seconds, one for each reply."""
     refused: dict[str, int]
     """Replies other than `ok`, by text."""
     unanswered: int
-    latencies: dict[str, list[float]]
-    """Seconds, by command."""
     client_cpu: float
-    """Share of one core the client itself used: near 1, it is the client that was measured."""
+    """Share of one core the clients used: near 1, it is they who were measured."""
+
+    @property
+    def replies(self) -> int:
+        return len(self.latencies)
 
     @property
     def per_second(self) -> float:
         return self.replies / self.seconds
 
 
-class Load:
-    """Calls run side by side, each waiting for its reply before the next command, as a proxy's transaction does."""
+class _Client:
+    """One worker: a socket, a call, and the command it waits for the reply to."""
 
-    def __init__(self, sock: socket.socket, outstanding: int) -> None:
+    def __init__(self, sock: socket.socket, number: int, templates: Sequence[Sequence[bytes]]) -> None:
         sock.connect(("127.0.0.1", PORT))
-        sock.setblocking(False)
-        self._socket = sock
-        self._outstanding = outstanding
-        self._serial = itertools.count()
+        self.socket = sock
+        self._templates = templates
+        self._number = number
+        self._calls = 0
+        self._step = -1
+        self.cookie = b""
+        self.sent = 0.0
+
+    def next_command(self) -> None:
+        """The next of this call, or the first of a new one."""
+        self._step = (self._step + 1) % len(_COMMANDS)
+        if self._step == 0:
+            self._calls += 1
+        call_id = b"call-%04d%08d@example" % (self._number, self._calls)
+        self.cookie = b"%d_%d_%d" % (self._number, self._calls, self._step)
+        self.sent = time.monotonic()
+        self.socket.send(self.cookie + b" " + call_id.join(self._templates[self._step]))
+
+    def give_up_call(self) -> None:
+        self._step = len(_COMMANDS) - 1
+
+    @property
+    def between_calls(self) -> bool:
+        return self._step == len(_COMMANDS) - 1
+
+
+class Load:
+    """Clients in the relay's namespace, each with a socket of its own and one command outstanding."""
+
+    def __init__(self, topology: Topology, clients: int) -> None:
         commands = (offer(_PLACE, SENDER, 10000), answer(_PLACE, RECEIVER, 10000), delete(_PLACE))
-        self._templates = [encode(command).split(_PLACE.encode()) for command in commands]
+        templates = [encode(command).split(_PLACE.encode()) for command in commands]
+        with ExitStack() as stack:
+            sockets = [
+                stack.enter_context(topology.relay.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(clients)
+            ]
+            self._clients = {sock.fileno(): _Client(sock, i, templates) for i, sock in enumerate(sockets)}
+            self._stack = stack.pop_all()
 
     def run(self, seconds: float) -> LoadResult:
         """Start calls for so long; those begun are finished."""
-        waiting: dict[bytes, tuple[bytes, int, float]] = {}
-        latencies: dict[str, list[float]] = {name: [] for name in _COMMANDS}
+        latencies: list[float] = []
         refused: Counter[str] = Counter()
-        started, cpu = time.monotonic(), time.process_time()
-        end = started + seconds
-        for _ in range(self._outstanding):
-            self._next(waiting, b"", 2)
-        last = started
+        waiting = dict(self._clients)
         poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        while waiting:
-            if not poll.poll(2000):
-                break
-            for data in self._receive():
+        for number, client in waiting.items():
+            poll.register(number, select.POLLIN)
+            client.give_up_call()
+        started, cpu = time.monotonic(), time.process_time()
+        last, end = started, started + seconds
+        for client in waiting.values():
+            client.next_command()
+        while waiting and (ready := poll.poll(_PATIENCE * 1000)):
+            for number, _ in ready:
+                client = self._clients[number]
+                cookie, _, body = client.socket.recv(65536).partition(b" ")
                 last = time.monotonic()
-                cookie, _, body = data.partition(b" ")
-                found = waiting.pop(cookie, None)
-                if found is None:
+                if cookie != client.cookie or number not in waiting:
                     continue
-                call_id, step, sent = found
-                latencies[_COMMANDS[step]].append(last - sent)
+                latencies.append(last - client.sent)
                 if b"6:result2:ok" not in body:
                     refused[body.decode(errors="replace")[:200]] += 1
-                    step = 2  # the proxy gives this call up
-                if step < 2 or last < end:
-                    self._next(waiting, call_id, step)
-        replies = sum(len(each) for each in latencies.values())
-        return LoadResult(
-            replies,
-            last - started,
-            dict(refused),
-            len(waiting),
-            latencies,
-            (time.process_time() - cpu) / max(1e-9, time.monotonic() - started),
-        )
+                    client.give_up_call()
+                if last < end or not client.between_calls:
+                    client.next_command()
+                else:
+                    del waiting[number]
+        used = (time.process_time() - cpu) / max(1e-9, time.monotonic() - started)
+        return LoadResult(last - started, tuple(latencies), dict(refused), len(waiting), used)
 
-    def _next(self, waiting: dict[bytes, tuple[bytes, int, float]], call_id: bytes, step: int) -> None:
-        """Send the command after `step` of this call, or the first of a new one."""
-        serial = next(self._serial)
-        if step == 2:
-            call_id = b"call-%012d@example" % serial
-        step = (step + 1) % 3
-        cookie = b"%d_%d" % (serial, step)
-        waiting[cookie] = (call_id, step, time.monotonic())
-        self._socket.send(cookie + b" " + call_id.join(self._templates[step]))
+    def __enter__(self) -> Self:
+        return self
 
-    def _receive(self) -> list[bytes]:
-        found: list[bytes] = []
-        try:
-            while len(found) < self._outstanding:
-                found.append(self._socket.recv(65536))
-        except BlockingIOError:
-            pass
-        return found
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()

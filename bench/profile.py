@@ -1,23 +1,23 @@
-"""Where our daemon's time goes under signalling load, sampled from outside by py-spy.
-
-python -m bench.profile [--seconds N] [--outstanding N] [--top N]
-"""
+"""Where our daemon's time goes under signalling load, sampled from outside: `python -m bench.profile --help`."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+
+import msgspec
 
 from bench.load import Load
 from bench.machine import process_cpu
-from bench.subjects import RTPRELAY, SUBJECTS, Daemon
+from bench.report import Table
+from bench.subjects import RTPRELAY, SUBJECTS, Daemon, Subject
 from bench.topology import Topology
 
 _RATE = 400
@@ -26,32 +26,55 @@ _ROOT = Path(__file__).parent.parent
 _FRAME = re.compile(r"(?P<function>.+) \((?P<file>[^()]+):(?P<line>\d+)\)")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--outstanding", type=int, default=16)
-    parser.add_argument("--top", type=int, default=40)
-    parser.add_argument("--subject", default=RTPRELAY.name, choices=[n for n, s in SUBJECTS.items() if s.pins])
-    options = parser.parse_args()
-    os.sched_setaffinity(0, {1})
-    with (
-        Topology() as topology,
-        Daemon(SUBJECTS[options.subject], topology, core=0) as daemon,
-        topology.relay.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
-    ):
-        load = Load(sock, options.outstanding)
+class Frame(msgspec.Struct, frozen=True):
+    function: str
+    file: str
+    """As seen from the project where it is part of it."""
+    line: str
+
+    @property
+    def package(self) -> str:
+        """`rtprelay/sdp`; empty outside the product."""
+        parts = self.file.split("/")
+        return "/".join(parts[:2]) if parts[0] == "rtprelay" else ""
+
+
+class Profile(msgspec.Struct, frozen=True):
+    stacks: dict[tuple[Frame, ...], int]
+    """Samples by stack, outermost frame first."""
+    cpu: float
+    """Seconds per command when nobody looked."""
+    per_second: float
+
+    def tops(self, what: str) -> list[tuple[str, float]]:
+        """Shares, greatest first, by `package` (of the product, whatever it calls outside), `function` with all it
+        calls, function `itself`, or `line`."""
+        counts: Counter[str] = Counter()
+        for stack, count in self.stacks.items():
+            for key in set(_keys(stack, what)):
+                counts[key] += count
+        total = sum(self.stacks.values()) or 1
+        return [(key, count / total) for key, count in counts.most_common()]
+
+    def table(self, what: str, top: int) -> Table:
+        return Table(
+            f"Where {self.cpu * 1e6:.0f} us per command go, by {what}",
+            (what, "share", "us"),
+            tuple((key, f"{share:.1%}", f"{share * self.cpu * 1e6:.1f}") for key, share in self.tops(what)[:top]),
+        )
+
+
+def take(subject: Subject, seconds: float, clients: int = 16) -> Profile:
+    """Load the daemon on core 0; first unwatched, for the CPU time per command, then sampled."""
+    with Topology() as topology, Daemon(subject, topology, core=0) as daemon, Load(topology, clients) as load:
         load.run(1.0)
         before = process_cpu(daemon.pid)
-        plain = load.run(options.seconds / 3)
-        cpu = (process_cpu(daemon.pid) - before) / plain.replies
-        print(f"{plain.per_second:,.0f} commands/s unsampled, {cpu * 1e6:.0f} us of CPU each; shares of that:\n")
-        stacks = _sample(daemon.pid, load, options.seconds)
-    _print_tops(stacks, cpu, options.top)
-    return 0 if stacks else 1
+        plain = load.run(seconds / 3)
+        cpu = (process_cpu(daemon.pid) - before) / max(1, plain.replies)
+        return Profile(dict(_sample(daemon.pid, load, seconds)), cpu, plain.per_second)
 
 
-def _sample(pid: int, load: Load, seconds: float) -> Counter[tuple[str, ...]]:
-    """Stacks, outermost first, each frame as `function (file:line)`, with how often they were seen."""
+def _sample(pid: int, load: Load, seconds: float) -> Counter[tuple[Frame, ...]]:
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "stacks"
         spy = subprocess.Popen(
@@ -64,43 +87,49 @@ def _sample(pid: int, load: Load, seconds: float) -> Counter[tuple[str, ...]]:
         )
         while spy.poll() is None:
             load.run(1.0)
-        stacks: Counter[tuple[str, ...]] = Counter()
+        stacks: Counter[tuple[Frame, ...]] = Counter()
         for line in output.read_text(encoding="utf-8").splitlines() if output.exists() else ():
             stack, _, count = line.rpartition(" ")
-            stacks[tuple(stack.split(";"))] += int(count)
+            stacks[tuple(_frame(text) for text in stack.split(";"))] += int(count)
         return stacks
 
 
-def _print_tops(stacks: Counter[tuple[str, ...]], cpu: float, top: int) -> None:
-    total = sum(stacks.values()) or 1
-    lines: Counter[str] = Counter()
-    functions: Counter[str] = Counter()
-    own: Counter[str] = Counter()
-    for stack, count in stacks.items():
-        places = [_place(frame) for frame in stack]
-        lines[f"{places[-1][1]}  {places[-1][0]}"] += count
-        own[_function(places[-1])] += count
-        for function in {_function(place) for place in places}:
-            functions[function] += count
-    for title, counter in (("function and all it calls", functions), ("function itself", own), ("line", lines)):
-        print(f"{'share':>6} {'us':>6}  {title}")
-        for what, count in counter.most_common(top):
-            print(f"{count / total:6.1%} {count / total * cpu * 1e6:6.1f}  {what}")
-        print()
-
-
-def _place(frame: str) -> tuple[str, str]:
-    """Function, and file:line as seen from the project."""
-    found = _FRAME.fullmatch(frame)
+def _frame(text: str) -> Frame:
+    found = _FRAME.fullmatch(text)
     if not found:
-        return frame, ""
+        return Frame(text, "", "")
     path = Path(found["file"])
-    name = path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else path
-    return found["function"], f"{name}:{found['line']}"
+    inside = path.is_relative_to(_ROOT) and ".venv" not in path.parts
+    return Frame(found["function"], str(path.relative_to(_ROOT) if inside else path), found["line"])
 
 
-def _function(place: tuple[str, str]) -> str:
-    return f"{place[1].rpartition(':')[0]}  {place[0]}"
+def _keys(stack: tuple[Frame, ...], what: str) -> Iterator[str]:
+    innermost = stack[-1]
+    if what == "package":
+        yield next((frame.package for frame in reversed(stack) if frame.package), "elsewhere")
+    elif what == "line":
+        yield f"{innermost.file}:{innermost.line} {innermost.function}"
+    elif what == "itself":
+        yield f"{innermost.file} {innermost.function}"
+    else:
+        yield from (f"{frame.file} {frame.function}" for frame in stack)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--top", type=int, default=40)
+    parser.add_argument("--subject", default=RTPRELAY.name, choices=[n for n, s in SUBJECTS.items() if s.pins])
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {1})
+    profile = take(SUBJECTS[options.subject], options.seconds, options.clients)
+    print(f"{profile.per_second:,.0f} commands/s unsampled, {profile.cpu * 1e6:.0f} us of CPU each")
+    for what in ("package", "function", "itself", "line"):
+        print(f"\n{'share':>6} {'us':>6}  {what}")
+        for key, share in profile.tops(what)[: options.top]:
+            print(f"{share:6.1%} {share * profile.cpu * 1e6:6.1f}  {key}")
+    return 0 if profile.stacks else 1
 
 
 if __name__ == "__main__":

@@ -96,7 +96,15 @@ def test_the_generator_alone_delivers_nothing(routed: Topology) -> None:
 @needs_compilers
 @needs_rtpengine
 @pytest.mark.netns
-@pytest.mark.parametrize("benchmark", ["relay", "fanout", "commands", "footprint"])
+@pytest.mark.parametrize(
+    "benchmark",
+    [
+        pytest.param("relay", marks=pytest.mark.slow),
+        pytest.param("fanout", marks=pytest.mark.slow),
+        "commands",
+        "footprint",
+    ],
+)
 def test_a_quick_run_prints_its_figures_and_fails_exactly_when_it_says_something_was_not_measured(
     benchmark: str,
 ) -> None:
