@@ -117,7 +117,7 @@ static void print_options(struct seq_file *seq, const struct rtprelay_flow *flow
 }
 
 SEC("iter/bpf_map_elem")
-int list(struct bpf_iter__bpf_map_elem *ctx)
+int rtprelay_list(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct seq_file *seq = ctx->meta->seq;
 	const struct rtprelay_endpoint *local = ctx->key;

@@ -103,7 +103,7 @@ def enumeration(entry: Type) -> Iterator[str]:
     common = "" if name == "limits" else re.sub("_(flag|rule|class)$", "", name).upper() + "_"
     yield f"class {camel(name)}(enum.{'IntFlag' if name in FLAGS else 'IntEnum'}):"
     for member, value in zip(names, entry["values"], strict=True):
-            # bpftool shows 0xffffffff sign-extended.
+        # bpftool shows 0xffffffff sign-extended.
         yield f"    {member.removeprefix(common)} = {value['val'] & 0xFFFFFFFF}"
 
 
