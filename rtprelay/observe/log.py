@@ -11,6 +11,7 @@ A call-id comes from the wire: nothing in a line can end it or start another.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -50,8 +51,10 @@ class _Stderr:
     """Writes a rendered line; structlog calls the method named as the level."""
 
     def _write(self, line: str) -> None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        # Whoever read the log may have gone away; the calls go on.
+        with contextlib.suppress(OSError):
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
     debug = info = warning = error = critical = _write
 

@@ -138,13 +138,16 @@ class RelayLoop:
         now = time.monotonic()
         verdict = self._forward(local, data, source, now, mark == MARK_FORWARDED)
         if type(verdict) is Forwarded:
-            send = self.sockets.send
-            for leaves, payload, destination in verdict.datagrams:
-                if not send(leaves, destination, payload):
-                    self.data_plane.forwarder.send_failed(local, leaves, len(payload))
+            self._send_copies(local, verdict)
         elif type(verdict) is Punt:
             reason = verdict.reason
             self._input("datagram", lambda now: self.core.handle_datagram(local, source, data, reason, now))
+
+    def _send_copies(self, local: Endpoint, verdict: Forwarded) -> None:
+        send = self.sockets.send
+        for leaves, payload, destination in verdict.datagrams:
+            if not send(leaves, destination, payload):
+                self.data_plane.forwarder.send_failed(local, leaves, len(payload))
 
     def _poll(self) -> None:
         """Tell the core what moved. How soon again follows from what this read cost."""
@@ -228,8 +231,7 @@ class RelayLoop:
     def _reinject(self, effect: Reinject) -> None:
         verdict = self._forward(effect.local, effect.data, effect.remote, time.monotonic())
         if isinstance(verdict, Forwarded):
-            for leaves, payload, destination in verdict.datagrams:
-                self.sockets.send(leaves, destination, payload)
+            self._send_copies(effect.local, verdict)
         else:
             self.counters["reinject_refused"] += 1
 
