@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -46,8 +47,31 @@ USERSPACE = Subject("rtprelay-userspace", RTPRELAY.program, ("--backend=userspac
 SUBJECTS = {subject.name: subject for subject in (RTPRELAY, RTPENGINE, USERSPACE)}
 
 
+class Home:
+    """Where a daemon keeps what outlives its process: journal, pins, log. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="rtprelay-bench-")
+        self.path = Path(self._directory.name)
+        self.pins = _BPFFS / self.path.name
+        self.log = self.path / "log"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Pinned links go on forwarding without a daemon; here that would be the next window's neighbour.
+        shutil.rmtree(self.pins, ignore_errors=True)
+        self._directory.cleanup()
+
+
 class Daemon:
-    """A subject running in the relay namespace of a topology. Use as a context manager; leaves nothing behind."""
+    """A subject running in the relay namespace of a topology. Use as a context manager.
+
+    With a `home` of its caller's it can be started again over what a predecessor left there.
+    """
 
     def __init__(
         self,
@@ -55,12 +79,11 @@ class Daemon:
         topology: Topology,
         *,
         core: int | None = None,
-        wrapper: tuple[str, ...] = (),
+        home: Home | None = None,
     ) -> None:
         self.subject = subject
-        self._state = tempfile.TemporaryDirectory(prefix="rtprelay-bench-")
-        self._pins = _BPFFS / Path(self._state.name).name
-        self.log = Path(self._state.name) / "log"
+        self._stack = ExitStack()
+        self._home = home or self._stack.enter_context(Home())
         options = [
             "--config-file=none",
             f"--interface=a/{RELAY_A}",
@@ -77,19 +100,21 @@ class Daemon:
             *subject.options,
         ]
         if subject.pins:
-            options += [f"--state-dir={self._state.name}/state", f"--bpf-path={self._pins}"]
+            options += [f"--state-dir={self._home.path}/state", f"--bpf-path={self._home.pins}"]
         pin = () if core is None else ("taskset", "-c", str(core))
         self.client: NgClient = topology.client()
-        with self.log.open("wb") as log:
+        started = time.monotonic()
+        with self._home.log.open("ab") as log:
             self._process = subprocess.Popen(
-                topology.relay.command(*pin, *wrapper, *subject.program, *options),
+                topology.relay.command(*pin, *subject.program, *options),
                 stdout=log,
                 stderr=log,
                 preexec_fn=_raise_file_limit,
             )
         try:
-            self.start_seconds = self.client.wait_ready(time.monotonic())
+            self.start_seconds = self.client.wait_ready(started)
         except BaseException:
+            self._print_log()
             self.stop()
             raise
 
@@ -98,16 +123,18 @@ class Daemon:
         """nsenter and taskset replace themselves, so it is the daemon's own."""
         return self._process.pid
 
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        self._process.send_signal(number)
         try:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        # Pinned links go on forwarding without a daemon; here that would be the next window's neighbour.
-        shutil.rmtree(self._pins, ignore_errors=True)
-        self._state.cleanup()
+        self._stack.close()
+
+    def _print_log(self) -> None:
+        tail = self._home.log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        print(f"-- {self.subject.name} said last:\n{tail}", file=sys.stderr)
 
     def __enter__(self) -> Self:
         return self
@@ -116,8 +143,7 @@ class Daemon:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            tail = self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
-            print(f"-- {self.subject.name} said last:\n{tail}", file=sys.stderr)
+            self._print_log()
         self.stop()
 
 
