@@ -9,8 +9,10 @@ import shlex
 import sys
 
 from bench import commands, document, fanout, footprint, machine, relay, traffic
-from bench.report import markdown
+from bench.ng import NgError
+from bench.report import Section, markdown
 from bench.subjects import RTPENGINE, RTPRELAY, SUBJECTS
+from bench.traffic import MeasureError
 
 _BENCHMARKS = {module.NAME: module for module in (relay, fanout, commands, footprint)}
 
@@ -32,7 +34,11 @@ def main() -> int:
     )
     written, complete = {}, True
     for name in options.benchmark or _BENCHMARKS:
-        section = _BENCHMARKS[name].run(subjects, options.quick)
+        module = _BENCHMARKS[name]
+        try:
+            section = module.run(subjects, options.quick)
+        except (NgError, MeasureError) as error:
+            section = Section(module.TITLE, "", (), failures=(str(error),))
         text = markdown(section, provenance)
         print(text, flush=True)
         written[section.title] = text
