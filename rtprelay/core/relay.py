@@ -95,13 +95,14 @@ class Relay:
                 registry.notify("call lost", None, level="error", reason=error.reason)
                 continue
             registry.put_back(call, {local: installed[local] for local in call.local_endpoints() if local in installed})
-            registry.ports.claim(media.local for _, media in call.medias() if media.local is not None)
             for _, media in call.medias():
                 if media.local is not None and media.local_rtcp is not None:
                     registry.emit(OpenPort(media.local, media.tos), OpenPort(media.local_rtcp, media.tos))
             registry.emit(*registry.replan(call))
             schedule(registry, call)
             planned.update(registry.tables[call.call_id])
+        restored = registry.calls.values()
+        registry.ports.claim(media.local for call in restored for _, media in call.medias() if media.local is not None)
         orphans = {local: flow for local, flow in installed.items() if local not in planned}
         # flows of a planned call that it no longer wants were removed by its own replan
         if orphans:
