@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness.lab import loopback_lab, veth_lab
-from tests.e2e.harness.relay import BPFFS, OWN, REFERENCE, Relay
-from tests.e2e.harness.stage import Stage
-from tools.netns import run
+from tests.e2e.harness.relay import OWN, REFERENCE
+from tests.e2e.harness.stage import Stage, open_stage
 
 _PROGRAMS = ("kamailio", "sipp", "baresip", "ffmpeg", "ip", "nsenter", "setpriv", "ethtool")
 
@@ -53,19 +51,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def stage(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Lab, relay and whatever proxies the tests ask for; one for all tests with the same kind of relay."""
-    workdir = tmp_path_factory.mktemp(kind)
-    _let_everybody_in(workdir)
-    if kind == "ebpf" and not os.path.ismount(BPFFS):
-        run("mount", "-t", "bpf", "bpf", str(BPFFS))
-    with loopback_lab() if kind in ("tc", "rtpengine-lo") else veth_lab() as lab:
-        relay = Relay(lab, kind, workdir)
-        stage = Stage(lab, relay, workdir)
-        try:
-            relay.start()
-            yield stage
-        finally:
-            stage.close()
-            relay.flush()
+    with open_stage(kind, tmp_path_factory.mktemp(kind)) as stage:
+        yield stage
 
 
 @pytest.fixture
@@ -80,9 +67,3 @@ def scene(stage: Stage) -> Iterator[Stage]:
     if left:
         stage.relay.flush()
     assert not left, f"calls left behind: {left}"
-
-
-def _let_everybody_in(directory: Path) -> None:
-    """Kamailio and the unprivileged relay run as nobody; pytest keeps its directories to itself."""
-    for path in (directory, *directory.parents[:2]):
-        path.chmod(path.stat().st_mode | 0o055)

@@ -1,6 +1,6 @@
 """A relay between two networks: each side sees an address of its own side (flag `direction`).
 
-    caller == RTP ==> west 192.0.2.1 [ relay ] 198.51.100.1 east == RTP ==> callee
+caller == RTP ==> west 192.0.2.1 [ relay ] 198.51.100.1 east == RTP ==> callee
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One publisher, many subscribers, over ng alone: `publish`, `subscribe request`, `subscribe answer`, `unsubscribe`.
 
-    publisher (caller namespace) == RTP ==> west [ relay ] ==> n receivers (callee namespace)
+publisher (caller namespace) == RTP ==> west [ relay ] ==> n receivers (callee namespace)
 """
 
 from __future__ import annotations
@@ -174,9 +174,7 @@ def test_sixteen_recorders_get_the_same_picture_and_sound(scene: Stage) -> None:
             recorders.append(recorder)
         until(lambda: all(recorder.listens() for recorder in recorders), "the recorders to listen", 20)
         with scene.relay.reading_at_most(0):
-            camera = stack.enter_context(
-                ffmpeg.publish(source, lab.caller, ports, published[0].rtp, published[1].rtp)
-            )
+            camera = stack.enter_context(ffmpeg.publish(source, lab.caller, ports, published[0].rtp, published[1].rtp))
             assert camera.wait(20) == 0, camera.text
         for recorder in recorders:
             recorder.finish()

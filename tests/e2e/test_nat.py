@@ -1,7 +1,7 @@
 """Callers whose SDP does not say where their media comes from, and strangers who would like to be taken for them.
 
-    caller 192.0.2.2 (SDP says otherwise) == RTP ==> west [ relay ] east == RTP ==> callee
-    stranger 192.0.2.2, another port      == RTP ==>
+caller 192.0.2.2 (SDP says otherwise) == RTP ==> west [ relay ] east == RTP ==> callee
+stranger 192.0.2.2, another port      == RTP ==>
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Calls between two sipp user agents through Kamailio and the relay, their media accounted packet by packet.
 
-    sipp caller                Kamailio (stock rtpengine module)              sipp callee
-        | SIP  -------------------->  | ng         SIP  ------------------------>  |
-    party a == RTP/RTCP ====>  west [ relay ] east   ==== RTP/RTCP ============> party b
+sipp caller                Kamailio (stock rtpengine module)              sipp callee
+    | SIP  -------------------->  | ng         SIP  ------------------------>  |
+party a == RTP/RTCP ====>  west [ relay ] east   ==== RTP/RTCP ============> party b
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """User agents that bring their own media: sipp streaming a file, baresip playing and recording.
 
-    sipp / baresip (caller) -- SIP --> Kamailio -- SIP --> sipp / baresip (callee)
-         \\== RTP, seen by a tap ==> west [ relay ] east == RTP, seen by a tap ==/
+sipp / baresip (caller) -- SIP --> Kamailio -- SIP --> sipp / baresip (callee)
+     \\== RTP, seen by a tap ==> west [ relay ] east == RTP, seen by a tap ==/
 """
 
 from __future__ import annotations

@@ -58,9 +58,7 @@ class Baresip:
         control = port + 1000
         interface = site.ip4 if site.interface == "lo" else site.interface
         (self.directory / "config").write_text(
-            _CONFIG.format(
-                address=site.ip4, port=port, control=control, interface=interface, directory=self.directory
-            )
+            _CONFIG.format(address=site.ip4, port=port, control=control, interface=interface, directory=self.directory)
         )
         account = f"<sip:{user}@{proxy[0]}:{proxy[1]};transport=udp>;regint=600;answermode=auto;audio_codecs=PCMU\n"
         (self.directory / "accounts").write_text(account)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.e2e.harness.lab import Lab, Site
+from tests.e2e.harness.lab import Lab
 from tests.e2e.harness.polling import until
 from tests.e2e.harness.programs import Program
 from tests.e2e.ng import NgClient
@@ -37,7 +37,6 @@ class Relay:
     workdir: Path
     options: tuple[str, ...] = ()
     ports: tuple[int, int] = (30000, 39999)
-    sides: tuple[Site, ...] = ()
     program: Program | None = field(default=None, init=False)
 
     @property
@@ -86,8 +85,7 @@ class Relay:
     def start(self) -> None:
         self.state.mkdir(exist_ok=True)
         self.state.chmod(0o777)
-        environment = {"PYTHONPATH": f"{ROOT}:{_packages()}"}
-        self.program = Program(self.argv(), log=self.log, namespace=self.lab.relay, cwd=self.workdir, env=environment)
+        self.program = self._run(self.argv(), self.log)
         with self.client() as ng:
             until(lambda: ng.alive() or not self.running, "the relay to answer a ping", 20)
         assert self.running, f"the relay ended at once:\n{self.log.read_text(errors='replace')[-4000:]}"
@@ -114,9 +112,12 @@ class Relay:
         """Stop and leave nothing behind in the kernel."""
         self.stop()
         if self.ours:
-            log = self.workdir / "flush.log"
-            with Program([*self.argv(), "--flush"], log=log, namespace=self.lab.relay, cwd=self.workdir) as flush:
-                flush.wait()
+            with self._run([*self.argv(), "--flush"], self.workdir / "flush.log") as flush:
+                assert flush.wait() == 0, flush.text
+
+    def _run(self, argv: list[str], log: Path) -> Program:
+        environment = {"PYTHONPATH": f"{ROOT}:{_packages()}"}
+        return Program(argv, log=log, namespace=self.lab.relay, cwd=self.workdir, env=environment)
 
     def client(self, *, use_json: bool = False) -> NgClient:
         return NgClient(self.lab.relay, "127.0.0.1", NG_PORT, use_json=use_json)

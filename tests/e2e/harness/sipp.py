@@ -141,11 +141,7 @@ class Sipp:
 
         def matching() -> list[Message]:
             assert self.program.running, self.program.text[-3000:]
-            return [
-                message
-                for message in self.messages(call_id)
-                if not message.sent and what == message.kind
-            ]
+            return [message for message in self.messages(call_id) if not message.sent and what == message.kind]
 
         return self._await(matching, call_id, f"{what} (number {number})", number, seconds)
 

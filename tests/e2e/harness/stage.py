@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from pathlib import Path
 
 from tests.e2e.harness import sdp
 from tests.e2e.harness.kamailio import Kamailio
-from tests.e2e.harness.lab import Lab, Site
+from tests.e2e.harness.lab import Lab, Site, loopback_lab, veth_lab
 from tests.e2e.harness.polling import until
-from tests.e2e.harness.relay import Relay
+from tests.e2e.harness.relay import BPFFS, Relay
 from tests.e2e.harness.rtp import Address, Party, exchange
 from tests.e2e.harness.sipp import Message, Sipp
+from tests.e2e.ng import NgClient
+from tools.netns import run
 
 
 @dataclass
@@ -27,6 +30,19 @@ class Call:
     a_target: Address
     b: Party
     b_target: Address
+
+    @property
+    def directions(self) -> tuple[tuple[Party, Address], tuple[Party, Address]]:
+        """Who sends where."""
+        return (self.a, self.a_target), (self.b, self.b_target)
+
+    def forget(self) -> None:
+        self.a.forget()
+        self.b.forget()
+
+    def close(self) -> None:
+        self.a.close()
+        self.b.close()
 
     def talk(self, count: int = 50, *, symmetric: bool = True) -> None:
         """Both parties are where the relay expects them: all is heard, and the kernel forwards it alone."""
@@ -135,6 +151,13 @@ class Stage:
             b = [stack.enter_context(self.party(self.lab.callee, east)) for _ in agents]
             yield Phones(self, caller, agents, a, b, advertised or a.address)
 
+    def call_over_ng(self, ng: NgClient, call_id: str) -> Call:
+        """A call without SIP: offer and answer by ng alone. `close` it."""
+        a, b = self.party(self.lab.caller), self.party(self.lab.callee)
+        offered = ng.offer(call_id, f"{call_id}-a", sdp.describe(a.address, [a.port]))
+        answered = ng.answer(call_id, f"{call_id}-a", f"{call_id}-b", sdp.describe(b.address, [b.port]))
+        return Call(self.relay, call_id, a, sdp.section(answered.sdp).rtp, b, sdp.section(offered.sdp).rtp)
+
     def assert_gone(self, call_id: str) -> None:
         with self.relay.client() as ng:
             until(lambda: not ng.knows(call_id), f"the relay to forget {call_id}")
@@ -145,3 +168,24 @@ class Stage:
             proxy.stop()
 
 
+@contextmanager
+def open_stage(kind: str, workdir: Path, *options: str, ports: tuple[int, int] = (30000, 39999)) -> Iterator[Stage]:
+    """A lab for this kind of relay and the relay running in it, with more options if a test needs them."""
+    _let_everybody_in(workdir)
+    if kind in ("ebpf", "tc") and not os.path.ismount(BPFFS):
+        run("mount", "-t", "bpf", "bpf", str(BPFFS))
+    with loopback_lab() if kind in ("tc", "rtpengine-lo") else veth_lab() as lab:
+        relay = Relay(lab, kind, workdir, options, ports)
+        stage = Stage(lab, relay, workdir)
+        try:
+            relay.start()
+            yield stage
+        finally:
+            stage.close()
+            relay.flush()
+
+
+def _let_everybody_in(directory: Path) -> None:
+    """Kamailio and the unprivileged relay run as nobody; pytest keeps its directories to itself."""
+    for path in (directory, *directory.parents[:2]):
+        path.chmod(path.stat().st_mode | 0o055)
