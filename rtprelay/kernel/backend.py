@@ -47,7 +47,7 @@ class Backend(Protocol):
         """Counters of these flows now; unknown ones are left out."""
 
     def changed(self) -> list[FlowReport]:
-        """Counters of the flows whose packet count moved since the last call of `changed`."""
+        """Counters of the flows whose packet count moved since the last call; `ssrcs` and `outputs` are left out."""
 
     def counters(self) -> dict[str, int]:
         """Global counters by name, drop and punt reasons included (`reasons.h`)."""

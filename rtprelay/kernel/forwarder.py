@@ -10,7 +10,7 @@ The hot path is `forward` for an RTP packet whose source is the expected one; th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -107,12 +107,12 @@ class _State:
         "forwarded",
         "forwarded_bytes",
         "last_packet",
+        "moved",
         "outputs",
         "packets",
         "plain",
         "punted",
         "receptions",
-        "reported",
         "rtcp_bytes",
         "rtcp_outputs",
         "rtcp_packets",
@@ -124,9 +124,9 @@ class _State:
 
     def __init__(self, flow: Flow) -> None:
         self.packets = self.bytes = self.rtcp_packets = self.rtcp_bytes = 0
-        self.forwarded = self.forwarded_bytes = self.dropped = self.punted = self.reported = 0
+        self.forwarded = self.forwarded_bytes = self.dropped = self.punted = 0
         self.last_packet = 0.0
-        self.spoken = False
+        self.spoken = self.moved = False
         self.streams: dict[int, StreamStatistics] = {}
         self.outputs: dict[Endpoint, _Output] = {}
         self.sender: int | None = None
@@ -181,7 +181,7 @@ class _State:
         stream = self.streams[ssrc] = StreamStatistics(ssrc)
         return stream
 
-    def report(self) -> FlowReport:
+    def summary(self) -> FlowReport:
         return FlowReport(
             local=self.flow.local,
             packets=self.packets,
@@ -192,6 +192,11 @@ class _State:
             rtcp_bytes=self.rtcp_bytes,
             last_packet=self.last_packet,
             spoken=self.spoken,
+        )
+
+    def report(self) -> FlowReport:
+        return msgspec.structs.replace(
+            self.summary(),
             ssrcs=tuple(stream.report() for stream in self.streams.values()),
             outputs=tuple(known.report(self) for known in self.outputs.values()),
         )
@@ -238,6 +243,7 @@ class UserspaceForwarder:
         self._flows: dict[Endpoint, _State] = {}
         self._spoken_elsewhere = spoken_elsewhere
         self._reasons: Counter[str] = Counter()
+        self._moved: list[_State] = []
 
     def forward(
         self, local: Endpoint, data: bytes, source: Endpoint, now: float, already_forwarded: bool = False
@@ -267,6 +273,8 @@ class UserspaceForwarder:
         state.packets += 1
         state.bytes += size
         state.last_packet = now
+        if not state.moved:
+            self._note_moved(state)
         stream = state.streams.get(ssrc) or state.stream(ssrc)
         stream.update(sequence, timestamp, payload_type, size, now, clock)
         if not state.outputs:
@@ -305,6 +313,7 @@ class UserspaceForwarder:
                 return refusal
         state.packets += 1
         state.bytes += len(data)
+        self._note_moved(state)
         state.rtcp_packets += 1
         state.rtcp_bytes += len(data)
         state.last_packet = now
@@ -334,6 +343,11 @@ class UserspaceForwarder:
             return self._punted(state, _UNKNOWN_SOURCE)
         state.dropped += 1
         return self._dropped(_SOURCE_LOCKED if flow.on_mismatch is Mismatch.PUNT else _SOURCE_MISMATCH)
+
+    def _note_moved(self, state: _State) -> None:
+        if not state.moved:
+            state.moved = True
+            self._moved.append(state)
 
     def _dropped(self, verdict: Dropped) -> Dropped:
         self._reasons["drop_" + verdict.reason] += 1
@@ -439,15 +453,17 @@ class UserspaceForwarder:
         state = self._flows.get(local)
         return None if state is None else state.report()
 
-    def reports(self, locals_: Iterable[Endpoint]) -> list[FlowReport]:
-        return [state.report() for state in map(self._flows.get, locals_) if state is not None]
+    def summary(self, local: Endpoint) -> FlowReport | None:
+        """The report without single sources and outputs; None where nothing has come this way yet."""
+        state = self._flows.get(local)
+        return None if state is None or not (state.packets or state.dropped or state.punted) else state.summary()
 
     def moved(self) -> list[Endpoint]:
-        """The flows whose packet count differs from the one at the last call."""
-        moved = [state for state in self._flows.values() if state.packets != state.reported]
+        """The flows whose packet count has changed since the last call."""
+        moved, self._moved = self._moved, []
         for state in moved:
-            state.reported = state.packets
-        return [state.flow.local for state in moved]
+            state.moved = False
+        return [state.flow.local for state in moved if self._flows.get(state.flow.local) is state]
 
     def receptions(self, local: Endpoint) -> Mapping[int, Reception]:
         """What the party behind `local` last reported on each stream it receives."""

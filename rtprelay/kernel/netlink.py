@@ -1,8 +1,8 @@
 """What the relay asks of rtnetlink(7) and of the `netdev` generic netlink family, and no more.
 
 pyroute2 is not used here: in 0.9 its synchronous API refuses to run inside an event loop, and decoding a reply takes it
-far longer than the kernel needs to answer (a route lookup and its decoding here: 19 us). Every call of `Netlink` is answered
-within the system call, so it may be made from the event loop.
+far longer than the kernel needs to answer (a route lookup and its decoding here: 19 us). Every call of `Netlink` is
+answered within the system call, so it may be made from the event loop.
 """
 
 from __future__ import annotations

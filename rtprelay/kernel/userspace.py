@@ -33,10 +33,10 @@ class UserspaceBackend:
         return self.forwarder.table()
 
     def read(self, locals_: Sequence[Endpoint]) -> list[FlowReport]:
-        return self.forwarder.reports(locals_)
+        return [report for report in map(self.forwarder.report, locals_) if report is not None]
 
     def changed(self) -> list[FlowReport]:
-        return self.forwarder.reports(self.forwarder.moved())
+        return [report for report in map(self.forwarder.summary, self.forwarder.moved()) if report is not None]
 
     def counters(self) -> dict[str, int]:
         return self.forwarder.counters()

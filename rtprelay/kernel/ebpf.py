@@ -1,0 +1,228 @@
+"""The eBPF data plane: XDP and tc forward, maps hold the flows, and both outlive this process.
+
+This is the table of contents: `pins` loads and keeps programs and maps, `install` writes flows, `nexthop` follows the
+network, `attach` serves the devices, `forwarder` judges what the kernel hands up. What happens when:
+
+    start   open or take over the maps, adopt the flows in them, attach
+    apply   kernel first, then the forwarder: a refused op changes neither
+    events  netlink tells; next hops are looked up again and outputs rewritten, devices attached or let go
+    tick    what was freed is given out again, neighbours that do not answer are asked again
+    stop    descriptors only; with `flush` everything
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from rtprelay.kernel import abi
+from rtprelay.kernel.attach import Attachments
+from rtprelay.kernel.backend import InterfaceMode
+from rtprelay.kernel.encode import raw_address
+from rtprelay.kernel.forwarder import UserspaceForwarder
+from rtprelay.kernel.groups import Groups
+from rtprelay.kernel.install import Installer, Port
+from rtprelay.kernel.libbpf import possible_cpus, stride
+from rtprelay.kernel.netlink import AddressChanged, EventsLost, LinkChanged, Monitor, Netlink
+from rtprelay.kernel.nexthop import NextHops
+from rtprelay.kernel.pins import Pins
+from rtprelay.kernel.reports import merge, ssrc_report
+from rtprelay.plan.flow import Capabilities, FlowOp, FlowReport, FlowTable, PutFlow
+from rtprelay.values import Endpoint
+
+_TICK = 0.25
+"""Seconds."""
+_NEIGHBOUR_TICKS = 4
+"""Neighbours are asked again, and features of devices looked at, every so many ticks."""
+_SWITCH_AFTER = 1.0
+"""Seconds the programs of a predecessor go on with maps we cannot use, while ours are being filled."""
+
+_STATE_STRIDE = stride(ctypes.sizeof(abi.State))
+_HEAD = struct.Struct("=7Q2I")
+"""struct rtprelay_state up to its first source."""
+_WORD = 8
+
+
+class EbpfBackend:
+    """A `Backend` over the programs in `ebpf/`. `addresses`: those media flows through."""
+
+    def __init__(self, bpf_path: Path, addresses: Sequence[str], use_xdp: bool = True, max_flows: int = 16384) -> None:
+        self.capabilities = Capabilities(name="ebpf" if use_xdp else "tc", in_kernel=True)
+        self.forwarder = UserspaceForwarder(self._spoken)
+        self._addresses = frozenset(raw_address(address) for address in addresses)
+        self._use_xdp = use_xdp
+        # A flow has an RTP and an RTCP output as a rule; the rest is for fan-out, whose blocks are moved by copying.
+        outputs = max(2 * max_flows, 4 * abi.Limits.MAX_OUTPUTS)
+        sizes = {
+            "rtprelay_flows": max_flows,
+            "rtprelay_state": max_flows,
+            "rtprelay_ssrcs": max_flows,
+            "rtprelay_output": outputs,
+            "rtprelay_sent": outputs,
+        }
+        self._pins = Pins(bpf_path, sizes)
+        self._reported: list[int] = []
+        self._ticks = 0
+        self._handles: list[asyncio.TimerHandle] = []
+
+    async def start(self) -> None:
+        self._monitor = Monitor()
+        self._netlink = Netlink()
+        self._pins.open()
+        maps = self._pins.maps
+        self._counts = maps["rtprelay_counts"]
+        self._hops = NextHops(self._netlink)
+        self._groups = Groups(maps["rtprelay_groups"], self._pins.egress)
+        self._installer = Installer(maps, self._groups, self._hops)
+        self._packets = memoryview(self._installer.state).cast("Q")
+        for flow in self._installer.adopt():
+            self.forwarder.apply(PutFlow(flow))
+        self._attachments = Attachments(self._pins, self._netlink, self._addresses, self._use_xdp)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._monitor.fileno(), self._read_events)
+        if self._pins.replaces:
+            self._later(_SWITCH_AFTER, self._switch)
+        else:
+            self._switch()
+        self._later(_TICK, self._tick)
+
+    def _switch(self) -> None:
+        """Our programs take over."""
+        self._attachments.reconcile()
+        self._pins.forget_predecessor()
+        self._hops.features_changed()
+        self._work()
+
+    def interfaces(self) -> Sequence[InterfaceMode]:
+        return self._attachments.modes()
+
+    def apply(self, ops: Sequence[FlowOp]) -> None:
+        for op in ops:
+            self._installer.apply(op)
+            self.forwarder.apply(op)
+
+    def adopt(self) -> FlowTable:
+        return self.forwarder.table()
+
+    # Reading
+
+    def read(self, locals_: Sequence[Endpoint]) -> list[FlowReport]:
+        ports = filter(None, map(self._installer.ports.get, locals_))
+        return [self._report(port) for port in ports]
+
+    def changed(self) -> list[FlowReport]:
+        before, now = self._reported, self._packet_counts()
+        self._reported = now
+        before += [0] * (len(now) - len(before))
+        by_slot = self._installer.by_slot
+        moved = {slot for slot, count in enumerate(now) if count and count != before[slot] and slot in by_slot}
+        moved |= {self._installer.ports[local].slot for local in self.forwarder.moved()}
+        return [self._summary(by_slot[slot]) for slot in sorted(moved)]
+
+    def _packet_counts(self) -> list[int]:
+        """Of all slots in use, in one sweep: `packets` opens the state."""
+        highest = max(self._installer.by_slot, default=-1)
+        step = _STATE_STRIDE // _WORD
+        return self._packets[: (highest + 1) * step : step].tolist()
+
+    def _spoken(self, local: Endpoint) -> bool:
+        port = self._installer.ports.get(local)
+        return port is not None and self._installer.read_state(port.slot).confirmed == port.generation
+
+    def _summary(self, port: Port) -> FlowReport:
+        """The counters without those of single sources and outputs."""
+        kernel = self._kernel_summary(port)
+        user = self.forwarder.summary(port.flow.local)
+        return kernel if user is None else merge(kernel, user)
+
+    def _kernel_summary(self, port: Port) -> FlowReport:
+        head = _HEAD.unpack_from(self._installer.state, port.slot * _STATE_STRIDE)
+        packets, octets, last_seen, dropped, punted, rtcp_packets, rtcp_bytes, confirmed, _ = head
+        return FlowReport(
+            local=port.flow.local,
+            packets=packets,
+            bytes=octets,
+            dropped=dropped,
+            punted=punted,
+            rtcp_packets=rtcp_packets,
+            rtcp_bytes=rtcp_bytes,
+            last_packet=last_seen / 1e9,
+            spoken=confirmed == port.generation,
+            kernel_packets=packets,
+            kernel_bytes=octets,
+            in_kernel=True,
+        )
+
+    def _report(self, port: Port) -> FlowReport:
+        state = self._installer.read_state(port.slot)
+        sources = [state.ssrc] if state.ssrc.packets else []
+        sources += self._installer.further_sources(port.slot, state)
+        kernel = msgspec.structs.replace(
+            self._kernel_summary(port),
+            ssrcs=tuple(ssrc_report(source) for source in sources),
+            outputs=tuple(self._installer.output_reports(port)),
+        )
+        user = self.forwarder.report(port.flow.local)
+        return kernel if user is None else merge(kernel, user)
+
+    def counters(self) -> dict[str, int]:
+        """Punted packets are judged in userspace as well, under the same name: they count once."""
+        user = self.forwarder.counters()
+        found: dict[str, int] = {}
+        cpus = possible_cpus()
+        for index, name in abi.count_names().items():
+            values = self._counts.lookup(index.to_bytes(4, "little"), cpus) or b""
+            kernel = sum(struct.unpack(f"={len(values) // _WORD}Q", values))
+            other = user.pop(name, 0)
+            found[name] = max(kernel, other) if name.startswith("punt_") else kernel + other
+        return found | user
+
+    # Events
+
+    def _read_events(self) -> None:
+        reconcile = False
+        for event in self._monitor.events():
+            self._hops.handle(event)
+            reconcile |= isinstance(event, LinkChanged | AddressChanged | EventsLost)
+        if reconcile and not self._pins.replaces:
+            self._attachments.reconcile()
+        self._work()
+
+    def _work(self) -> None:
+        """Draw the consequences of what happened to the network, a slice at a time."""
+        self._installer.follow(self._hops.work())
+        if self._hops.doubtful:
+            self._loop.call_soon(self._work)
+
+    def _tick(self) -> None:
+        self._later(_TICK, self._tick)
+        self._installer.tick()
+        self._ticks += 1
+        if self._ticks % _NEIGHBOUR_TICKS == 0:
+            self._hops.tick()
+            self._hops.features_changed()
+            self._work()
+
+    def _later(self, delay: float, deed: Callable[[], None]) -> None:
+        self._handles = [handle for handle in self._handles if handle.when() > self._loop.time()]
+        self._handles.append(self._loop.call_later(delay, deed))
+
+    async def stop(self, flush: bool = False) -> None:
+        for handle in self._handles:
+            handle.cancel()
+        self._loop.remove_reader(self._monitor.fileno())
+        if flush:
+            self._attachments.detach_all()
+            self._pins.remove()
+        self._attachments.close()
+        self._packets.release()
+        self._installer.close()
+        self._groups.close()
+        self._pins.close()
+        self._netlink.close()
+        self._monitor.close()

@@ -1,0 +1,207 @@
+"""Flows and outputs as the maps hold them (`ebpf/include/rtprelay/abi.h`), and back."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+
+import msgspec
+
+from rtprelay.kernel import abi
+from rtprelay.kernel.nexthop import NextHop, Path
+from rtprelay.kernel.slots import order_of
+from rtprelay.plan.flow import Flow, Mismatch, Output, PayloadRule
+from rtprelay.values import Endpoint, Family
+
+_MAX_MTU = 0xFFFF
+_IP6_GROWTH = 20
+_TICKS_PER_SECOND = 1_000_000_000 << abi.Limits.CLOCK_SHIFT
+
+
+class Range(msgspec.Struct, frozen=True):
+    """Places of the output array: a block just large enough for `count` outputs and holes."""
+
+    base: int = 0
+    count: int = 0
+
+    @property
+    def order(self) -> int:
+        return order_of(self.count)
+
+
+NOWHERE = Range()
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where the kernel keeps what belongs to a flow."""
+
+    slot: int
+    generation: int
+    outputs: Range = NOWHERE
+    rtcp: Range = NOWHERE
+    group: int = abi.NONE
+
+
+@functools.lru_cache(maxsize=65536)
+def endpoint_bytes(value: Endpoint | None) -> bytes:
+    """As the maps have it: also the key of the flows map."""
+    return bytes(abi.endpoint(value))
+
+
+def _endpoint(raw: bytes) -> abi.Endpoint:
+    return abi.Endpoint.from_buffer_copy(raw)
+
+
+def path_of(output: Output) -> Path:
+    """The pair of addresses that decides the way of its packets."""
+    return _raw(output.source), _raw(output.destination)
+
+
+def raw_address(address: str) -> bytes:
+    """4 or 16 bytes, as netlink has it. Raises ValueError."""
+    return _raw(Endpoint.parse(address, 0))
+
+
+def _raw(value: Endpoint) -> bytes:
+    return value.packed[12:] if value.family is Family.IP4 else value.packed
+
+
+def by_xdp(local: Endpoint, output: Output, hop: NextHop) -> bool:
+    """XDP changes neither the length of a packet nor what cannot take its frames."""
+    return hop.mac is not None and hop.transmit and output.destination.family is local.family
+
+
+def mtu_for(local: Endpoint, output: Output, hop: NextHop) -> int:
+    """Of packets as they come in: those that change from IPv4 to IPv6 grow on the way."""
+    grows = local.family is Family.IP4 and output.destination.family is Family.IP6
+    return hop.mtu - _IP6_GROWTH if grows else hop.mtu
+
+
+def output_entry(output: Output, hop: NextHop) -> bytes:
+    flags = abi.OutputFlag.PRESENT
+    if hop.local:
+        flags |= abi.OutputFlag.LOCAL
+    elif hop.mac is not None:
+        flags |= abi.OutputFlag.READY
+    if output.ssrc is not None:
+        flags |= abi.OutputFlag.SSRC
+    return bytes(
+        abi.Output(
+            source=_endpoint(endpoint_bytes(output.source)),
+            destination=_endpoint(endpoint_bytes(output.destination)),
+            destination_mac=_MAC.from_buffer_copy(hop.mac or bytes(6)),
+            source_mac=_MAC.from_buffer_copy(hop.source_mac),
+            ifindex=hop.index,
+            flags=int(flags),
+            ssrc=output.ssrc or 0,
+            timestamp_offset=output.timestamp_offset & 0xFFFFFFFF,
+            sequence_offset=output.sequence_offset & 0xFFFF,
+            tos=output.tos,
+            mtu=hop.mtu,
+            srtp_out=abi.NONE,
+        )
+    )
+
+
+_MAC = ctypes.c_uint8 * 6
+
+
+def without(entry: bytes, flag: abi.OutputFlag) -> bytes:
+    """The same entry with a flag cleared and nothing else touched: half-written it is no nonsense either.
+
+    Without PRESENT it is a hole: copies for it may still be on their way to its device.
+    """
+    changed = abi.Output.from_buffer_copy(entry)
+    changed.flags &= ~flag
+    return bytes(changed)
+
+
+def output_of(entry: bytes) -> Output | None:
+    """The way back; None for a hole."""
+    raw = abi.Output.from_buffer_copy(entry)
+    source, destination = abi.address(raw.source), abi.address(raw.destination)
+    if not raw.flags & abi.OutputFlag.PRESENT or source is None or destination is None:
+        return None
+    return Output(
+        source=source,
+        destination=destination,
+        ssrc=raw.ssrc if raw.flags & abi.OutputFlag.SSRC else None,
+        sequence_offset=raw.sequence_offset,
+        timestamp_offset=raw.timestamp_offset,
+        tos=raw.tos,
+    )
+
+
+def flow_entry(flow: Flow, place: Place, mtu: int, xdp: bool, kernel_rtcp: bool) -> bytes:
+    """`mtu`: the smallest of the outputs; `xdp`: XDP can serve all of them; `kernel_rtcp`: RTCP needs no rewriting."""
+    flags = abi.FlowFlag(0)
+    if xdp:
+        flags |= abi.FlowFlag.XDP
+    if flow.lock:
+        flags |= abi.FlowFlag.LOCK
+    clocks, payload = payload_table(flow.payloads)
+    return bytes(
+        abi.Flow(
+            slot=place.slot,
+            generation=place.generation,
+            output_base=place.outputs.base,
+            output_count=place.outputs.count,
+            flags=int(flags),
+            on_mismatch=int(flow.on_mismatch),
+            expected=_endpoint(endpoint_bytes(flow.expected)),
+            rtcp_expected=_endpoint(endpoint_bytes(flow.rtcp_expected)),
+            mtu=min(mtu, _MAX_MTU),
+            rtcp_count=place.rtcp.count,
+            signalled=_endpoint(endpoint_bytes(flow.signalled)),
+            group=place.group,
+            rtcp_output=place.rtcp.base if kernel_rtcp else abi.NONE,
+            rtcp_base=place.rtcp.base,
+            srtp_in=abi.NONE,
+            clocks=_CLOCKS.from_buffer_copy(clocks),
+            payload=_PAYLOADS.from_buffer_copy(payload),
+        )
+    )
+
+
+_CLOCKS = ctypes.c_uint32 * abi.Limits.CLOCKS
+_PAYLOADS = ctypes.c_uint8 * abi.Limits.PAYLOAD_TYPES
+
+
+@functools.lru_cache(maxsize=1024)
+def payload_table(rules: tuple[PayloadRule, ...]) -> tuple[bytes, bytes]:
+    """`clocks` and `payload` of a flow. Rates beyond the seventh are left unknown: no jitter, nothing else."""
+    ticks = [0]
+    payload = bytearray(abi.Limits.PAYLOAD_TYPES)
+    for rule in rules:
+        tick = abi.tick(rule.clock_rate)
+        if tick not in ticks and len(ticks) < abi.Limits.CLOCKS:
+            ticks.append(tick)
+        index = ticks.index(tick) if tick in ticks else 0
+        drop = abi.PayloadRule.DROP if rule.drop else 0
+        payload[rule.payload_type] = index | abi.PayloadRule.LISTED | drop
+    ticks += [0] * (abi.Limits.CLOCKS - len(ticks))
+    return bytes(_CLOCKS(*ticks)), bytes(payload)
+
+
+def payload_rules(entry: abi.Flow) -> tuple[PayloadRule, ...]:
+    rates = [round(_TICKS_PER_SECOND / tick) if tick else 0 for tick in entry.clocks]
+    return tuple(
+        PayloadRule(number, rates[rule & abi.PayloadRule.CLOCK_MASK], bool(rule & abi.PayloadRule.DROP))
+        for number, rule in enumerate(entry.payload)
+        if rule & abi.PayloadRule.LISTED
+    )
+
+
+def flow_of(local: Endpoint, entry: abi.Flow, outputs: tuple[Output, ...], rtcp_outputs: tuple[Output, ...]) -> Flow:
+    """The way back."""
+    return Flow(
+        local=local,
+        expected=abi.address(entry.expected),
+        signalled=abi.address(entry.signalled),
+        rtcp_expected=abi.address(entry.rtcp_expected),
+        on_mismatch=Mismatch(entry.on_mismatch),
+        lock=bool(entry.flags & abi.FlowFlag.LOCK),
+        payloads=payload_rules(entry),
+        outputs=outputs,
+        rtcp_outputs=rtcp_outputs,
+    )
