@@ -156,5 +156,3 @@ def unused_udp_port(address: str, namespace: Namespace | None = None) -> int:
             return int(found.getsockname()[1])
 
     return namespace.call(probe) if namespace else probe()
-
-
