@@ -95,7 +95,7 @@ class Attachments:
                 if takes_redirects(link, self._netlink.xdp_features(link.index)):
                     return None
                 obstacle = "the driver cannot send frames that XDP redirects to it"
-        self._take_xdp(link.index, link.name)
+        self._take_xdp(link.index)
         return obstacle
 
     def _why_not_xdp(self, link: Link) -> str | None:
@@ -117,12 +117,12 @@ class Attachments:
 
     def _put_xdp(self, link: Link) -> None:
         """Attach, or replace our own program that is there."""
-        path = self._pins.link(link.name)
+        path = self._pins.link(link.index)
         attached = self._xdp.get(link.index)
         if attached is None and path.exists():
             attached = libbpf.Link.open(path)
             if attached.ifindex != link.index:
-                # Of a device of this name that is gone.
+                # Of a device that is gone, and had this number before.
                 attached.close()
                 path.unlink()
                 attached = None
@@ -133,23 +133,23 @@ class Attachments:
         self._xdp[link.index] = libbpf.Link.xdp(self._pins.xdp, link.index)
         self._xdp[link.index].pin(path)
 
-    def _take_xdp(self, index: int, name: str) -> None:
+    def _take_xdp(self, index: int) -> None:
         """Native XDP off, if it is ours: the link goes with its last reference."""
         attached = self._xdp.pop(index, None)
         if attached is not None:
             attached.close()
-        self._pins.link(name).unlink(missing_ok=True)
+        self._pins.link(index).unlink(missing_ok=True)
 
     def _detach(self, index: int, gone: bool) -> None:
-        link = self._links.pop(index)
+        del self._links[index]
         del self._modes[index]
-        self._take_xdp(index, link.name)
+        self._take_xdp(index)
         if not gone:
             libbpf.tc_detach(index, self._handle)
 
     def _sweep(self) -> None:
         """Links a predecessor left at devices that are no longer served."""
-        served = {self._pins.link(self._links[index].name) for index in self._xdp}
+        served = {self._pins.link(index) for index in self._xdp}
         for path in self._pins.links():
             if path not in served:
                 path.unlink()

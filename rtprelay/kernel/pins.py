@@ -1,11 +1,11 @@
 """The programs and maps of one relay, kept alive under its directory in bpffs.
 
     <bpf_path>/maps/<map>        all maps the programs share
-    <bpf_path>/links/<device>    native XDP attachments (tc filters live with their device)
+    <bpf_path>/links/<ifindex>   native XDP attachments (tc filters live with their device)
     <bpf_path>/list              the flows as text (`cat` it)
 
 A successor finds the maps, compares their ABI and sizes, and loads its own programs over them: replacing the attached
-programs is then the only step, and an atomic one. Maps that do not fit are set aside (`maps.old`): the old programs go
+programs is then the only step, and an atomic one. Maps that do not fit are set aside (`maps-old`): the old programs go
 on with them until the new ones, over new maps, are attached; then they are removed.
 """
 
@@ -64,8 +64,8 @@ class Pins:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         inherited = self._open_maps(self.root / "maps")
         if inherited is None and (self.root / "maps").exists():
-            _remove(self.root / "maps.old")
-            (self.root / "maps").rename(self.root / "maps.old")
+            _remove(self.root / "maps-old")
+            (self.root / "maps").rename(self.root / "maps-old")
         self.inherited = inherited is not None
         self.maps = inherited or {}
         try:
@@ -124,17 +124,18 @@ class Pins:
     @property
     def replaces(self) -> bool:
         """The maps of a predecessor have been set aside; its programs still work with them."""
-        return (self.root / "maps.old").exists()
+        return (self.root / "maps-old").exists()
 
-    def link(self, device: str) -> Path:
-        return self.root / "links" / device
+    def link(self, ifindex: int) -> Path:
+        """By number: bpffs allows no dots in names."""
+        return self.root / "links" / str(ifindex)
 
     def links(self) -> Iterator[Path]:
         yield from sorted((self.root / "links").iterdir())
 
     def forget_predecessor(self) -> None:
         """Our programs are attached: the maps set aside serve nobody any more."""
-        _remove(self.root / "maps.old")
+        _remove(self.root / "maps-old")
 
     def close(self) -> None:
         """Let go of the descriptors; what is pinned or attached stays."""
