@@ -70,10 +70,10 @@ static long list_output_in_short(__u32 i, struct listing *listing)
 		return 0;
 	port = bpf_ntohs(output->destination.port);
 	if (endpoint_is_ip6(&output->destination))
-		BPF_SEQ_PRINTF(listing->seq, "    output #%u dst inet6 [%pI6]:%u %llu bytes, %llu packets, %llu errors\n", i,
+		BPF_SEQ_PRINTF(listing->seq, "    output #%u [%pI6]:%u %llu bytes, %llu packets, %llu errors\n", i,
 			       output->destination.address, port, sent->bytes, sent->packets, sent->errors);
 	else
-		BPF_SEQ_PRINTF(listing->seq, "    output #%u dst inet4 %pI4:%u %llu bytes, %llu packets, %llu errors\n", i,
+		BPF_SEQ_PRINTF(listing->seq, "    output #%u %pI4:%u %llu bytes, %llu packets, %llu errors\n", i,
 			       output->destination.address + 12, port, sent->bytes, sent->packets, sent->errors);
 	return 0;
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -39,7 +40,8 @@ Type = dict[str, Any]
 
 
 def load(anchor: Path) -> dict[int, Type]:
-    dump = subprocess.run(["bpftool", "-j", "btf", "dump", "file", str(anchor)], check=True, capture_output=True)
+    bpftool = shutil.which("bpftool") or "/usr/sbin/bpftool"
+    dump = subprocess.run([bpftool, "-j", "btf", "dump", "file", str(anchor)], check=True, capture_output=True)
     return {entry["id"]: entry for entry in json.loads(dump.stdout)["types"]}
 
 

@@ -183,6 +183,10 @@ class Plane:
     def sent(self, position: int) -> abi.Sent:
         return abi.Sent.from_buffer_copy(self._sent, position * libbpf.stride(ctypes.sizeof(abi.Sent)))
 
+    def put_sent(self, position: int, sent: abi.Sent) -> None:
+        offset = position * libbpf.stride(ctypes.sizeof(abi.Sent))
+        self._sent[offset : offset + ctypes.sizeof(abi.Sent)] = bytes(sent)
+
     def ssrcs(self) -> dict[int, abi.Ssrc]:
         """The further sources of all flows, by SSRC."""
         found = self.maps["rtprelay_ssrcs"].items()
