@@ -26,6 +26,8 @@ class CryptoLine(msgspec.Struct, frozen=True):
     tag: int
     parameters: SrtpParameters
     lifetime: str | None = None
+    padded: bool = False
+    """Written with the trailing `=` of base64: RFC 4568 section 6.1 can be read both ways, most clients want none."""
 
     @property
     def suite(self) -> Suite:
@@ -35,7 +37,7 @@ class CryptoLine(msgspec.Struct, frozen=True):
         """The attribute's value, key included: for SDP, never for a log."""
         master = self.parameters.master
         key = base64.b64encode(master.key + master.salt).decode()
-        fields = [f"inline:{key}"]
+        fields = [f"inline:{key if self.padded else key.rstrip('=')}"]
         if self.lifetime is not None:
             fields.append(self.lifetime)
         if master.mki:

@@ -90,6 +90,24 @@ class MediaFlags(msgspec.Struct, frozen=True, kw_only=True):
     metadata: str | None = None
     no_rtcp_attribute: bool = False
     full_rtcp_attribute: bool = False
+    sdes: tuple[str, ...] = ()
+    """Words of `SDES=`, read by negotiate.sdes."""
+    osrtp: frozenset[str] = frozenset()
+    """Of offer, offer-RFC, offer-legacy, accept, accept-RFC, accept-legacy."""
+    passthrough: bool | None = None
+    """SRTP between two SRTP legs passes unchecked; None and False: it is always decrypted and encrypted again."""
+    dtls: str | None = None
+    """off, passive or active: our role towards the receiver."""
+    dtls_reverse: str | None = None
+    """passive or active: our role towards the sender."""
+    dtls_fingerprint: str = "SHA-256"
+    no_tls_id: bool = False
+    ice_lite: str | None = None
+    """forward, backward, both or off: on which side we are ICE lite."""
+    trickle_ice: bool = False
+    reject_ice: bool = False
+    reset: bool = False
+    fragment: bool = False
     codec_accept: tuple[str, ...] = ()
     codec_strip: tuple[str, ...] = ()
     codec_offer: tuple[str, ...] = ()

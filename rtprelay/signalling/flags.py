@@ -218,11 +218,17 @@ TABLE: tuple[Flag, ...] = (
         _word(
             _SDP, "ICE", "what becomes of ICE in the SDP passed on", "ice", choices=_enum(IceOption), default="default"
         ),
-        _word(_OFFER, "ICE-lite", "who is spoken to as ICE lite", choices=_words("forward", "backward", "both", "off")),
-        _switch(_OFFER, "trickle-ICE", "candidates may follow"),
-        _switch(_OFFER, "reject-ICE", "the sender's ICE is refused"),
-        _switch(_OFFER, "reset", "what was learned of the receiver is forgotten"),
-        _switch(_OFFER, "fragment", "the body is a trickle ICE fragment (RFC 8840)"),
+        _word(
+            _OFFER,
+            "ICE-lite",
+            "who is spoken to as ICE lite",
+            "ice_lite",
+            choices=_words("forward", "backward", "both", "off"),
+        ),
+        _switch(_OFFER, "trickle-ICE", "candidates may follow", "trickle_ice"),
+        _switch(_OFFER, "reject-ICE", "the sender's ICE is refused", "reject_ice"),
+        _switch(_OFFER, "reset", "what was learned of the receiver is forgotten", "reset"),
+        _switch(_OFFER, "fragment", "the body is a trickle ICE fragment (RFC 8840)", "fragment"),
     ),
     *_group(
         TRANSPORT,
@@ -238,26 +244,36 @@ TABLE: tuple[Flag, ...] = (
             _switch(_SDP, protocol, f"`transport-protocol={protocol}`", "transport_protocol", value=protocol)
             for protocol in PROTOCOLS
         ),
-        _list(_SDP, "SDES", "SDES (RFC 4568): off, pad, nonew, static, no-SUITE, only-SUITE, order:SUITE;..."),
+        _list(_SDP, "SDES", "SDES (RFC 4568): off, pad, nonew, static, no-SUITE, only-SUITE, order:SUITE;...", "sdes"),
         _switch(_SDP, "pad-crypto", "`SDES=pad`", also=("SDES-pad",)),
-        _word(_SDP, "DTLS", "DTLS-SRTP role, or off", choices=_words(*_OFF, "passive", "active")),
-        _word(_SDP, "DTLS-reverse", "DTLS role towards the sender", choices=_words("passive", "active")),
+        _word(
+            _SDP,
+            "DTLS",
+            "DTLS-SRTP role, or off",
+            "dtls",
+            choices={**dict.fromkeys(_OFF, "off"), **_words("passive", "active")},
+        ),
+        _word(
+            _SDP, "DTLS-reverse", "DTLS role towards the sender", "dtls_reverse", choices=_words("passive", "active")
+        ),
         _word(
             _SDP,
             "DTLS-fingerprint",
             "hash of the fingerprint",
+            "dtls_fingerprint",
             choices=_words("SHA-1", "SHA-224", "SHA-256", "SHA-384", "SHA-512"),
         ),
         _list(
             _SDP,
             "OSRTP",
             "opportunistic SRTP (RFC 8643)",
+            "osrtp",
             choices=_words("offer", "offer-RFC", "offer-legacy", "accept", "accept-RFC", "accept-legacy"),
         ),
-        _switch(_SDP, "no-tls-id", "no `a=tls-id`"),
-        _switch(_SDP, "recrypt", "SRTP is always decrypted and encrypted again"),
-        _switch(_SDP, "passthrough", "SRTP passes as it is"),
-        _switch(_SDP, "no-passthrough", "the opposite of `passthrough`"),
+        _switch(_SDP, "no-tls-id", "no `a=tls-id`", "no_tls_id"),
+        _switch(_SDP, "recrypt", "SRTP is always decrypted and encrypted again", "passthrough", value=False),
+        _switch(_SDP, "passthrough", "SRTP passes as it is", "passthrough"),
+        _switch(_SDP, "no-passthrough", "the opposite of `passthrough`", "passthrough", value=False),
     ),
     *_group(
         RTCP,

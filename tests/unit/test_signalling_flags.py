@@ -166,7 +166,7 @@ def test_rtpp_flags_as_documented() -> None:
         label="callee",
         transport_protocol="RTP/AVP",
         address_family=Family.IP4,
-        extra=frozenset({"OSRTP=accept"}),
+        osrtp=frozenset({"accept"}),
     )
 
 
@@ -176,7 +176,8 @@ def test_rtpp_flags_with_lists_in_lists() -> None:
         codec_accept=("AMR-WB", "AMR"),
         codec_strip=("EVS",),
         symmetric=True,
-        extra=frozenset({"OSRTP=accept", "codec-transcode=PCMA", "codec-transcode=PCMU"}),
+        osrtp=frozenset({"accept"}),
+        extra=frozenset({"codec-transcode=PCMA", "codec-transcode=PCMU"}),
     )
 
 
@@ -193,7 +194,7 @@ def test_the_webrtc_bundle_and_the_way_back_to_sip() -> None:
     assert browser.rtcp_mux == {"offer", "require"}
     assert browser.no_rtcp_attribute
     assert browser.generate_mid
-    assert browser.extra == {"trickle-ICE", "SDES=off"}
+    assert (browser.trickle_ice, browser.sdes, browser.extra) == (True, ("off",), frozenset())
     assert flags("ICE=remove", "RTP/AVP", "rtcp-mux-demux") == MediaFlags(
         ice=IceOption.REMOVE, transport_protocol="RTP/AVP", rtcp_mux=frozenset({"demux"})
     )
@@ -218,7 +219,7 @@ def test_codec_options_keep_their_case_slashes_and_equals_signs() -> None:
 
 
 def test_the_longest_name_is_the_one_meant() -> None:
-    assert flags("DTLS-reverse-passive").extra == {"DTLS-reverse=passive"}
+    assert flags("DTLS-reverse-passive").dtls_reverse == "passive"
     assert flags("strip-extmap").extra == {"strip-extmap"}
     assert flags("endpoint-learning-off").endpoint_learning is EndpointLearning.OFF
 

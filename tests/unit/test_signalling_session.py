@@ -123,7 +123,8 @@ def test_an_offer_of_a_real_kamailio() -> None:
         strict_source=True,
         tos=184,
         codec_strip=("PCMU", "G729"),
-        extra=frozenset({"SDES=off", "codec-transcode=PCMA"}),
+        sdes=("off",),
+        extra=frozenset({"codec-transcode=PCMA"}),
     )
 
 
