@@ -29,12 +29,13 @@ from rtprelay.core.settings import Settings
 from rtprelay.errors import OurFault, RelayError
 from rtprelay.kernel.userspace import UserspaceBackend
 from rtprelay.listen.cli import CliServer
+from rtprelay.listen.exchange import Service
+from rtprelay.listen.exchange import Service
 from rtprelay.listen.udp import NgUdp
 from rtprelay.observe.log import configure
 from rtprelay.runtime.loop import DataPlane, RelayLoop
 from rtprelay.runtime.notify import notify, watchdog_interval
 from rtprelay.runtime.process import daemonize, pid_file, raise_descriptor_limit
-from rtprelay.signalling.session import NgSession
 from rtprelay.store.journal import Journal
 
 SPARE_DESCRIPTORS = 1000
@@ -172,9 +173,10 @@ async def _open_control(
     config: Config, loop: RelayLoop, relay: Relay, log: FilteringBoundLogger, stack: contextlib.AsyncExitStack
 ) -> None:
     ng = NgUdp(
-        NgSession(),
-        loop.handle,
-        complain=lambda peer, fault: log.warning("request refused", peer=peer.host, reason=fault.reason),
+        Service(
+            handle=loop.handle,
+            complain=lambda peer, fault: log.warning("request refused", peer=peer.host, reason=fault.reason),
+        )
     )
     stack.callback(ng.close)
     cli = CliServer(Console(relay, loop.execute, loop.data_plane).execute)

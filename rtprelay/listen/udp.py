@@ -8,16 +8,12 @@ the cache when the peer asks again.
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
 import socket
-import time
-from collections.abc import Callable
 
-from rtprelay.errors import RelayError
-from rtprelay.signalling import reply
-from rtprelay.signalling.command import Body, Request
-from rtprelay.signalling.session import Answer, NgSession, Peer
+from rtprelay.listen.acl import Acl
+from rtprelay.listen.exchange import Exchange, Service
+from rtprelay.signalling.session import NgSession, Peer
 from rtprelay.values import Endpoint, Family
 
 BATCH = 64
@@ -25,32 +21,16 @@ _MAX_DATAGRAM = 65_535
 _BUFFER = 4 << 20
 """Asked of the kernel, which may give less: some 5,000 offers, for the moments in which the loop is busy."""
 
-Respond = Callable[[Body], None]
-Handler = Callable[[Request, Respond], None]
-Complaint = Callable[[Peer, RelayError], None]
-
 
 class NgUdp:
-    """All ng/UDP sockets of a relay.
+    """All ng/UDP sockets of a relay. Datagrams from elsewhere than `acl` admits are not looked at."""
 
-    `handle` gets each request and what to call with its reply, at once or later. `complain` is told of messages that
-    were refused. `clock` is CLOCK_MONOTONIC.
-    """
-
-    def __init__(
-        self,
-        session: NgSession,
-        handle: Handler,
-        *,
-        complain: Complaint = lambda peer, fault: None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._session = session
-        self._handle = handle
-        self._complain = complain
-        self._clock = clock
+    def __init__(self, service: Service, session: NgSession | None = None, *, acl: Acl | None = None) -> None:
+        self._exchange = Exchange(session or NgSession(ids=service.ids), service, self._send)
+        self._acl = acl or Acl()
         self._sockets: dict[int, socket.socket] = {}
         self._channels = itertools.count()
+        self.turned_away = 0
 
     def open(self, local: Endpoint) -> Endpoint:
         """Listen at `local` as well; port 0 takes any. Returns where. Raises OSError."""
@@ -90,29 +70,10 @@ class NgUdp:
             except OSError:
                 # An ICMP error some earlier reply met; the datagrams behind it are fine.
                 continue
-            self._receive(data, Peer(channel, address))
-
-    def _receive(self, data: bytes, peer: Peer) -> None:
-        message = self._session.receive(data, peer, self._clock())
-        if isinstance(message, Answer):
-            self._send(message.peer, message.data)
-            if message.fault is not None:
-                self._complain(message.peer, message.fault)
-        elif message is not None:
-            respond = functools.partial(self._reply, message.request_id)
-            try:
-                self._handle(message, respond)
-            except Exception as error:
-                # One request's failure must not end the loop that serves the others.
-                respond(reply.error("Internal error"))
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": f"request from {peer.host} failed", "exception": error}
-                )
-
-    def _reply(self, request_id: int, body: Body) -> None:
-        answer = self._session.reply(request_id, body)
-        if answer is not None:
-            self._send(*answer)
+            if self._acl.admits(address[0]):
+                self._exchange.receive(data, Peer(channel, address))
+            else:
+                self.turned_away += 1
 
     def _send(self, peer: Peer, data: bytes) -> None:
         sock = self._sockets.get(peer.channel)

@@ -1,6 +1,7 @@
 """One ng message: `cookie SP body`. The body's first byte tells JSON from bencode; the reply is of the same kind.
 
 Bytes without a cookie are not answered at all; a cookie with a body of neither kind, by the cookie and a space alone.
+Where the transport itself joins a reply to its request the body may come alone, and so does the reply's.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Encoding(enum.Enum):
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """`encoding` None: the body is neither."""
+    """`encoding` None: the body is neither. An empty cookie: the body came alone."""
 
     cookie: bytes
     encoding: Encoding | None
@@ -45,16 +46,22 @@ def split(message: bytes) -> Frame | None:
     return Frame(message[:length], _FIRST.get(message[length + 1 : length + 2]), message[length + 1 :])
 
 
+def plain(message: bytes) -> Frame:
+    """A body that comes alone."""
+    return Frame(b"", _FIRST.get(message[:1]), message)
+
+
 def decode(frame: Frame) -> Any:
     """The body's value, None where it has no kind. Raises MalformedMessage."""
     return _DECODE[frame.encoding](frame.body) if frame.encoding else None
 
 
-def join(cookie: bytes, encoding: Encoding | None, body: Body) -> bytes:
-    """The reply as bytes. One too large for a datagram is replaced by an error that fits."""
+def join(cookie: bytes, encoding: Encoding | None, body: Body, longest: int = MAX_DATAGRAM) -> bytes:
+    """The reply as bytes. One too large, by default for a datagram, is replaced by an error that fits."""
+    head = cookie + b" " if cookie else b""
     if encoding is None:
-        return cookie + b" "
-    message = cookie + b" " + _ENCODE[encoding](body)
-    if len(message) > MAX_DATAGRAM:
+        return head
+    message = head + _ENCODE[encoding](body)
+    if len(message) > longest:
         return join(cookie, encoding, {"result": "error", "error-reason": "Reply is too large"})
     return message

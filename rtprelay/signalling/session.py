@@ -7,6 +7,8 @@ by its id. Whatever goes wrong with one message is that message's error reply, n
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -48,16 +50,34 @@ class _Pending(NamedTuple):
 
 
 class NgSession:
-    """One for all listeners of a relay: request ids are unique within it."""
+    """One for all datagrams, or one for each connection.
 
-    def __init__(self, replay: ReplayCache | None = None) -> None:
-        self._replay = ReplayCache() if replay is None else replay
+    `ids` numbers requests: sessions that lead to the same relay share it. Without `cookies` a message is its body
+    alone, and nothing tells a repeated one from a new one.
+    """
+
+    def __init__(
+        self,
+        replay: ReplayCache | None = None,
+        *,
+        ids: Iterator[int] | None = None,
+        cookies: bool = True,
+        longest_reply: int = frame.MAX_DATAGRAM,
+    ) -> None:
+        self._replay = replay if replay is not None else ReplayCache() if cookies else ReplayCache(max_entries=0)
         self._pending: dict[int, _Pending] = {}
-        self._next_id = 1
+        self._ids = itertools.count(1) if ids is None else ids
+        self._split = frame.split if cookies else frame.plain
+        self._longest_reply = longest_reply
+
+    @property
+    def pending(self) -> int:
+        """How many requests wait for their reply."""
+        return len(self._pending)
 
     def receive(self, data: bytes, peer: Peer, now: float) -> Request | Answer | None:
         """One message. None: silence is the answer."""
-        message = frame.split(data)
+        message = self._split(data)
         if message is None:
             return None
         seen = self._replay.begin(peer, message.cookie, now)
@@ -77,7 +97,7 @@ class NgSession:
             internal = OurFault("Internal error")
             internal.__cause__ = error
             return self._refuse(message, peer, internal)
-        request_id, self._next_id = self._next_id, self._next_id + 1
+        request_id = next(self._ids)
         self._pending[request_id] = _Pending(peer, message.cookie, message.encoding, now)
         return Request(request_id, command, peer.host)
 
@@ -87,7 +107,7 @@ class NgSession:
         if pending is None:
             return None
         try:
-            data = frame.join(pending.cookie, pending.encoding, body)
+            data = frame.join(pending.cookie, pending.encoding, body, self._longest_reply)
         except (TypeError, ValueError, OverflowError):
             data = frame.join(pending.cookie, pending.encoding, reply.error("Internal error"))
         self._replay.finish(pending.peer, pending.cookie, data)

@@ -15,10 +15,11 @@ import pytest
 import uvloop
 
 from rtprelay.errors import RelayError
-from rtprelay.listen.udp import BATCH, NgUdp, Respond
+from rtprelay.listen.exchange import Respond, Service
+from rtprelay.listen.udp import BATCH, NgUdp
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Request
-from rtprelay.signalling.session import NgSession, Peer
+from rtprelay.signalling.session import Peer
 from rtprelay.values import Endpoint
 
 V4 = Endpoint("127.0.0.1", 0)
@@ -57,7 +58,7 @@ def pong(request: Request, respond: Respond) -> None:
 
 def test_a_request_is_answered_where_it_came_from(run: Run) -> None:
     async def main() -> None:
-        udp = NgUdp(NgSession(), pong)
+        udp = NgUdp(Service(handle=pong))
         with proxy(udp.open(V4)) as one, proxy(udp.open(V4)) as other, proxy(udp.open(V6)) as sixth:
             for sock in (one, other, sixth):
                 assert await ask(sock, b"5323_1 d7:command4:pinge") == b"5323_1 d6:result4:ponge"
@@ -75,7 +76,7 @@ def test_a_reply_may_come_later_and_others_are_served_meanwhile(run: Run) -> Non
             if len(late) == 2:
                 respond(reply.ok())
 
-        udp = NgUdp(NgSession(), handle)
+        udp = NgUdp(Service(handle=handle))
         server = udp.open(V4)
         with proxy(server) as slow, proxy(server) as quick:
             loop = asyncio.get_running_loop()
@@ -96,7 +97,7 @@ def test_a_refused_message_is_answered_and_complained_of(run: Run) -> None:
         def complain(peer: Peer, fault: RelayError) -> None:
             complaints.append((peer.host, fault.reason))
 
-        udp = NgUdp(NgSession(), pong, complain=complain)
+        udp = NgUdp(Service(handle=pong, complain=complain))
         with proxy(udp.open(V4)) as sock:
             assert await ask(sock, b"5323_4 xx") == b"5323_4 "
             assert b"Unrecognized command" in await ask(sock, b'5323_3 {"command":"foo"}')
@@ -116,7 +117,7 @@ def test_a_handler_that_fails_costs_its_own_request_only(run: Run) -> None:
                 raise KeyError("bug")
             respond(reply.pong())
 
-        udp = NgUdp(NgSession(), handle)
+        udp = NgUdp(Service(handle=handle))
         with proxy(udp.open(V4)) as sock:
             assert b"Internal error" in await ask(sock, b'1 {"command":"query","call-id":"c"}')
             assert await ask(sock, b"2 d7:command4:pinge") == b"2 d6:result4:ponge"
@@ -138,7 +139,7 @@ def test_a_burst_is_read_in_batches_that_leave_the_loop_room(run: Run) -> None:
             handled += 1
             respond(reply.pong())
 
-        udp = NgUdp(NgSession(), handle)
+        udp = NgUdp(Service(handle=handle))
         with proxy(udp.open(V4)) as sock:
             for number in range(2 * BATCH + 1):
                 sock.send(b"%d d7:command4:pinge" % number)
@@ -154,7 +155,7 @@ def test_a_burst_is_read_in_batches_that_leave_the_loop_room(run: Run) -> None:
 def test_a_peer_that_does_not_read_delays_nobody(run: Run) -> None:
     async def main() -> None:
         body = reply.ok(sdp="x" * 30_000)
-        udp = NgUdp(NgSession(), lambda request, respond: respond(body))
+        udp = NgUdp(Service(handle=lambda request, respond: respond(body)))
         server = udp.open(V4)
         with proxy(server) as deaf, proxy(server) as other:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -169,7 +170,7 @@ def test_a_peer_that_does_not_read_delays_nobody(run: Run) -> None:
 def test_a_peer_that_is_gone_delays_nobody(run: Run) -> None:
     async def main() -> None:
         late: list[Respond] = []
-        udp = NgUdp(NgSession(), lambda request, respond: late.append(respond))
+        udp = NgUdp(Service(handle=lambda request, respond: late.append(respond)))
         server = udp.open(V4)
         with proxy(server) as other:
             loop = asyncio.get_running_loop()
@@ -195,7 +196,7 @@ def test_nothing_is_heard_after_close_and_a_late_reply_is_no_error(run: Run) -> 
             late.append(respond)
             udp.close()
 
-        udp = NgUdp(NgSession(), handle)
+        udp = NgUdp(Service(handle=handle))
         server = udp.open(V4)
         with proxy(server) as sock:
             sock.send(b"1 d7:command4:pinge")
@@ -212,7 +213,7 @@ def test_nothing_is_heard_after_close_and_a_late_reply_is_no_error(run: Run) -> 
 
 def test_an_address_that_is_taken_or_not_ours_is_an_error(run: Run) -> None:
     async def main() -> None:
-        udp = NgUdp(NgSession(), pong)
+        udp = NgUdp(Service(handle=pong))
         server = udp.open(V4)
         with pytest.raises(OSError, match="in use"):
             udp.open(server)
