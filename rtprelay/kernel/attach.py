@@ -9,8 +9,10 @@ Nothing here stops the daemon: a device that cannot be served is reported as it 
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from rtprelay.errors import BackendFault
 from rtprelay.kernel import libbpf
@@ -18,6 +20,15 @@ from rtprelay.kernel.backend import InterfaceMode
 from rtprelay.kernel.netlink import Link, Netlink
 from rtprelay.kernel.nexthop import takes_redirects
 from rtprelay.kernel.pins import Pins
+
+_ACCEPT_LOCAL = Path("/proc/sys/net/ipv4/conf/lo/accept_local")
+
+
+def allow_local_delivery() -> None:
+    """What tc hands to a socket of this host comes in at `lo`, from an address of ours: the IPv4 stack takes that for
+    forged unless told otherwise. Only this host can send on `lo`, so nobody gains by it."""
+    with contextlib.suppress(OSError):
+        _ACCEPT_LOCAL.write_text("1")
 
 
 class Attachments:

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from rtprelay.kernel import abi
-from rtprelay.kernel.attach import Attachments
+from rtprelay.kernel.attach import Attachments, allow_local_delivery
 from rtprelay.kernel.backend import InterfaceMode
 from rtprelay.kernel.encode import raw_address
 from rtprelay.kernel.forwarder import UserspaceForwarder
@@ -82,6 +82,7 @@ class EbpfBackend:
         self._packets = memoryview(self._installer.state).cast("Q")
         for flow in self._installer.adopt():
             self.forwarder.apply(PutFlow(flow))
+        allow_local_delivery()
         self._attachments = Attachments(self._pins, self._netlink, self._addresses, self._use_xdp)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._monitor.fileno(), self._read_events)
