@@ -46,16 +46,23 @@ class Party(Protocol):
 
 
 class Rig(Protocol):
-    backend: Backend
+    @property
+    def backend(self) -> Backend: ...
+
+    @property
+    def in_kernel(self) -> bool:
+        """Forwarded packets are seen by the kernel alone."""
+
     name: str
-    in_kernel: bool
-    """Forwarded packets are seen by the kernel alone."""
     punts: list[Punted]
     handled: int
     """Packets the runtime's part has had in hand."""
 
     def local(self, family: Family = Family.IP4) -> Endpoint:
-        """A port of the relay, fresh."""
+        """A port of the relay on the caller's side, fresh."""
+
+    def source(self, family: Family = Family.IP4) -> Endpoint:
+        """A port of the relay on the callee's side, fresh."""
 
     def caller(self, family: Family = Family.IP4) -> Party:
         """A party on one side of the relay, fresh."""
@@ -128,6 +135,9 @@ class VirtualRig:
 
     def local(self, family: Family = Family.IP4) -> Endpoint:
         return Endpoint("10.0.0.1" if family is Family.IP4 else "fd00::1", next(self._ports))
+
+    def source(self, family: Family = Family.IP4) -> Endpoint:
+        return Endpoint("10.0.0.2" if family is Family.IP4 else "fd00::2", next(self._ports))
 
     def caller(self, family: Family = Family.IP4) -> VirtualParty:
         address = "10.0.1.2" if family is Family.IP4 else "fd00:1::2"
