@@ -6,6 +6,8 @@ import msgspec
 
 from rtprelay.sdp.attributes import Direction
 from rtprelay.sdp.codecs import Codec
+from rtprelay.sdp.view import is_savp
+from rtprelay.security.sdes import CryptoLine
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
 
@@ -52,6 +54,21 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     hint: str | None = None
     """Address the party's signalling came from: a likely media source behind NAT."""
     tos: int = 0
+    crypto_received: tuple[CryptoLine, ...] = ()
+    """The keys of the party's pending offer (SDES)."""
+    crypto_proposed: tuple[CryptoLine, ...] = ()
+    """The keys we offered to the party last."""
+    crypto_receive: CryptoLine | None = None
+    """Agreed: what the party protects its packets with."""
+    crypto_send: CryptoLine | None = None
+    """Agreed: what packets to the party are protected with."""
+    passthrough: bool = False
+    """SRTP goes from leg to leg as it is, unchecked: the operator's explicit choice."""
+
+    @property
+    def secure(self) -> bool:
+        """Packets of the party are SRTP, by its transport or by agreement (OSRTP, RFC 8643)."""
+        return self.crypto_receive is not None or (is_savp(self.protocol) and not self.passthrough)
 
     @property
     def expected(self) -> Endpoint | None:

@@ -19,6 +19,7 @@ import msgspec
 from rtprelay.call.call import Call, Party
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault, UnknownCall
+from rtprelay.negotiate import keys
 from rtprelay.negotiate.context import Context, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
 from rtprelay.negotiate.rewrite import rewrite_for
@@ -60,12 +61,13 @@ def offer(call: Call, command: Command, context: Context) -> str:
         open_ports(
             theirs, context.interfaces.choose(to_name or theirs.interface or None, _to_family(flags, family)), context
         )
+        keys.offered(ours, theirs, media_view, flags, context)
         ours.mux_offered = media_view.rtcp_mux
         theirs.mux_proposed = (media_view.rtcp_mux and "demux" not in flags.rtcp_mux) or bool(
             flags.rtcp_mux & {"offer", "require"}
         )
     call.connect(offerer, answerer)
-    return rewrite_for(document, view, answerer, answerer.medias, flags, context)
+    return rewrite_for(document, view, answerer, answerer.medias, flags, context, offering=True)
 
 
 def answer(call: Call, command: Command, context: Context) -> str:
@@ -95,6 +97,12 @@ def answer(call: Call, command: Command, context: Context) -> str:
         describe(theirs, media_view)
         apply_options(theirs, flags, context)
         learn_remote(theirs, media_view, flags, context)
+        if not keys.answered(ours, theirs, media_view, flags, context):
+            context.warn(f"media {index}: no SRTP key agreed, rejected")
+            ours.rejected = theirs.rejected = True
+            close_ports(ours, context)
+            close_ports(theirs, context)
+            continue
         theirs.rtcp_mux = media_view.rtcp_mux and theirs.mux_proposed
         ours.rtcp_mux = (
             ours.mux_offered
@@ -103,7 +111,7 @@ def answer(call: Call, command: Command, context: Context) -> str:
         )
     call.connect(offerer, answerer)
     call.answered = True
-    return rewrite_for(document, view, offerer, offerer.medias, flags, context)
+    return rewrite_for(document, view, offerer, offerer.medias, flags, context, offering=False)
 
 
 def _offered_to(call: Call, offerer: Party, command: Command, context: Context) -> Party:

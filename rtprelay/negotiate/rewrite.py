@@ -9,12 +9,15 @@ import msgspec
 
 from rtprelay.call.call import Party, SdpVersion
 from rtprelay.call.media import Media
+from rtprelay.negotiate import keys
 from rtprelay.negotiate.context import Context
 from rtprelay.sdp.document import SessionDescription
 from rtprelay.sdp.edit import MediaEdit, SessionEdit, rewrite
 from rtprelay.sdp.view import MediaView, SessionView
 from rtprelay.signalling.command import MediaFlags, SdpReplace
 
+_SDES = frozenset({"crypto"})
+_DTLS = frozenset({"fingerprint", "setup", "tls-id"})
 KEEP = MediaEdit(keep=True)
 _ORIGIN = SdpReplace.ORIGIN | SdpReplace.ORIGIN_FULL
 _VERSION = SdpReplace.SDP_VERSION | SdpReplace.FORCE_INCREMENT_SDP_VERSION
@@ -27,10 +30,13 @@ def rewrite_for(
     medias: Sequence[Media],
     flags: MediaFlags,
     context: Context,
+    *,
+    offering: bool,
 ) -> str:
-    """`document` with the ports and addresses that face `receiver`, whose `medias` stand in m-line order."""
+    """`document` with the ports, addresses and keys that face `receiver`, whose `medias` stand in m-line order."""
     edits = tuple(
-        _media_edit(media, media_view, flags, context) for media_view, media in zip(view.media, medias, strict=False)
+        _media_edit(media, media_view, flags, context, offering=offering)
+        for media_view, media in zip(view.media, medias, strict=False)
     )
     edit = SessionEdit(media=edits)
     replace = flags.replace
@@ -64,15 +70,15 @@ def _next_version(receiver: Party, text: str, theirs: str, force: bool) -> int:
     return version
 
 
-def _media_edit(media: Media, view: MediaView, flags: MediaFlags, context: Context) -> MediaEdit:
+def _media_edit(media: Media, view: MediaView, flags: MediaFlags, context: Context, *, offering: bool) -> MediaEdit:
     if not media.relayed:
         return KEEP
     if media.rejected or media.local is None:
-        return MediaEdit(port=0)
+        return MediaEdit(port=0, protocol=media.protocol)
     address = flags.media_address or context.interfaces.advertised(media.local)
     if view.endpoint is not None and view.endpoint.unspecified and SdpReplace.ZERO_ADDRESS not in flags.replace:
         address = "0.0.0.0" if media.local.family.value == "IP4" else "::"
-    muxed = media.rtcp_mux or media.mux_proposed
+    muxed = media.mux_proposed if offering else media.rtcp_mux
     rtcp = media.local if muxed else media.local_rtcp
     return MediaEdit(
         port=media.local.port,
@@ -82,4 +88,6 @@ def _media_edit(media: Media, view: MediaView, flags: MediaFlags, context: Conte
         rtcp_mux=muxed,
         protocol=media.protocol,
         remove_ice=True,
+        remove_attributes=_DTLS if media.passthrough else _DTLS | _SDES,
+        append=keys.attributes(media, offering=offering),
     )

@@ -101,7 +101,8 @@ def propose(
     if before and options.static:
         return before
     theirs = [line.suite.name for line in received]
-    names = [*options.order, *theirs, *(() if options.nonew and theirs else DEFAULT_ORDER)]
+    ours = [line.suite.name for line in before]
+    names = [*options.order, *theirs, *ours, *(() if options.nonew and theirs else DEFAULT_ORDER)]
     suites = [SUITES[name] for name in dict.fromkeys(names) if options.allows(SUITES[name])]
     kept = {line.suite.name: line for line in before}
     tags = iter(range(1 + max((line.tag for line in before), default=0), 1000))

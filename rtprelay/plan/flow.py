@@ -12,7 +12,8 @@ Theory of operation of one flow, in the order a packet meets it (all backends do
    PUNT: up to the core, to be judged (learning) — but once `expected` itself has spoken and `lock` is set, DROP; DROP:
    dropped and counted. `signalled`, when it differs from `expected`, is always punted: the address the SDP named beats
    a learned one. `expected` None: nothing is accepted, `on_mismatch` decides. RTCP is checked against `rtcp_expected`
-   in the same way.
+   in the same way. SRTP (`srtp`): index guess, replay check, authentication, decryption, in this order (RFC 3711
+   section 3.3), before anything is learned, counted as accepted, or changed. RTCP likewise.
 5. A payload type with a `drop` rule is dropped; an unknown one is forwarded, without jitter.
 6. Statistics per SSRC: packets, bytes, loss, reordering, duplicates, RFC 3550 jitter.
 7. Each of `outputs` gets a copy of RTP, rewritten. RTCP goes to `rtcp_outputs`; with one output and no SSRC rewriting
@@ -26,6 +27,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from rtprelay.security.srtp import SrtpParameters
 from rtprelay.values import Endpoint
 
 
@@ -58,6 +60,8 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
     sequence_offset: int = 0
     timestamp_offset: int = 0
     tos: int = 0
+    srtp: SrtpParameters | None = None
+    """The copy is protected with these keys; None: it leaves as it is."""
 
 
 class Flow(msgspec.Struct, frozen=True, array_like=True):
@@ -72,6 +76,12 @@ class Flow(msgspec.Struct, frozen=True, array_like=True):
     payloads: tuple[PayloadRule, ...] = ()
     outputs: tuple[Output, ...] = ()
     rtcp_outputs: tuple[Output, ...] = ()
+    srtp: SrtpParameters | None = None
+    """What comes in is protected with these keys, and nothing that fails to authenticate is accepted; None: it is taken
+    as it is.
+    """
+    userspace: bool = False
+    """The kernel hands every packet up: it lacks something this flow needs."""
 
 
 FlowTable = Mapping[Endpoint, Flow]

@@ -7,6 +7,7 @@ from collections import defaultdict
 from rtprelay.call.call import Call, MediaKey
 from rtprelay.call.media import Media
 from rtprelay.plan.flow import Capabilities, Flow, Mismatch, Output, PayloadRule
+from rtprelay.security.srtp import SrtpParameters
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
 
@@ -27,16 +28,19 @@ def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
             if media.local is None:
                 continue
             receivers = sinks.get(MediaKey(party.number, media.index), [])
-            for flow in _flows(media, receivers, capabilities.max_outputs):
+            for flow in _flows(media, receivers, capabilities):
                 table[flow.local] = flow
     return table
 
 
-def _flows(media: Media, sinks: list[Sink], max_outputs: int) -> tuple[Flow, ...]:
+def _flows(media: Media, sinks: list[Sink], capabilities: Capabilities) -> tuple[Flow, ...]:
     local = media.local
     assert local is not None
-    outputs = _rtp_outputs(media, sinks)[:max_outputs]
+    sinks = [sink for sink in sinks if _keyed(sink[0])] if _keyed(media) else []
+    outputs = _rtp_outputs(media, sinks)[: capabilities.max_outputs]
     rtcp_outputs = _rtcp_outputs(sinks)
+    srtp = media.crypto_receive.parameters if media.crypto_receive is not None else None
+    userspace = not _kernel_can(capabilities, srtp, outputs)
     expected = media.expected
     rtp = Flow(
         local=local,
@@ -48,6 +52,8 @@ def _flows(media: Media, sinks: list[Sink], max_outputs: int) -> tuple[Flow, ...
         payloads=_payloads(media, sinks),
         outputs=outputs,
         rtcp_outputs=rtcp_outputs if media.rtcp_mux else (),
+        srtp=srtp,
+        userspace=userspace,
     )
     if media.local_rtcp is None or media.rtcp_mux or not media.rtp:
         return (rtp,)
@@ -58,8 +64,21 @@ def _flows(media: Media, sinks: list[Sink], max_outputs: int) -> tuple[Flow, ...
         on_mismatch=_on_mismatch(media),
         lock=not media.media_handover,
         rtcp_outputs=rtcp_outputs,
+        srtp=srtp,
+        userspace=userspace,
     )
     return (rtp, rtcp)
+
+
+def _keyed(media: Media) -> bool:
+    """No key, no packet (security: never fall back to plain RTP)."""
+    return not media.secure or media.crypto_receive is not None
+
+
+def _kernel_can(capabilities: Capabilities, srtp: SrtpParameters | None, outputs: tuple[Output, ...]) -> bool:
+    """Whether the kernel path has every suite that is needed; what it lacks is left to userspace, visibly."""
+    used = {parameters.suite.name for parameters in (srtp, *(o.srtp for o in outputs)) if parameters is not None}
+    return used <= capabilities.srtp_suites
 
 
 def _rtp_outputs(media: Media, sinks: list[Sink]) -> tuple[Output, ...]:
@@ -67,7 +86,7 @@ def _rtp_outputs(media: Media, sinks: list[Sink]) -> tuple[Output, ...]:
     sender.
     """
     return tuple(
-        Output(source=sink.local, destination=sink.destination, ssrc=ssrc, tos=sink.tos)
+        Output(source=sink.local, destination=sink.destination, ssrc=ssrc, tos=sink.tos, srtp=_srtp(sink))
         for sink, ssrc in sinks
         if sink.local is not None and sink.destination is not None and sink.direction.receives
     )
@@ -76,10 +95,14 @@ def _rtp_outputs(media: Media, sinks: list[Sink]) -> tuple[Output, ...]:
 def _rtcp_outputs(sinks: list[Sink]) -> tuple[Output, ...]:
     """RTCP goes on during hold (RFC 3264 section 8.4)."""
     return tuple(
-        Output(source=sink.rtcp_socket, destination=sink.destination_rtcp, ssrc=ssrc, tos=sink.tos)
+        Output(source=sink.rtcp_socket, destination=sink.destination_rtcp, ssrc=ssrc, tos=sink.tos, srtp=_srtp(sink))
         for sink, ssrc in sinks
         if sink.rtp and sink.rtcp_socket is not None and sink.destination_rtcp is not None
     )
+
+
+def _srtp(sink: Media) -> SrtpParameters | None:
+    return sink.crypto_send.parameters if sink.crypto_send is not None else None
 
 
 def _beaten(source: Endpoint | None, remote: Endpoint | None) -> Endpoint | None:

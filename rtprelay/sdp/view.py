@@ -105,7 +105,7 @@ class MediaView(msgspec.Struct, frozen=True):
     @property
     def is_savp(self) -> bool:
         """SRTP is spoken, whichever way keys are exchanged (RFC 3711, RFC 5764)."""
-        return self.protocol.upper().endswith(("RTP/SAVP", "RTP/SAVPF"))
+        return is_savp(self.protocol)
 
     @property
     def is_feedback(self) -> bool:
@@ -134,6 +134,11 @@ class SessionView(msgspec.Struct, frozen=True):
 def is_rtp(protocol: str) -> bool:
     """RTP/AVP, RTP/SAVPF, UDP/TLS/RTP/SAVPF, TCP/RTP/AVP, ..."""
     return "RTP/" in protocol.upper()
+
+
+def is_savp(protocol: str) -> bool:
+    """The secure profiles (RFC 3711, RFC 5124), whichever way keys are exchanged."""
+    return protocol.upper().endswith(("RTP/SAVP", "RTP/SAVPF"))
 
 
 def read(document: SessionDescription) -> SessionView:
