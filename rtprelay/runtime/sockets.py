@@ -28,8 +28,8 @@ ROUND = 16
 """Datagrams of a round with few ready sockets, shared among them: an epoll_wait costs as much as a read."""
 
 RECEIVE_BUFFER = 1 << 20
-"""Bytes; the kernel doubles it, up to net.core.rmem_max: some 2,700 small packets, which is 100 ms of a flood of garbage
-while this process waits for a core. Unused it costs nothing."""
+"""Bytes; the kernel doubles it, up to net.core.rmem_max: some 2,700 small packets, 100 ms of a flood of garbage while
+this process waits for a core. Unused it costs nothing."""
 
 MAX_DATAGRAM = 65535
 KNOWN_SOURCES = 64
