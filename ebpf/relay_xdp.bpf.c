@@ -50,7 +50,7 @@ static __always_inline int send(struct xdp_md *ctx, const struct packet *packet,
 {
 	if (!write(ctx, packet, index, output))
 		return XDP_ABORTED;
-	return bpf_redirect(output->ifindex, 0);
+	return bpf_redirect_map(&rtprelay_devices, output->ifindex, XDP_ABORTED);
 }
 
 SEC("xdp")
@@ -96,7 +96,7 @@ int relay_xdp(struct xdp_md *ctx)
 	return flow->output_count == 1 ? send(ctx, &packet, flow->output_base, output) : broadcast(ctx, flow);
 }
 
-/* Runs on each copy of a broadcast, on its way out of a device. */
+/* Runs on each frame on its way out of a device, and makes of each copy of a broadcast the packet of one output. */
 SEC("xdp/devmap")
 int relay_egress(struct xdp_md *ctx)
 {
@@ -104,6 +104,8 @@ int relay_egress(struct xdp_md *ctx)
 	struct packet packet;
 	__u32 index;
 
+	if (!is_copy(ctx))
+		return XDP_PASS;
 	output = broadcast_output(ctx, &index);
 	if (!output) {
 		count_reason(RTPRELAY_REASON_OUTPUT_SURPLUS);

@@ -8,6 +8,11 @@
  * are rewritten anyway (metadata in front of the frame is not supported by every driver). The copies of one serial pass a
  * device one directly after the other: the n-th of them is for the n-th output on this device.
  *
+ * For the same reason a packet with a single output must not be sent by bpf_redirect(): enqueued first, without a program, it would
+ * make the copies behind it leave as they are; enqueued behind them, it would pass the egress program. So it goes by a devmap as
+ * well (rtprelay_devices, same program), and what the egress program has to write is told from what is written already by the first
+ * byte: a group address, which is nobody's next hop.
+ *
  * Counting by device, not by CPU alone, because devices are flushed one after the other: with entries A B A B the copies come as
  * A A B B. Copies of one packet on one device are all alike, so whether a copy was "meant" for another output does not matter; no
  * output gets a second one, because the cursor only moves forward.
@@ -33,6 +38,14 @@ struct {
 	});
 } rtprelay_groups SEC(".maps");
 
+/* Each device that XDP sends to, by ifindex. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__uint(max_entries, 256);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct rtprelay_group_entry));
+} rtprelay_devices SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -54,11 +67,15 @@ struct {
 
 /* What the MAC addresses of a copy hold on its way from ingress to egress. */
 struct carried {
-	__u32 output_base;
+	__u8 mark; /* CARRIED */
+	__u8 reserved;
 	__u16 output_count;
-	__u16 cpu;
+	__u32 output_base;
 	__u32 serial;
 };
+
+#define CARRIED	      0xff
+#define GROUP_ADDRESS 1 /* in the first byte of a destination MAC address */
 
 _Static_assert(sizeof(struct carried) == 2 * ETH_ALEN, "carried in two MAC addresses");
 
@@ -70,11 +87,20 @@ static __always_inline int broadcast(ctx_t *ctx, const struct rtprelay_flow *flo
 
 	if (!group || !serial || (void *) (carried + 1) > ctx_end(ctx))
 		return XDP_ABORTED;
-	carried->output_base = flow->output_base;
+	carried->mark = CARRIED;
+	carried->reserved = 0;
 	carried->output_count = flow->output_count;
-	carried->cpu = bpf_get_smp_processor_id();
+	carried->output_base = flow->output_base;
 	carried->serial = ++*serial;
 	return bpf_redirect_map(group, 0, BPF_F_BROADCAST);
+}
+
+/* False: the packet of a single output, written already. */
+static __always_inline bool is_copy(const ctx_t *ctx)
+{
+	const struct carried *carried = ctx_start(ctx);
+
+	return (void *) (carried + 1) <= ctx_end(ctx) && carried->mark & GROUP_ADDRESS;
 }
 
 static __always_inline struct cursor_state *cursor_of(__u32 ifindex)

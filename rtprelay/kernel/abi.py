@@ -6,6 +6,7 @@ Maps, all shared by the programs, named as in ebpf/lib:
     rtprelay_flows   HASH           Endpoint -> Flow                         userspace writes
     rtprelay_output  ARRAY          index -> Output                          userspace writes
     rtprelay_groups  ARRAY_OF_MAPS  index -> devmap of GroupEntry            userspace writes
+    rtprelay_devices DEVMAP_HASH    ifindex -> GroupEntry                    userspace writes
     rtprelay_state   ARRAY, mmap    Flow.slot -> State                       programs write, userspace zeroes
     rtprelay_sent    ARRAY, mmap    index as in rtprelay_output -> Sent      programs write, userspace zeroes
     rtprelay_ssrcs   HASH           SsrcKey -> Ssrc                          programs make, userspace deletes

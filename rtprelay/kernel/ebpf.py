@@ -77,7 +77,7 @@ class EbpfBackend:
         maps = self._pins.maps
         self._counts = maps["rtprelay_counts"]
         self._hops = NextHops(self._netlink)
-        self._groups = Groups(maps["rtprelay_groups"], self._pins.egress)
+        self._groups = Groups(maps["rtprelay_devices"], maps["rtprelay_groups"], self._pins.egress)
         self._installer = Installer(maps, self._groups, self._hops)
         self._packets = memoryview(self._installer.state).cast("Q")
         for flow in self._installer.adopt():
@@ -189,6 +189,8 @@ class EbpfBackend:
         reconcile = False
         for event in self._monitor.events():
             self._hops.handle(event)
+            if isinstance(event, LinkChanged) and event.gone:
+                self._groups.forget(event.link.index)
             reconcile |= isinstance(event, LinkChanged | AddressChanged | EventsLost)
         if reconcile and not self._pins.replaces:
             self._attachments.reconcile()

@@ -1,7 +1,9 @@
-"""Devmaps for fan-out in XDP: one entry for each output of a flow, on that output's device.
+"""Devmaps: how XDP sends. Each entry runs the egress program, see `ebpf/lib/broadcast.h`.
 
-A devmap is made once, put into the map of groups once - an update there waits for all running programs, milliseconds -
-and given to one flow after the other. A broadcast walks a devmap to its end, so there are some of each size.
+`rtprelay_devices` has every device XDP may send to, for packets with a single output. A fan-out has a devmap of its own
+with one entry for each output, on its device. Such a devmap is made once, put into the map of groups once - an
+update there waits for all running programs, milliseconds - and given to one flow after the other. A broadcast walks a
+devmap to its end, so there are some of each size.
 """
 
 from __future__ import annotations
@@ -30,13 +32,33 @@ class Group(msgspec.Struct):
 
 
 class Groups:
-    """The devmaps; `egress` is the program that runs on each copy."""
+    """The devmaps; `egress` is the program of their entries."""
 
-    def __init__(self, groups: Map, egress: Program) -> None:
+    def __init__(self, devices: Map, groups: Map, egress: Program) -> None:
+        self._devices = devices
         self._groups = groups
         self._egress = egress
+        self._served: set[int] = set()
         self._unused = list(range(groups.max_entries - 1, -1, -1))
         self._free: dict[int, list[Group]] = {order: [] for order in _ORDERS}
+
+    def serve(self, ifindex: int) -> bool:
+        """See to it that XDP can send to this device; False where it cannot."""
+        if ifindex in self._served:
+            return True
+        try:
+            self._devices.update(_key(ifindex), self._entry(ifindex))
+        except BackendFault:
+            return False
+        self._served.add(ifindex)
+        return True
+
+    def forget(self, ifindex: int) -> None:
+        """The device is gone, and the kernel has taken it out of all devmaps."""
+        self._served.discard(ifindex)
+
+    def _entry(self, ifindex: int) -> bytes:
+        return bytes(abi.GroupEntry(ifindex=ifindex, program_fd=self._egress.fd))
 
     def take(self, order: int) -> Group | None:
         """A group with room for 2**order outputs; None where no more can be made: then tc makes the copies."""
@@ -74,7 +96,7 @@ class Groups:
     def put(self, group: Group, devices: Mapping[int, int]) -> None:
         """Fill these places with these devices (ifindex)."""
         for place, ifindex in devices.items():
-            group.devices.update(_key(place), bytes(abi.GroupEntry(ifindex=ifindex, program_fd=self._egress.fd)))
+            group.devices.update(_key(place), self._entry(ifindex))
             group.filled.add(place)
 
     def free(self, group: Group) -> None:

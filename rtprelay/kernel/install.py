@@ -222,7 +222,7 @@ class Installer:
         flow, block = port.flow, port.outputs
         hops = [(output, self._hops.get(path_of(output))) for output in block.live]
         mtu = min((mtu_for(flow.local, output, hop) for output, hop in hops), default=_MAX_MTU)
-        xdp = all(by_xdp(flow.local, output, hop) for output, hop in hops)
+        xdp = all(by_xdp(flow.local, output, hop) and self._groups.serve(hop.index) for output, hop in hops)
         if xdp and len(block.outputs) > 1 and block.group is None:
             self._group(block)
         port.kernel_rtcp = self._rtcp_passes(port)

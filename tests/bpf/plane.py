@@ -83,6 +83,12 @@ class Plane:
         self.tc = Engine("tc", self.programs["relay_tc"], Tc.REDIRECT, Tc.OK, Tc.SHOT)
         self._state = self.maps["rtprelay_state"].mmap(writable=True)
         self._sent = self.maps["rtprelay_sent"].mmap(writable=True)
+        self.serve(1)
+
+    def serve(self, ifindex: int) -> None:
+        """XDP may send to this device, looked up in the caller's namespace."""
+        entry = abi.GroupEntry(ifindex, self.programs["relay_egress"].fd)
+        self.maps["rtprelay_devices"].update(index(ifindex), bytes(entry))
 
     def reset(self) -> None:
         """As freshly loaded: loading takes a tenth of a second, which many tests need not spend."""

@@ -10,6 +10,7 @@ The receivers listen with packet sockets, so every byte that arrives is seen, wr
 from __future__ import annotations
 
 import contextlib
+import functools
 import select
 import socket
 import struct
@@ -62,6 +63,8 @@ class Stage:
         return mouth
 
     def attach_xdp(self) -> None:
+        for ifindex in self.down:
+            self.relay.call(functools.partial(self.plane.serve, ifindex))
         link = self.relay.call(lambda: Link.xdp(self.plane.programs["relay_xdp"], self.up))
         self._stack.enter_context(link)
 
