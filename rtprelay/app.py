@@ -27,13 +27,14 @@ from rtprelay.config.schema import Config, ConfigError
 from rtprelay.core.relay import Relay
 from rtprelay.core.settings import Settings
 from rtprelay.errors import OurFault, RelayError
-from rtprelay.kernel.userspace import UserspaceBackend
+from rtprelay.kernel.select import DataPlane, start_data_plane
 from rtprelay.listen.cli import CliServer
+from rtprelay.listen.door import Doorman
 from rtprelay.listen.exchange import Service
-from rtprelay.listen.exchange import Service
+from rtprelay.listen.limits import Limits
 from rtprelay.listen.udp import NgUdp
 from rtprelay.observe.log import configure
-from rtprelay.runtime.loop import DataPlane, RelayLoop
+from rtprelay.runtime.loop import RelayLoop
 from rtprelay.runtime.notify import notify, watchdog_interval
 from rtprelay.runtime.process import daemonize, pid_file, raise_descriptor_limit
 from rtprelay.store.journal import Journal
@@ -88,10 +89,8 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 async def _flush(config: Config, log: FilteringBoundLogger) -> None:
     """Leave nothing behind: no link, no map, no call."""
     with contextlib.closing(Journal(config.state_dir)) as journal:
-        data_plane = _data_plane(config)
-        await data_plane.start()
-        await data_plane.stop(flush=True)
-        journal.erase()
+        async with _data_plane(config, log, flush=True):
+            journal.erase()
     log.info("flushed", bpf_path=config.bpf_path, state_dir=config.state_dir)
 
 
@@ -109,7 +108,7 @@ async def _serve(config: Config, log: FilteringBoundLogger, report: Report) -> N
         journal = stack.enter_context(contextlib.closing(Journal(config.state_dir)))
         if journal.recovery.damage is not None:
             log.error("journal damaged", what=journal.recovery.damage, set_aside=journal.recovery.set_aside)
-        data_plane = await stack.enter_async_context(_started(_data_plane(config)))
+        data_plane = await stack.enter_async_context(_data_plane(config, log))
         relay = Relay(
             config.settings,
             data_plane.capabilities,
@@ -121,7 +120,7 @@ async def _serve(config: Config, log: FilteringBoundLogger, report: Report) -> N
         stack.callback(loop.stop)
         loop.start(data_plane.adopt())
         _tell_media(config.settings, data_plane, log)
-        await _open_control(config, loop, relay, log, stack)
+        _open_control(config, loop, relay, log, stack)
         # What lives now lives long: calls taken over, code, settings. The collector need not look at them again.
         gc.collect()
         gc.freeze()
@@ -134,17 +133,16 @@ async def _serve(config: Config, log: FilteringBoundLogger, report: Report) -> N
         log.info("stopping", calls=len(relay.registry.calls))
 
 
-def _data_plane(config: Config) -> DataPlane:
-    return UserspaceBackend()
-
-
 @contextlib.asynccontextmanager
-async def _started(data_plane: DataPlane) -> AsyncIterator[DataPlane]:
-    await data_plane.start()
+async def _data_plane(config: Config, log: FilteringBoundLogger, flush: bool = False) -> AsyncIterator[DataPlane]:
+    data_plane, reason = await start_data_plane(
+        config.backend.value, config.bpf_path, config.settings.interfaces, config.no_fallback
+    )
+    log.info("data plane", backend=data_plane.capabilities.name, reason=reason)
     try:
         yield data_plane
     finally:
-        await data_plane.stop()
+        await data_plane.stop(flush)
 
 
 def _raise_limits(settings: Settings, log: FilteringBoundLogger) -> None:
@@ -164,12 +162,11 @@ def _tell_media(settings: Settings, data_plane: DataPlane, log: FilteringBoundLo
             advertised=item.advertised or item.address,
             ports=f"{item.port_min}-{item.port_max}",
         )
-    log.info("data plane", backend=data_plane.capabilities.name, in_kernel=data_plane.capabilities.in_kernel)
     for mode in data_plane.interfaces():
         log.info("interface served", device=mode.interface, mode=mode.mode, reason=mode.reason)
 
 
-async def _open_control(
+def _open_control(
     config: Config, loop: RelayLoop, relay: Relay, log: FilteringBoundLogger, stack: contextlib.AsyncExitStack
 ) -> None:
     ng = NgUdp(
@@ -179,11 +176,11 @@ async def _open_control(
         )
     )
     stack.callback(ng.close)
-    cli = CliServer(Console(relay, loop.execute, loop.data_plane).execute)
+    cli = CliServer(Console(relay, loop.execute, loop.data_plane).execute, Doorman(Limits()))
     stack.push_async_callback(cli.close)
     try:
         for endpoint in config.listen_cli:
-            log.info("listening", protocol="cli", address=str(await cli.open(endpoint)))
+            log.info("listening", protocol="cli", address=str(cli.open(endpoint)))
         for endpoint in config.listen_ng:
             log.info("listening", protocol="ng", address=str(ng.open(endpoint)))
     except OSError as error:

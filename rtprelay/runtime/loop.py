@@ -35,8 +35,8 @@ from rtprelay.core.effects import (
 )
 from rtprelay.errors import RelayError
 from rtprelay.kernel._abi import Limits
-from rtprelay.kernel.backend import Backend
-from rtprelay.kernel.forwarder import Forwarded, Punt, UserspaceForwarder
+from rtprelay.kernel.forwarder import Forwarded, Punt
+from rtprelay.kernel.select import DataPlane
 from rtprelay.plan.flow import FlowReport, FlowTable
 from rtprelay.runtime.sockets import MediaSockets
 from rtprelay.signalling.command import Body, Command, Request
@@ -65,12 +65,6 @@ class Core(Protocol):
     def poll_timeout(self) -> float | None: ...
     def next_effect(self) -> Effect | None: ...
     def restore(self, records: Iterable[bytes], installed: FlowTable, now: float) -> None: ...
-
-
-class DataPlane(Backend, Protocol):
-    """A backend with the userspace forwarder every data plane carries: what the kernel hands up is forwarded there."""
-
-    forwarder: UserspaceForwarder
 
 
 class RelayLoop:

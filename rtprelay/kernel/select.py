@@ -1,0 +1,54 @@
+"""Which data plane this machine gets, and why: the kernel's where it can be had, userspace otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from rtprelay.call.interface import MediaInterface
+from rtprelay.errors import BackendFault
+from rtprelay.kernel.backend import Backend
+from rtprelay.kernel.forwarder import UserspaceForwarder
+from rtprelay.kernel.memory import MemoryBackend
+from rtprelay.kernel.userspace import UserspaceBackend
+
+
+class DataPlane(Backend, Protocol):
+    """A backend with the userspace forwarder all of them carry: what the kernel hands up is forwarded there."""
+
+    forwarder: UserspaceForwarder
+
+
+async def start_data_plane(
+    choice: str, bpf_path: Path, interfaces: Iterable[MediaInterface], no_fallback: bool
+) -> tuple[DataPlane, str]:
+    """The started data plane for `choice` (auto, ebpf, tc, userspace or memory) and why it is this one.
+
+    Only auto falls back, and not with `no_fallback`. Raises BackendFault where what was asked for cannot be had.
+    """
+    if choice == "memory":
+        return await _started(MemoryBackend()), "as configured: for tests"
+    if choice == "userspace":
+        return await _started(UserspaceBackend()), "as configured"
+    if choice != "auto":
+        return await _started(_kernel(choice, bpf_path, interfaces)), "as configured"
+    try:
+        return await _started(_kernel("ebpf", bpf_path, interfaces)), "eBPF is to be had"
+    except BackendFault as fault:
+        if no_fallback:
+            raise
+        return await _started(UserspaceBackend()), f"no eBPF: {fault.reason}"
+
+
+async def _started(data_plane: DataPlane) -> DataPlane:
+    await data_plane.start()
+    return data_plane
+
+
+def _kernel(choice: str, bpf_path: Path, interfaces: Iterable[MediaInterface]) -> DataPlane:
+    # Imported late: ctypes, libbpf and netlink are nothing to a relay without privileges.
+    from rtprelay.kernel.ebpf import EbpfBackend
+
+    ports = {item.address: item.port_max - item.port_min + 1 for item in interfaces}
+    return EbpfBackend(bpf_path, tuple(ports), use_xdp=choice == "ebpf", max_flows=sum(ports.values()))
