@@ -16,7 +16,7 @@ class SubscriptionKind(enum.Enum):
     PUB_SUB = "pub/sub"
 
 
-class MediaKey(msgspec.Struct, frozen=True, array_like=True):
+class MediaKey(msgspec.Struct, frozen=True, order=True, array_like=True):
     """Names one media of the call: the party's number and the m-line's index."""
 
     party: int
@@ -32,11 +32,16 @@ class Subscription(msgspec.Struct, array_like=True):
     ssrc: int | None = None
 
 
-class SdpVersion(msgspec.Struct, array_like=True):
-    """What `replace=SDP-version` remembers: the o= version we sent last and the SDP it stood for."""
+class SentSdp(msgspec.Struct, array_like=True):
+    """What a party has been shown of a session: `replace` keeps it the same whoever is on the other side."""
 
+    username: str
+    session_id: str
+    session_name: str
     version: int
-    digest: int
+    """Of the o= line, growing with every change (RFC 3264 section 8)."""
+    digest: int = 0
+    """Of the SDP that `version` stood for."""
 
 
 class Party(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -55,7 +60,7 @@ class Party(msgspec.Struct, kw_only=True, omit_defaults=True):
     publisher: bool = False
     subscriber: bool = False
     medias: list[Media] = []
-    sdp_version: SdpVersion | None = None
+    sent: SentSdp | None = None
 
 
 class Call(msgspec.Struct, kw_only=True, omit_defaults=True):

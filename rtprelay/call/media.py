@@ -29,6 +29,7 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     local_rtcp: Endpoint | None = None
     remote: Endpoint | None = None
     remote_rtcp: Endpoint | None = None
+    """Where the party wants RTCP as long as it is not multiplexed."""
     source: Endpoint | None = None
     source_rtcp: Endpoint | None = None
     held: bool = False
@@ -36,10 +37,10 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     direction: Direction = Direction.SENDRECV
     rtcp_mux: bool = False
     """Agreed with the party: RTP and RTCP share one port (RFC 5761)."""
-    mux_offered: bool = False
-    """The party's pending offer has a=rtcp-mux."""
     mux_proposed: bool = False
     """Our pending offer to the party has a=rtcp-mux."""
+    mux_reply: bool | None = False
+    """Whether the party's pending offer gets a=rtcp-mux in its answer; None: as the other side answers."""
     codecs: tuple[Codec, ...] = ()
     mid: str | None = None
     label: str | None = None
@@ -47,7 +48,7 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     relayed: bool = True
     """False where the m-line's transport is none that we forward (TCP ...): its SDP passes through untouched."""
     rtp: bool = True
-    """False for UDP media that is no RTP (udptl, DTLS/SCTP): forwarded as opaque datagrams."""
+    """False for UDP media that is no RTP (udptl, DTLS/SCTP): opaque datagrams."""
     learning: EndpointLearning = EndpointLearning.HEURISTIC
     asymmetric: bool = False
     media_handover: bool = False
@@ -98,6 +99,16 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     def rtcp_socket(self) -> Endpoint | None:
         """The local endpoint that RTCP to and from the party uses."""
         return self.local if self.rtcp_mux else self.local_rtcp
+
+    @property
+    def live(self) -> bool:
+        """Neither rejected nor left without ports."""
+        return self.local is not None and not self.rejected
+
+    @property
+    def speaks(self) -> bool:
+        """Packets of the party may be expected."""
+        return self.live and not self.held and self.direction.sends
 
     def forget_sources(self) -> None:
         """The party moved: what was learned of its old address is void."""

@@ -2,6 +2,12 @@
 
 Liveness is data-plane time: a call whose packets are forwarded in the kernel is alive although no packet ever came up
 here, so the counters are read before a call is ended. All limits are in seconds, 0 switches one off.
+
+- Nobody has answered: `offer-timeout`, since the last signalling.
+- Media is to be expected: `timeout`, since the last packet (or signalling).
+- Everything is on hold, one way or both: `silent-timeout`. A party that holds with `sendonly` may send nothing at all,
+  and the other one must not.
+- In any case: `final-timeout`, since the call began.
 """
 
 from __future__ import annotations
@@ -9,7 +15,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 
-from rtprelay.call.call import Call
+from rtprelay.call.call import Call, SubscriptionKind
 from rtprelay.core.effects import Effect, ReadFlows
 from rtprelay.core.registry import Registry
 from rtprelay.core.totals import EndReason
@@ -26,16 +32,25 @@ def deadline(registry: Registry, call: Call) -> tuple[float, EndReason]:
         limits = [(signalled, settings.offer_timeout, EndReason.OFFER_TIMEOUT)]
     else:
         alive = max(signalled, registry.last_packet(call.call_id))
-        muted = all(media.held or not media.direction.sends for _, media in call.medias())
-        if muted:
-            limits = [(alive, settings.silent_timeout, EndReason.SILENT_TIMEOUT)]
-        else:
+        if _conversing(call):
             limits = [(alive, settings.timeout, EndReason.TIMEOUT)]
+        else:
+            limits = [(alive, settings.silent_timeout, EndReason.SILENT_TIMEOUT)]
     limits.append((call.created - offset, settings.final_timeout, EndReason.FINAL_TIMEOUT))
     return min(
         ((start + limit, reason) for start, limit, reason in limits if limit > 0),
         default=(float("inf"), EndReason.TIMEOUT),
     )
+
+
+def _conversing(call: Call) -> bool:
+    """Some m-line of a dialogue is live both ways, or some publisher sends."""
+    for subscription in call.subscriptions:
+        if subscription.kind is SubscriptionKind.OFFER_ANSWER:
+            one, other = call.media(subscription.source), call.media(subscription.sink)
+            if one is not None and other is not None and one.speaks and other.speaks:
+                return True
+    return any(media.speaks for party, media in call.medias() if party.publisher)
 
 
 def schedule(registry: Registry, call: Call) -> None:
@@ -47,8 +62,8 @@ def schedule(registry: Registry, call: Call) -> None:
 def expire(registry: Registry, now: float) -> None:
     """Look at the calls whose time has come."""
     for call_id in registry.timers.pop_due(now):
-        registry.emit(ReadFlows(tuple(registry.tables.get(call_id, ()))))
-        registry.later(functools.partial(_end_or_wait, registry, call_id, now))
+        registry.emit(ReadFlows(registry.locals(call_id)))
+        registry.queue.later(functools.partial(_end_or_wait, registry, call_id, now), call_id)
 
 
 def _end_or_wait(registry: Registry, call_id: CallId, now: float) -> Iterable[Effect]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from rtprelay.call.call import Call, Party
+from rtprelay.call.call import Call
+from rtprelay.core import selection
+from rtprelay.core.call_view import query
 from rtprelay.core.effects import Effect, ReadFlows, Reply
 from rtprelay.core.expiry import schedule
 from rtprelay.core.mutation import Attempt, mutate
 from rtprelay.core.registry import Registry
+from rtprelay.core.statistics_view import statistics
 from rtprelay.core.totals import EndReason
-from rtprelay.core.views import query, statistics
 from rtprelay.errors import OurFault, PeerFault, UnknownCall
-from rtprelay.negotiate.context import Context, close_ports
+from rtprelay.negotiate.branches import remove
+from rtprelay.negotiate.context import Context
 from rtprelay.negotiate.offer_answer import answer, offer
 from rtprelay.negotiate.pubsub import publish, subscribe_answer, subscribe_request
 from rtprelay.signalling import reply
@@ -24,6 +27,7 @@ MAX_SUBSCRIBERS = 256
 SESSION_LIMIT = "Parallel session limit reached"
 """Kamailio and OpenSIPS compare this text to fail over to another node."""
 UNKNOWN_DELETE = "Call-ID not found or tags didn't match"
+UNKNOWN_SUBSCRIBER = "To-tag not found"
 
 Handler = Callable[[Registry, Request, float], Attempt | None]
 
@@ -58,6 +62,7 @@ def _answer(registry: Registry, request: Request, now: float) -> Attempt | None:
 
 def _publish(registry: Registry, request: Request, now: float) -> Attempt | None:
     if _full(registry, request.command):
+        registry.totals.ended[EndReason.REJECTED] += 1
         raise OurFault(SESSION_LIMIT)
     given = request.command
     call_id = given.call_id or CallId(_made_up(registry))
@@ -65,7 +70,7 @@ def _publish(registry: Registry, request: Request, now: float) -> Attempt | None
 
     def change(call: Call, command: Command, context: Context) -> Body:
         sdp = publish(call, from_tag, command, context)
-        return reply.ok(sdp=sdp, call_id=call_id, from_tag=from_tag)
+        return reply.ok(call_id=call_id, from_tag=from_tag, sdp=sdp)
 
     return mutate(registry, request, call_id, change, now)
 
@@ -74,13 +79,13 @@ def _subscribe_request(registry: Registry, request: Request, now: float) -> Atte
     _known(registry, request.command.call_id)
 
     def change(call: Call, command: Command, context: Context) -> Body:
-        sources = _sources(call, command)
+        sources = selection.sources(call, command)
         subscriber, sdp = subscribe_request(call, sources, command, context)
-        if any(_audience(call, source) > MAX_SUBSCRIBERS for source in sources):
+        if any(selection.audience(call, source) > MAX_SUBSCRIBERS for source in sources):
             raise OurFault(f"Too many subscribers: a source has {MAX_SUBSCRIBERS} at most")
         tags = [str(source.tag) for source in sources]
         single = tags[0] if len(tags) == 1 else None
-        return reply.ok(sdp=sdp, from_tags=tags, from_tag=single, to_tag=str(subscriber.tag))
+        return reply.ok(sdp=sdp, from_tag=single, from_tags=tags, to_tag=str(subscriber.tag))
 
     return mutate(registry, request, request.command.call_id, change, now)
 
@@ -89,17 +94,25 @@ def _subscribe_answer(registry: Registry, request: Request, now: float) -> Attem
     _known(registry, request.command.call_id)
 
     def change(call: Call, command: Command, context: Context) -> Body:
-        subscribe_answer(_subscriber(call, command.to_tag), command, context)
+        party = selection.subscriber(call, command.to_tag)
+        if party is None:
+            raise PeerFault(UNKNOWN_SUBSCRIBER)
+        subscribe_answer(party, command, context)
         return reply.ok()
 
     return mutate(registry, request, request.command.call_id, change, now)
 
 
 def _unsubscribe(registry: Registry, request: Request, now: float) -> Attempt | None:
-    _known(registry, request.command.call_id)
+    call = _known(registry, request.command.call_id)
+    if selection.subscriber(call, request.command.to_tag) is None:
+        registry.emit(Reply(request.request_id, reply.warning(UNKNOWN_SUBSCRIBER)))
+        return None
 
     def change(call: Call, command: Command, context: Context) -> Body:
-        _remove(call, _subscriber(call, command.to_tag), context)
+        party = selection.subscriber(call, command.to_tag)
+        if party is not None:
+            remove(call, party, context)
         return reply.ok()
 
     return mutate(registry, request, request.command.call_id, change, now)
@@ -108,38 +121,45 @@ def _unsubscribe(registry: Registry, request: Request, now: float) -> Attempt | 
 def _delete(registry: Registry, request: Request, now: float) -> Attempt | None:
     command = request.command
     call = registry.calls.get(command.call_id)
-    if call is None or not _tags_match(call, command):
+    branch = selection.to_delete(call, command) if call is not None else None
+    if call is None or branch is None:
         if command.fatal:
             raise UnknownCall(UNKNOWN_DELETE)
         registry.emit(Reply(request.request_id, reply.warning(UNKNOWN_DELETE)))
         return None
-    branch = _lone_branch(call, command)
-    if branch is not None:
+    if branch:
 
         def change(call: Call, command: Command, context: Context) -> Body:
-            _remove(call, call.parties[branch.number], context)
+            for party in selection.to_delete(call, command) or ():
+                remove(call, party, context)
             return reply.ok()
 
         return mutate(registry, request, command.call_id, change, now)
 
     def finish() -> Iterable[Effect]:
-        body = query(registry, call)
+        body = query(registry, call, list(call.parties.values()))
         delay = registry.settings.delete_delay if command.delete_delay is None else float(command.delete_delay)
         if delay <= 0:
             return (*registry.end(call, EndReason.REGULAR, now), Reply(request.request_id, body))
-        call.delete_at = registry.wall(now) + delay
+        deadline = registry.wall(now) + delay
+        call.delete_at = min(call.delete_at or deadline, deadline)
         schedule(registry, call)
         return (registry.persist(call), Reply(request.request_id, body))
 
-    registry.emit(ReadFlows(tuple(registry.tables[call.call_id])))
-    registry.later(finish)
+    registry.emit(ReadFlows(registry.locals(call.call_id)))
+    registry.queue.later(finish, call.call_id, request.request_id)
     return None
 
 
 def _query(registry: Registry, request: Request, now: float) -> None:
-    call = _known(registry, request.command.call_id)
-    registry.emit(ReadFlows(tuple(registry.tables[call.call_id])))
-    registry.later(lambda: (Reply(request.request_id, query(registry, call)),))
+    command = request.command
+    call = _known(registry, command.call_id)
+
+    def answer() -> Iterable[Effect]:
+        yield Reply(request.request_id, query(registry, call, selection.dialogue(call, command)))
+
+    registry.emit(ReadFlows(registry.locals(call.call_id)))
+    registry.queue.later(answer, call.call_id, request.request_id)
 
 
 def _list(registry: Registry, request: Request, now: float) -> None:
@@ -181,60 +201,3 @@ def _full(registry: Registry, command: Command) -> bool:
 
 def _made_up(registry: Registry) -> str:
     return f"{registry.random.getrandbits(128):032x}"
-
-
-def _sources(call: Call, command: Command) -> list[Party]:
-    """The parties a subscription names: by from-tags, one from-tag, a label, or all that send of their own."""
-    senders = [party for party in call.parties.values() if not party.subscriber]
-    tags = command.from_tags or ((command.from_tag,) if command.from_tag else ())
-    if tags:
-        found = {party.tag: party for party in senders if party.tag}
-        for tag in tags:
-            if tag not in found:
-                raise PeerFault(f"Unknown from-tag {tag!r}")
-        return [found[tag] for tag in tags]
-    if command.flags.label is not None:
-        senders = [party for party in senders if party.label == command.flags.label]
-    elif not command.all_tags:
-        raise PeerFault("No from-tag, label or 'all' in message: nobody to subscribe to")
-    if not senders:
-        raise PeerFault("Nobody to subscribe to")
-    return senders
-
-
-def _audience(call: Call, source: Party) -> int:
-    return max(
-        (
-            sum(1 for s in call.subscriptions if (s.source.party, s.source.index) == (source.number, media.index))
-            for media in source.medias
-        ),
-        default=0,
-    )
-
-
-def _subscriber(call: Call, tag: Tag) -> Party:
-    party = call.party_by_tag(tag)
-    if party is None or not party.subscriber:
-        raise PeerFault("Unknown to-tag")
-    return party
-
-
-def _remove(call: Call, party: Party, context: Context) -> None:
-    for media in party.medias:
-        close_ports(media, context)
-    call.remove_party(party)
-
-
-def _tags_match(call: Call, command: Command) -> bool:
-    """Tags given must be the call's; a to-tag may be missing, or be one that never answered."""
-    tags = {party.tag for party in call.parties.values()}
-    return not command.from_tag or command.from_tag in tags or command.to_tag in tags
-
-
-def _lone_branch(call: Call, command: Command) -> Party | None:
-    """The branch a delete is about, where others of the call live on."""
-    if not command.via_branch:
-        return None
-    offered = [party for party in call.parties.values() if party.offered_by is not None]
-    branch = [party for party in offered if party.via_branch == command.via_branch]
-    return branch[0] if len(branch) == 1 and len(offered) > 1 else None

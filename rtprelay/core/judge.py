@@ -1,4 +1,4 @@
-"""Packets the data plane hands up: unexpected sources are judged, datagrams that are no RTP are passed on."""
+"""Packets the data plane hands up: RTP and RTCP of unexpected sources are judged, what is no RTP goes its own way."""
 
 from __future__ import annotations
 
@@ -6,39 +6,28 @@ from collections.abc import Iterable
 
 from rtprelay.call.call import Call
 from rtprelay.call.media import Media
-from rtprelay.core.effects import Effect, Notify, ReadFlows, Reinject, SendDatagram
+from rtprelay.core.effects import Effect, Notify, ReadFlows, Reinject
 from rtprelay.core.learning import Judgement
-from rtprelay.core.registry import Owner, Registry
+from rtprelay.core.opaque import pass_on
+from rtprelay.core.registry import Registry
+from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
 from rtprelay.wire.demux import PacketKind, classify
 
 
 def judge(registry: Registry, local: Endpoint, source: Endpoint, data: bytes, now: float) -> None:
     owned = registry.owned(local)
-    if owned is None:
+    if owned is None or not registry.policy.permits(source):
         return
     owner, call, media = owned
     if not media.rtp:
-        _pass_on(registry, owner, call, media, source, data)
+        pass_on(registry, owner, call, media, local, source, data, now)
         return
     match classify(data):
         case PacketKind.RTP if not owner.rtcp:
             _judge_rtp(registry, call, media, local, source, data, now)
         case PacketKind.RTCP:
             _judge_rtcp(registry, call, media, local, source, data)
-
-
-def _pass_on(registry: Registry, owner: Owner, call: Call, media: Media, source: Endpoint, data: bytes) -> None:
-    """UDPTL, DTLS/SCTP: from the party's own host only, for there is nothing in the packet to judge it by."""
-    expected = media.expected
-    if expected is None or source.address not in (expected.address, media.hint):
-        return
-    for subscription in call.subscriptions:
-        if (subscription.source.party, subscription.source.index) != (owner.party, owner.index):
-            continue
-        sink = call.media(subscription.sink)
-        if sink is not None and sink.local is not None and sink.destination is not None:
-            registry.emit(SendDatagram(sink.local, sink.destination, data))
 
 
 def _judge_rtp(
@@ -48,6 +37,7 @@ def _judge_rtp(
         return  # not refused for its source
     if source == media.remote:
         media.forget_sources()
+        registry.learning.forget(local)
         registry.emit(*_adopted(registry, call, local, source, [data]))
         return
     flow = registry.tables[call.call_id].get(local)
@@ -55,28 +45,30 @@ def _judge_rtp(
     judgement = registry.learning.observe(media, local, payload_types, source, data, now)
     if judgement is Judgement.RIPE:
         registry.emit(ReadFlows((local,)))
-        registry.later(lambda: _adopt_if_silent(registry, call, media, local, source))
+        registry.queue.later(lambda: _adopt_if_silent(registry, call, media, local, source), call.call_id)
 
 
 def _adopt_if_silent(
     registry: Registry, call: Call, media: Media, local: Endpoint, source: Endpoint
 ) -> Iterable[Effect]:
-    candidate = registry.learning.candidate(local, source)
-    if candidate is None:
-        return ()
+    since = registry.learning.since(local, source)
     report = registry.fresh.get(local)
-    registry.learning.forget(local)
-    if report is not None and report.spoken and (not media.media_handover or report.last_packet >= candidate.since):
+    if since is None or report is None:
+        return ()  # what the data plane has heard is not known now: the next packet will be judged as well
+    if report.spoken and (not media.media_handover or report.last_packet >= since):
+        registry.learning.forget(local)
         return ()
     media.source = source
     media.source_rtcp = None
-    return _adopted(registry, call, local, source, candidate.kept)
+    return _adopted(registry, call, local, source, registry.learning.take(local, source))
 
 
 def _judge_rtcp(registry: Registry, call: Call, media: Media, local: Endpoint, source: Endpoint, data: bytes) -> None:
     """RTCP follows RTP: same host, and never where RTP and RTCP share a port (there RTP alone decides)."""
     expected = media.expected
-    if media.rtcp_mux or expected is None or source == media.expected_rtcp or source.address != expected.address:
+    if media.learning is EndpointLearning.OFF or media.rtcp_mux or local != media.local_rtcp:
+        return
+    if expected is None or source == media.expected_rtcp or source.address != expected.address:
         return
     media.source_rtcp = None if source == media.remote_rtcp else source
     registry.emit(*_adopted(registry, call, local, source, [data]))

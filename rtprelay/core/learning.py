@@ -5,18 +5,19 @@ Rules:
   spoken, strangers are dropped there); here it wins back what another source had learned.
 - Another source becomes the party's only by plausible RTP: version 2, a negotiated payload type, RUN packets in
   sequence under one SSRC, while the expected source stayed silent since the candidate's first packet, for WINDOW
-  seconds at least.
+  seconds at least. It must be an address we would send to had the SDP named it.
 - `heuristic` prefers, among candidates seen in the window: the SDP's host on another port, then the host the signalling
-  came from, then any. `immediate` takes the first plausible packet. `delayed` waits DELAYED seconds. `off` learns
-  nothing.
-- Candidates' packets are kept (a few) and forwarded once their source is accepted: nothing is lost, and nothing of a
-  stranger is passed on.
+  came from, then the SDP's port on another host, then any. `delayed` takes the first one. `immediate` takes the first
+  plausible packet. `off` learns nothing.
+- Candidates' packets are kept for a moment and forwarded once their source is accepted: nothing is lost, and nothing of
+  a stranger is passed on.
 - RTCP follows RTP: it is accepted from the host that RTP comes from, and never teaches anything alone.
 """
 
 from __future__ import annotations
 
 import enum
+from collections import deque
 
 import msgspec
 
@@ -26,14 +27,17 @@ from rtprelay.values import Endpoint
 
 RUN = 4
 WINDOW = 0.08
-DELAYED = 3.0
 MAX_CANDIDATES = 4
 """Per port: a flood of sources must not cost memory."""
 STALE = 1.0
 """Seconds after which a silent candidate makes room for another."""
-MAX_KEPT = 10
 MAX_GAP = 3
-"""Sequence numbers a candidate may skip between two packets."""
+"""Sequence numbers by which a candidate's packets may be apart, and out of order."""
+KEPT_SECONDS = 0.3
+"""Older packets are of no use to the receiver's jitter buffer."""
+KEPT_PACKETS = 128
+KEPT_BYTES = 16 << 20
+"""Of all candidates together; beyond that they are judged, but nothing is kept."""
 
 
 class Judgement(enum.Enum):
@@ -47,10 +51,21 @@ class Candidate(msgspec.Struct):
     source: Endpoint
     ssrc: int
     sequence: int
+    """The highest of the run."""
     since: float
+    """Start of the run."""
     seen: float
     run: int = 1
-    kept: list[bytes] = []
+    kept: deque[tuple[float, bytes]] = msgspec.field(default_factory=deque)
+
+    def take(self, ssrc: int, sequence: int, now: float) -> None:
+        """One more packet: it continues the run, comes late within it, or starts another."""
+        ahead = (sequence - self.sequence) & 0xFFFF
+        self.seen = now
+        if ssrc == self.ssrc and 0 < ahead <= MAX_GAP:
+            self.sequence, self.run = sequence, self.run + 1
+        elif ssrc != self.ssrc or -ahead & 0xFFFF > MAX_GAP:
+            self.ssrc, self.sequence, self.since, self.run = ssrc, sequence, now, 1
 
 
 class Learning:
@@ -58,12 +73,23 @@ class Learning:
 
     def __init__(self) -> None:
         self._candidates: dict[Endpoint, dict[Endpoint, Candidate]] = {}
+        self._kept_bytes = 0
 
     def forget(self, local: Endpoint) -> None:
-        self._candidates.pop(local, None)
+        for candidate in self._candidates.pop(local, {}).values():
+            self._let_go(candidate)
 
-    def candidate(self, local: Endpoint, source: Endpoint) -> Candidate | None:
-        return self._candidates.get(local, {}).get(source)
+    def take(self, local: Endpoint, source: Endpoint) -> list[bytes]:
+        """The packets kept of the source, which is accepted now; all candidates of the port are forgotten."""
+        candidate = self._candidates.get(local, {}).get(source)
+        packets = [packet for _, packet in candidate.kept] if candidate is not None else []
+        self.forget(local)
+        return packets
+
+    def since(self, local: Endpoint, source: Endpoint) -> float | None:
+        """When the candidate's run began; None: no candidate."""
+        candidate = self._candidates.get(local, {}).get(source)
+        return None if candidate is None else candidate.since
 
     def observe(
         self, media: Media, local: Endpoint, payload_types: frozenset[int], source: Endpoint, packet: bytes, now: float
@@ -74,40 +100,48 @@ class Learning:
         if media.learning is EndpointLearning.OFF or not _plausible(payload_types, packet):
             return Judgement.IGNORE
         candidates = self._candidates.setdefault(local, {})
-        candidate = candidates.get(source)
         ssrc, sequence = int.from_bytes(packet[8:12]), int.from_bytes(packet[2:4])
-        if candidate is None and len(candidates) >= MAX_CANDIDATES and not _make_room(media, candidates, source, now):
-            return Judgement.IGNORE
-        if candidate is None or candidate.ssrc != ssrc or not 0 < (sequence - candidate.sequence) & 0xFFFF <= MAX_GAP:
-            candidates[source] = candidate = Candidate(source, ssrc, sequence, now, now)
+        candidate = candidates.get(source)
+        if candidate is not None:
+            candidate.take(ssrc, sequence, now)
+        elif len(candidates) < MAX_CANDIDATES or self._make_room(media, candidates, source, now):
+            candidate = candidates[source] = Candidate(source, ssrc, sequence, now, now)
         else:
-            candidate.sequence, candidate.seen, candidate.run = sequence, now, candidate.run + 1
-        candidate.kept.append(packet)
-        del candidate.kept[:-MAX_KEPT]
-        return Judgement.RIPE if self._ripe(media, candidate, candidates, now) else Judgement.WAIT
+            return Judgement.IGNORE
+        self._keep(candidate, packet, now)
+        return Judgement.RIPE if _ripe(media, candidate, candidates, now) else Judgement.WAIT
 
-    def _ripe(self, media: Media, candidate: Candidate, candidates: dict[Endpoint, Candidate], now: float) -> bool:
-        age = now - candidate.since
-        match media.learning:
-            case EndpointLearning.IMMEDIATE:
-                return True
-            case EndpointLearning.DELAYED:
-                return candidate.run >= RUN and age >= DELAYED
-        if candidate.run < RUN or age < WINDOW:
-            return False
-        rank = _rank(media, candidate.source)
-        return not any(_rank(media, c.source) < rank and now - c.seen < WINDOW for c in candidates.values())
+    def _keep(self, candidate: Candidate, packet: bytes, now: float) -> None:
+        kept = candidate.kept
+        while kept and (len(kept) >= KEPT_PACKETS or now - kept[0][0] > KEPT_SECONDS):
+            self._kept_bytes -= len(kept.popleft()[1])
+        if self._kept_bytes + len(packet) <= KEPT_BYTES:
+            kept.append((now, packet))
+            self._kept_bytes += len(packet)
+
+    def _let_go(self, candidate: Candidate) -> None:
+        self._kept_bytes -= sum(len(packet) for _, packet in candidate.kept)
+
+    def _make_room(self, media: Media, candidates: dict[Endpoint, Candidate], source: Endpoint, now: float) -> bool:
+        """Drop a candidate that fell silent, or one that is less likely than the newcomer: strangers cannot shut the
+        party out.
+        """
+        worst = max(candidates.values(), key=lambda c: (now - c.seen > STALE, _rank(media, c.source)))
+        if now - worst.seen > STALE or _rank(media, worst.source) > _rank(media, source):
+            self._let_go(candidates.pop(worst.source))
+            return True
+        return False
 
 
-def _make_room(media: Media, candidates: dict[Endpoint, Candidate], source: Endpoint, now: float) -> bool:
-    """Drop a candidate that fell silent, or one that is less likely than the newcomer: strangers cannot shut the party
-    out.
-    """
-    worst = max(candidates.values(), key=lambda c: (now - c.seen > STALE, _rank(media, c.source)))
-    if now - worst.seen > STALE or _rank(media, worst.source) > _rank(media, source):
-        del candidates[worst.source]
+def _ripe(media: Media, candidate: Candidate, candidates: dict[Endpoint, Candidate], now: float) -> bool:
+    if media.learning is EndpointLearning.IMMEDIATE:
         return True
-    return False
+    if candidate.run < RUN or now - candidate.since < WINDOW:
+        return False
+    if media.learning is EndpointLearning.DELAYED:
+        return True
+    rank = _rank(media, candidate.source)
+    return not any(_rank(media, c.source) < rank and now - c.seen < WINDOW for c in candidates.values())
 
 
 def _plausible(payload_types: frozenset[int], packet: bytes) -> bool:
@@ -123,4 +157,4 @@ def _rank(media: Media, source: Endpoint) -> int:
         return 0
     if source.address == media.hint:
         return 1
-    return 2
+    return 2 if media.remote is not None and source.port == media.remote.port else 3

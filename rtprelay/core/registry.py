@@ -1,10 +1,9 @@
-"""All calls with what belongs to them, and the queue of effects: here a changed call becomes effects."""
+"""All calls with what belongs to them: here a changed call becomes effects."""
 
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -12,10 +11,13 @@ import msgspec
 from rtprelay.call.call import Call
 from rtprelay.call.media import Media
 from rtprelay.core import snapshot
-from rtprelay.core.effects import ApplyFlows, ClosePort, Effect, Notify, OpenPort, Persist
+from rtprelay.core.effects import ApplyFlows, ClosePort, Effect, Notify, Persist
 from rtprelay.core.learning import Learning
 from rtprelay.core.loops import leads_back
+from rtprelay.core.owners import Owner, Owners
 from rtprelay.core.ports import Ports
+from rtprelay.core.queue import EffectQueue
+from rtprelay.core.requests import RequestCounts
 from rtprelay.core.settings import Settings
 from rtprelay.core.timers import Timers
 from rtprelay.core.totals import EndReason, Totals
@@ -24,18 +26,6 @@ from rtprelay.plan.diff import diff
 from rtprelay.plan.flow import Capabilities, Flow, FlowReport
 from rtprelay.plan.planner import plan
 from rtprelay.values import CallId, Endpoint
-
-Later = Callable[[], Iterable[Effect]]
-"""Effects that depend on what comes in while the ones before them are carried out."""
-
-
-class Owner(msgspec.Struct, frozen=True, array_like=True):
-    """Whose local port this is."""
-
-    call_id: CallId
-    party: int
-    index: int
-    rtcp: bool
 
 
 class Registry:
@@ -50,51 +40,43 @@ class Registry:
         self.policy = AddressPolicy(settings.interfaces, settings.control_addresses)
         self.ports = Ports(settings.interfaces, settings.port_quarantine, rng)
         self.totals = Totals(now)
+        self.requests = RequestCounts()
         self.learning = Learning()
         self.timers = Timers()
+        self.queue = EffectQueue()
+        self.owners = Owners()
         self.calls: dict[CallId, Call] = {}
         self.tables: dict[CallId, dict[Endpoint, Flow]] = {}
+        """What is installed, as far as we asked for it."""
+        self.records: dict[CallId, bytes] = {}
+        """What the journal has of each call."""
         self.fresh: dict[Endpoint, FlowReport] = {}
         """What ReadFlows brought in during the handling of the present input."""
-        self._owners: dict[Endpoint, Owner] = {}
+        self.spoken: set[Endpoint] = set()
+        """Ports of opaque media at which the address the SDP named has spoken."""
         self._activity: dict[CallId, float] = {}
-        self._effects: deque[Effect | Later] = deque()
-        self._advertised = {i.advertised: i.address for i in settings.interfaces if i.advertised is not None}
-
-    # --- effects ---
+        self._reachable = {i.advertised or i.address: i.address for i in settings.interfaces}
+        self._reachable |= {i.address: i.address for i in settings.interfaces}
 
     def emit(self, *effects: Effect) -> None:
-        self._effects.extend(effects)
-
-    def later(self, effects: Later) -> None:
-        self._effects.append(effects)
-
-    def discard_effects(self) -> None:
-        self._effects.clear()
-
-    def next_effect(self) -> Effect | None:
-        while self._effects:
-            head = self._effects.popleft()
-            if isinstance(head, Effect):
-                return head
-            self._effects.extendleft(reversed(list(head())))
-        return None
+        self.queue.emit(*effects)
 
     def notify(self, event: str, call_id: CallId | None, level: str = "info", **fields: Any) -> None:
         self.emit(Notify(event, call_id, fields, level))
 
     # --- look-up ---
 
-    def owner(self, local: Endpoint) -> Owner | None:
-        return self._owners.get(local)
-
     def owned(self, local: Endpoint) -> tuple[Owner, Call, Media] | None:
         """Whose port this is, with the call and the media."""
-        owner = self._owners.get(local)
+        owner = self.owners.of(local)
         if owner is None:
             return None
         call = self.calls[owner.call_id]
         return owner, call, call.parties[owner.party].medias[owner.index]
+
+    def locals(self, call_id: CallId) -> tuple[Endpoint, ...]:
+        """The call's ports that have a flow."""
+        return tuple(self.tables.get(call_id, ()))
 
     def last_packet(self, call_id: CallId) -> float:
         """CLOCK_MONOTONIC seconds, 0.0 when none came."""
@@ -107,39 +89,27 @@ class Registry:
 
     def observe(self, report: FlowReport) -> None:
         self.fresh[report.local] = report
-        self.totals.observe(report)
-        owner = self._owners.get(report.local)
-        if owner is not None and report.last_packet > self._activity.get(owner.call_id, 0.0):
-            self._activity[owner.call_id] = report.last_packet
+        owner = self.owners.of(report.local)
+        if owner is not None:
+            self.totals.observe(report)
+            self.touch(owner.call_id, report.last_packet)
 
-    def adopt_ports(self, call: Call) -> None:
-        """The call's ports have changed: note whose they are now."""
-        self._disown(call.call_id)
-        self._own(call)
+    def touch(self, call_id: CallId, when: float) -> None:
+        """The call was alive at that time (CLOCK_MONOTONIC)."""
+        if when > self._activity.get(call_id, 0.0):
+            self._activity[call_id] = when
 
-    def _disown(self, call_id: CallId) -> None:
-        for local in self.tables.get(call_id, ()):
-            self._owners.pop(local, None)
-
-    def _own(self, call: Call) -> None:
-        for party, media in call.medias():
-            if media.local is not None:
-                self._owners[media.local] = Owner(call.call_id, party.number, media.index, rtcp=False)
-            if media.local_rtcp is not None:
-                self._owners[media.local_rtcp] = Owner(call.call_id, party.number, media.index, rtcp=True)
-
-    def put_back(self, call: Call, table: dict[Endpoint, Flow]) -> None:
-        """The call as it was before a command that failed, with the flows that are installed."""
-        self._disown(call.call_id)
+    def put(self, call: Call, table: dict[Endpoint, Flow] | None = None) -> None:
+        """The call is as it is now; with `table`, these flows of it are installed."""
         self.calls[call.call_id] = call
-        self.tables[call.call_id] = table
-        self._own(call)
+        self.owners.note(call)
+        if table is not None:
+            self.tables[call.call_id] = table
 
     def forget(self, call_id: CallId) -> None:
-        """A call that never came to be."""
-        self._disown(call_id)
-        self.calls.pop(call_id, None)
-        self.tables.pop(call_id, None)
+        self.owners.forget(call_id)
+        for known in (self.calls, self.tables, self.records, self._activity):
+            known.pop(call_id, None)
         self.timers.forget(call_id)
 
     def replan(self, call: Call) -> tuple[Effect, ...]:
@@ -147,60 +117,56 @@ class Registry:
         old = self.tables.get(call.call_id, {})
         new = plan(call, self.capabilities)
         self.tables[call.call_id] = new
+        effects: list[Effect] = []
         for local, flow in new.items():
             if old.get(local) != flow and self._hops(flow) and leads_back(flow, self._flow_at):
-                self.notify("media loop", call.call_id, level="warning", port=str(local))
+                effects.append(Notify("media loop", call.call_id, {"port": str(local)}, level="warning"))
                 new[local] = msgspec.structs.replace(flow, outputs=(), rtcp_outputs=())
         ops = diff(old, new)
-        return (ApplyFlows(ops),) if ops else ()
+        if ops:
+            effects.append(ApplyFlows(ops))
+        return tuple(effects)
 
     def persist(self, call: Call) -> Persist:
-        return Persist(call.call_id, snapshot.encode(call))
-
-    def open(self, pairs: Iterable[tuple[Endpoint, Endpoint]], tos: int) -> None:
-        for pair in pairs:
-            self.emit(*(OpenPort(endpoint, tos) for endpoint in pair))
+        record = self.records[call.call_id] = snapshot.encode(call)
+        return Persist(call.call_id, record)
 
     def close(self, rtp: Endpoint) -> tuple[Effect, ...]:
         """Close the sockets of a pair and forget what was known of its ports."""
         pair = (rtp, rtp.with_port(rtp.port + 1))
         for endpoint in pair:
-            self._owners.pop(endpoint, None)
             self.learning.forget(endpoint)
             self.totals.forget(endpoint)
+            self.spoken.discard(endpoint)
         return tuple(ClosePort(endpoint) for endpoint in pair)
 
     def end(self, call: Call, reason: EndReason, now: float) -> Iterable[Effect]:
         """Take the call down, with the counters in `fresh` as its last ones (a ReadFlows has been carried out)."""
         if self.calls.get(call.call_id) is not call:
             return ()
-        table = self.tables.pop(call.call_id, {})
-        del self.calls[call.call_id]
-        self.timers.forget(call.call_id)
-        self._activity.pop(call.call_id, None)
+        table = self.tables.get(call.call_id, {})
+        seconds = self.wall(now) - call.created
+        self.totals.end(call, reason, seconds, self.fresh)
+        self.forget(call.call_id)
         effects: list[Effect] = [ApplyFlows(diff(table, {}))] if table else []
         for _, media in call.medias():
             if media.local is not None:
                 self.ports.give_back(media.local, now)
                 effects.extend(self.close(media.local))
-        seconds = self.wall(now) - call.created
-        self.totals.end(reason, seconds)
         packets = sum(self.fresh[local].packets for local in table if local in self.fresh)
         effects.append(Persist(call.call_id, None))
-        effects.append(
-            Notify(
-                "call ended",
-                call.call_id,
-                {"reason": reason.name.lower(), "seconds": round(seconds, 3), "packets": packets},
-            )
-        )
+        fields = {"reason": reason.name.lower(), "seconds": round(seconds, 3), "packets": packets}
+        effects.append(Notify("call ended", call.call_id, fields))
         return effects
 
     # --- loops ---
 
     def _flow_at(self, endpoint: Endpoint) -> Flow | None:
-        local = Endpoint(self._advertised.get(endpoint.address, endpoint.address), endpoint.port)
-        owner = self._owners.get(local)
+        address = self._reachable.get(endpoint.address)
+        if address is None:
+            return None
+        local = Endpoint(address, endpoint.port)
+        owner = self.owners.of(local)
         return self.tables.get(owner.call_id, {}).get(local) if owner is not None else None
 
     def _hops(self, flow: Flow) -> bool:

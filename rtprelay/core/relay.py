@@ -10,16 +10,16 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 
-from rtprelay.core import snapshot
-from rtprelay.core.effects import ApplyFlows, Effect, OpenPort, Reply
-from rtprelay.core.expiry import expire, schedule
+from rtprelay.core.effects import Effect, Reply
+from rtprelay.core.expiry import expire
 from rtprelay.core.handlers import HANDLERS
 from rtprelay.core.judge import judge
 from rtprelay.core.mutation import Attempt, retry
+from rtprelay.core.queue import fault
 from rtprelay.core.registry import Registry
+from rtprelay.core.restore import restore
 from rtprelay.core.settings import Settings
 from rtprelay.errors import RelayError
-from rtprelay.plan.diff import diff
 from rtprelay.plan.flow import Capabilities, FlowReport, FlowTable
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Request
@@ -36,17 +36,22 @@ class Relay:
     ) -> None:
         self.registry = Registry(settings, capabilities, rng, wall_offset, now)
         self._attempt: Attempt | None = None
+        self._proxy = ""
 
     def handle_command(self, request: Request, now: float) -> None:
         """Carry out a request; exactly one Reply comes among its effects."""
         self._begin()
-        command = request.command
+        registry, command = self.registry, request.command
+        self._proxy = request.proxy
+        registry.requests.asked(request.proxy, command.name.value)
         for flag in command.unknown_flags:
-            self.registry.notify("unknown flag", command.call_id or None, level="warning", flag=flag)
+            registry.notify("unknown flag", command.call_id or None, level="warning", flag=flag)
         try:
-            self._attempt = HANDLERS[command.name](self.registry, request, now)
+            self._attempt = HANDLERS[command.name](registry, request, now)
         except RelayError as error:
-            self.registry.emit(Reply(request.request_id, reply.error(error)))
+            registry.emit(Reply(request.request_id, reply.error(error)))
+        except Exception as error:
+            registry.emit(*fault(error, command.call_id or None, request.request_id))
 
     def handle_datagram(self, local: Endpoint, source: Endpoint, data: bytes, reason: str, now: float) -> None:
         """A packet the data plane would not judge (`reason`): an unexpected source, or no RTP at all."""
@@ -57,6 +62,7 @@ class Relay:
         """Counters: liveness, totals, and what a ReadFlows asked for."""
         for report in reports:
             self.registry.observe(report)
+        self.registry.totals.look(now)
 
     def handle_timeout(self, now: float) -> None:
         self._begin()
@@ -72,43 +78,21 @@ class Relay:
         if attempt is not None and any(local in pair for pair in attempt.ports.taken):
             self._attempt = retry(self.registry, attempt, local, error, now)
             return
-        owner = self.registry.owner(local)
+        owner = self.registry.owners.of(local)
         call_id = owner.call_id if owner is not None else None
         self.registry.notify("port lost", call_id, level="error", port=str(local), error=str(error))
 
     def next_effect(self) -> Effect | None:
         """The next thing to do, None when all is done."""
-        return self.registry.next_effect()
+        effect = self.registry.queue.next()
+        if isinstance(effect, Reply) and effect.body.get("result") == "error":
+            self.registry.requests.failed(self._proxy)
+        return effect
 
     def restore(self, records: Iterable[bytes], installed: FlowTable, now: float) -> None:
-        """Take over from a predecessor: its journal, and the flows it left in the data plane.
-
-        Ports are opened again; flows that still stand as planned are not touched; those of no call are removed.
-        """
+        """Take over from a predecessor: its journal, and the flows it left in the data plane."""
         self._begin()
-        registry = self.registry
-        planned: dict[Endpoint, object] = {}
-        for record in records:
-            try:
-                call = snapshot.decode(record)
-            except RelayError as error:
-                registry.notify("call lost", None, level="error", reason=error.reason)
-                continue
-            registry.put_back(call, {local: installed[local] for local in call.local_endpoints() if local in installed})
-            for _, media in call.medias():
-                if media.local is not None and media.local_rtcp is not None:
-                    registry.emit(OpenPort(media.local, media.tos), OpenPort(media.local_rtcp, media.tos))
-            registry.emit(*registry.replan(call))
-            schedule(registry, call)
-            planned.update(registry.tables[call.call_id])
-        restored = registry.calls.values()
-        registry.ports.claim(media.local for call in restored for _, media in call.medias() if media.local is not None)
-        orphans = {local: flow for local, flow in installed.items() if local not in planned}
-        # flows of a planned call that it no longer wants were removed by its own replan
-        if orphans:
-            registry.emit(ApplyFlows(diff(orphans, {})))
-        if registry.calls or orphans:
-            registry.notify("restored", None, calls=len(registry.calls), adopted=len(installed), orphans=len(orphans))
+        restore(self.registry, records, installed, now)
 
     def _begin(self) -> None:
         self._attempt = None

@@ -1,13 +1,19 @@
-"""What the relay has done since it started: sessions by how they ended, packets and bytes by path."""
+"""What the relay has done since it started: sessions by how they ended, packets and bytes by path and by address."""
 
 from __future__ import annotations
 
 import enum
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from rtprelay.call.call import Call, SubscriptionKind
 from rtprelay.plan.flow import FlowReport
 from rtprelay.values import Endpoint
+
+RATE_EVERY = 1.0
+"""Seconds over which rates are averaged, at least."""
 
 
 class EndReason(enum.Enum):
@@ -27,6 +33,39 @@ class Traffic(msgspec.Struct):
     bytes: int = 0
     errors: int = 0
 
+    def add(self, packets: int, size: int, errors: int) -> None:
+        self.packets += packets
+        self.bytes += size
+        self.errors += errors
+
+
+class Rates(msgspec.Struct):
+    """Traffic per second, between the last two looks that were far enough apart."""
+
+    since: float
+    seen: tuple[int, int, int] = (0, 0, 0)
+    per_second: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def look(self, traffic: Traffic, now: float) -> None:
+        passed = now - self.since
+        if passed < RATE_EVERY:
+            return
+        counts = (traffic.packets, traffic.bytes, traffic.errors)
+        packets, size, errors = ((new - old) / passed for new, old in zip(counts, self.seen, strict=True))
+        self.per_second = (packets, size, errors)
+        self.seen, self.since = counts, now
+
+
+class Loss(msgspec.Struct):
+    """Of all streams of the calls that have ended (RFC 3550 section 6.4.1), jitter in seconds."""
+
+    lost: int = 0
+    duplicates: int = 0
+    reordered: int = 0
+    jitter: float = 0.0
+    jitter_squared: float = 0.0
+    jitter_samples: int = 0
+
 
 class Totals:
     """Running sums. Flow reports are cumulative per flow: only their growth is added."""
@@ -42,35 +81,85 @@ class Totals:
         self.zero_way_streams = 0
         self.user = Traffic()
         self.kernel = Traffic()
-        self._last: dict[Endpoint, tuple[int, int, int, int, int]] = {}
+        self.user_rates = Rates(started)
+        self.kernel_rates = Rates(started)
+        self.received: defaultdict[str, Traffic] = defaultdict(Traffic)
+        """By local address; so is `sent`."""
+        self.sent: defaultdict[str, Traffic] = defaultdict(Traffic)
+        self.loss = Loss()
+        self.in_kernel: dict[Endpoint, bool] = {}
+        """How each flow that has carried packets is forwarded now."""
+        self._last: dict[Endpoint, FlowReport | None] = {}
 
     def observe(self, report: FlowReport) -> None:
-        now = (report.packets, report.bytes, report.dropped, report.kernel_packets, report.kernel_bytes)
-        packets, size, dropped, kernel_packets, kernel_bytes = (
-            new - old for new, old in zip(now, self._last.get(report.local, (0, 0, 0, 0, 0)), strict=True)
-        )
-        self._last[report.local] = now
-        self.kernel.packets += kernel_packets
-        self.kernel.bytes += kernel_bytes
-        self.user.packets += packets - kernel_packets
-        self.user.bytes += size - kernel_bytes
-        (self.kernel if report.in_kernel else self.user).errors += dropped
+        last = self._last.get(report.local, _NOTHING)
+        self._last[report.local] = report
+        if report.packets:
+            self.in_kernel[report.local] = report.in_kernel
+        if last is None:
+            return
+        if last.packets > report.packets:
+            last = _NOTHING  # the port's counters have started again
+        packets, size = report.packets - last.packets, report.bytes - last.bytes
+        errors = max(0, report.dropped - last.dropped)
+        kernel_packets = report.kernel_packets - last.kernel_packets
+        kernel_bytes = report.kernel_bytes - last.kernel_bytes
+        self.kernel.add(kernel_packets, kernel_bytes, errors if report.in_kernel else 0)
+        self.user.add(packets - kernel_packets, size - kernel_bytes, 0 if report.in_kernel else errors)
+        self.received[report.local.address].add(packets, size, errors)
+        before = {output.source: output for output in last.outputs}
+        for output in report.outputs:
+            had = before.get(output.source)
+            if had is None or had.packets > output.packets:
+                self.sent[output.source.address].add(output.packets, output.bytes, output.errors)
+            else:
+                self.sent[output.source.address].add(
+                    output.packets - had.packets, output.bytes - had.bytes, max(0, output.errors - had.errors)
+                )
 
-    def adopt(self, report: FlowReport) -> None:
-        """A flow of a former process: what it counted then is not ours to count again."""
-        self._last[report.local] = (
-            report.packets,
-            report.bytes,
-            report.dropped,
-            report.kernel_packets,
-            report.kernel_bytes,
-        )
+    def look(self, now: float) -> None:
+        self.user_rates.look(self.user, now)
+        self.kernel_rates.look(self.kernel, now)
+
+    def adopt(self, locals_: Iterable[Endpoint]) -> None:
+        """Flows of a former process: what they have counted so far is not ours to count again."""
+        self._last.update(dict.fromkeys(locals_))
 
     def forget(self, local: Endpoint) -> None:
         self._last.pop(local, None)
+        self.in_kernel.pop(local, None)
 
-    def end(self, reason: EndReason, seconds: float) -> None:
+    def end(self, call: Call, reason: EndReason, seconds: float, reports: Mapping[Endpoint, FlowReport]) -> None:
+        """A call is over; `reports` are its last ones."""
         self.ended[reason] += 1
         self.managed += 1
         self.duration += seconds
         self.duration_squared += seconds * seconds
+        for subscription in call.subscriptions:
+            one, other = call.media(subscription.source), call.media(subscription.sink)
+            in_pair = subscription.kind is SubscriptionKind.OFFER_ANSWER and subscription.source < subscription.sink
+            if in_pair and one is not None and other is not None and one.local and other.local:
+                heard = [local in reports and reports[local].packets > 0 for local in (one.local, other.local)]
+                self.zero_way_streams += not any(heard)
+                self.one_way_streams += any(heard) and not all(heard)
+        for local in call.local_endpoints():
+            for ssrc in reports[local].ssrcs if local in reports else ():
+                self.loss.lost += max(0, ssrc.lost)
+                self.loss.duplicates += ssrc.duplicates
+                self.loss.reordered += ssrc.reordered
+                self.loss.jitter += ssrc.jitter
+                self.loss.jitter_squared += ssrc.jitter**2
+                self.loss.jitter_samples += 1
+
+
+_NOTHING = FlowReport(
+    local=Endpoint("0.0.0.0", 0),
+    packets=0,
+    bytes=0,
+    dropped=0,
+    punted=0,
+    rtcp_packets=0,
+    rtcp_bytes=0,
+    last_packet=0.0,
+    spoken=False,
+)

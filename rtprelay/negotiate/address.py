@@ -63,8 +63,17 @@ class AddressPolicy:
 
     def check(self, endpoint: Endpoint) -> None:
         """Raises RefusedAddress."""
+        objection = self._objection(endpoint)
+        if objection is not None:
+            raise RefusedAddress(f"Refusing {objection} as media address")
+
+    def permits(self, endpoint: Endpoint) -> bool:
+        return self._objection(endpoint) is None
+
+    def _objection(self, endpoint: Endpoint) -> str | None:
         why = _unfit(endpoint.address)
         if why is not None and not (why == "loopback" and self._loopback):
-            raise RefusedAddress(f"Refusing {why} media address {endpoint.address}")
-        if str(endpoint) in self._control:
-            raise RefusedAddress(f"Refusing control address {endpoint} as media address")
+            return f"{why} address {endpoint.address}"
+        if endpoint.port == 0:
+            return f"port 0 of {endpoint.address}"
+        return f"control address {endpoint}" if str(endpoint) in self._control else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -38,13 +38,23 @@ class Context(msgspec.Struct, frozen=True):
 
 
 def open_ports(media: Media, interface: MediaInterface, context: Context) -> None:
-    """Give the media a port pair on `interface`, unless it has one."""
-    if media.local is None:
-        media.local, media.local_rtcp = context.ports.take(interface)
-        media.interface = interface.name
+    """Give the media a port pair on `interface`, unless it has one there: the former pair goes."""
+    if media.local is not None:
+        if media.local.address == interface.address:
+            return
+        close_ports(media, context)
+    media.local, media.local_rtcp = context.ports.take(interface)
+    media.interface = interface.name
 
 
 def close_ports(media: Media, context: Context) -> None:
     if media.local is not None:
         context.ports.give_back(media.local)
         media.local = media.local_rtcp = None
+
+
+def close_beyond(medias: Sequence[Media], count: int, context: Context) -> None:
+    """A new offer has only `count` m-lines (against RFC 3264 section 8, but it happens): the others are over."""
+    for media in medias[count:]:
+        media.rejected = True
+        close_ports(media, context)

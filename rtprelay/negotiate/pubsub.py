@@ -1,4 +1,4 @@
-"""publish, subscribe request, subscribe answer, unsubscribe: one sender, many receivers.
+"""publish, subscribe request, subscribe answer: one sender, many receivers.
 
 A publisher sends to us and receives nothing. A subscriber is a party made by its request, with one m-line for each
 media it subscribes to, in the order of the sources; it may subscribe to publishers and to the parties of a running
@@ -8,56 +8,68 @@ whatever happens at the source.
 
 from __future__ import annotations
 
-from rtprelay.call.call import Call, MediaKey, Party, Subscription, SubscriptionKind
+from collections.abc import Sequence
+
+from rtprelay.call.call import Call, MediaKey, Party, SentSdp, Subscription, SubscriptionKind
+from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
-from rtprelay.negotiate.context import Context, close_ports, open_ports
-from rtprelay.negotiate.remote import apply_options, learn_remote, new_media
+from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
+from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
 from rtprelay.sdp.attributes import Direction
 from rtprelay.sdp.build import MediaSpec, SessionSpec, build
-from rtprelay.sdp.codecs import Codec, choose
+from rtprelay.sdp.codecs import Codec, choose, select
 from rtprelay.sdp.document import SessionDescription
-from rtprelay.sdp.view import read
+from rtprelay.sdp.view import MediaView, read
 from rtprelay.signalling.command import Command, MediaFlags
-from rtprelay.values import Tag
+from rtprelay.values import Family, Tag
 
 
 def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
     """Take in the offer of the publisher `tag`; returns our recvonly answer with one codec per media. Raises
-    MalformedSdp, PortsExhausted.
+    MalformedSdp, RefusedAddress, PortsExhausted.
     """
     view = read(SessionDescription.parse(command.sdp))
     flags = command.flags
     party = call.party_by_tag(tag) or call.add_party(tag, context.now)
     party.publisher = True
     party.label = flags.set_label or flags.label or party.label
-    specs = []
-    for index, media_view in enumerate(view.media):
-        if index == len(party.medias):
-            party.medias.append(new_media(index, media_view, context))
-        media = party.medias[index]
-        accepted = _accept(media_view.codecs, flags.codec_accept)
-        media.rejected = media_view.rejected or not media.rtp or accepted is None
-        if media.rejected or accepted is None:
-            close_ports(media, context)
-            specs.append(_rejected(media, media_view.formats))
-            continue
-        apply_options(media, flags, context)
-        learn_remote(media, media_view, flags, context)
-        media.codecs = (accepted,)
-        media.direction = Direction.SENDONLY
-        media.rtcp_mux = media_view.rtcp_mux and "reject" not in flags.rtcp_mux
-        family = media.remote.family if media.remote else None
-        open_ports(media, context.interfaces.choose(flags.interface or _first(flags.direction), family), context)
-        specs.append(_spec(media, Direction.RECVONLY, flags, context))
-    if all(media.rejected for media in party.medias):
+    specs = [_publish_media(party, media_view, flags, context) for media_view in view.media]
+    close_beyond(party.medias, len(view.media), context)
+    if not any(media.live for media in party.medias):
         raise PeerFault("Nothing to publish: no media section has a codec that is accepted")
     call.answered = True
-    return build(_session(specs, context), tuple(specs))
+    return _build(party, specs, context)
 
 
-def subscribe_request(call: Call, sources: list[Party], command: Command, context: Context) -> tuple[Party, str]:
-    """Make (or renew) a subscriber to all media of `sources`; returns it with our sendonly offer."""
+def _publish_media(party: Party, view: MediaView, flags: MediaFlags, context: Context) -> MediaSpec:
+    if view.index == len(party.medias):
+        party.medias.append(new_media(view.index, view, context))
+    media = party.medias[view.index]
+    describe(media, view)
+    media.protocol = view.protocol
+    accepted = _accept(view.codecs, flags.codec_accept)
+    media.rejected = view.rejected or not media.rtp or not media.relayed or accepted is None
+    if media.rejected or accepted is None:
+        close_ports(media, context)
+        return MediaSpec(
+            kind=media.kind, port=0, protocol=media.protocol, address="0.0.0.0", formats=view.formats or ("0",)
+        )
+    apply_options(media, flags)
+    _mark(media, flags)
+    learn_remote(media, view, flags, context)
+    media.codecs = (accepted,)
+    sends = media.direction.sends
+    media.direction = Direction.of(sends=sends, receives=False)
+    media.rtcp_mux = view.rtcp_mux and "reject" not in flags.rtcp_mux
+    open_ports(media, _interface(media, flags, media.interface, context), context)
+    return _spec(media, Direction.of(sends=False, receives=sends), flags, context)
+
+
+def subscribe_request(call: Call, sources: Sequence[Party], command: Command, context: Context) -> tuple[Party, str]:
+    """Make (or renew) a subscriber to all media of `sources`; returns it with our sendonly offer. Raises PeerFault,
+    PortsExhausted.
+    """
     flags = command.flags
     tag = command.to_tag or Tag(f"{context.random.getrandbits(64):016x}")
     party = call.party_by_tag(tag)
@@ -71,31 +83,53 @@ def subscribe_request(call: Call, sources: list[Party], command: Command, contex
         (MediaKey(source.number, media.index), media)
         for source in sources
         for media in source.medias
-        if media.rtp and not media.rejected and media.local is not None
+        if media.rtp and media.live
     ]
     if not wanted:
         raise PeerFault("Nothing to subscribe to: the sources have no media")
     had = {s.sink.index: s for s in call.subscriptions if s.sink.party == party.number}
     call.subscriptions = [s for s in call.subscriptions if s.sink.party != party.number]
-    for media in party.medias[len(wanted) :]:
-        close_ports(media, context)
-    del party.medias[len(wanted) :]
     specs = []
-    for index, (key, source_media) in enumerate(wanted):
-        if index == len(party.medias):
-            party.medias.append(_subscriber_media(index, source_media, flags, context))
-        media = party.medias[index]
-        media.codecs = source_media.codecs
-        media.protocol = flags.transport_protocol or source_media.protocol
-        interface = flags.interface or _first(flags.direction) or source_media.interface
-        family = flags.address_family or (source_media.local.family if source_media.local else None)
-        open_ports(media, context.interfaces.choose(interface, family), context)
-        media.mux_proposed = bool(flags.rtcp_mux & {"offer", "require"})
+    for index, (key, source) in enumerate(wanted):
+        media = _subscriber_media(party, index, source, flags, context)
         before = had.get(index)
         ssrc = before.ssrc if before and before.source == key else context.random.getrandbits(32)
         call.subscriptions.append(Subscription(key, MediaKey(party.number, index), SubscriptionKind.PUB_SUB, ssrc))
         specs.append(_spec(media, Direction.INACTIVE if flags.inactive else Direction.SENDONLY, flags, context))
-    return party, build(_session(specs, context), tuple(specs))
+    # An m-line that is no more keeps its place in a renewed offer (RFC 3264 section 8).
+    close_beyond(party.medias, len(wanted), context)
+    specs += [_gone(media) for media in party.medias[len(wanted) :]]
+    return party, _build(party, specs, context)
+
+
+def _subscriber_media(party: Party, index: int, source: Media, flags: MediaFlags, context: Context) -> Media:
+    if index == len(party.medias):
+        party.medias.append(
+            Media(
+                index=index,
+                kind=source.kind,
+                protocol=source.protocol,
+                learning=flags.endpoint_learning or context.learning,
+                tos=context.tos,
+                direction=Direction.RECVONLY,
+            )
+        )
+    media = party.medias[index]
+    media.rejected = False
+    media.kind = source.kind
+    media.codecs = select(
+        source.codecs,
+        strip=flags.codec_strip,
+        mask=flags.codec_mask,
+        offer=flags.codec_offer,
+        except_=flags.codec_except,
+    )
+    wished = flags.transport_protocol
+    media.protocol = wished if wished and wished != "accept" else source.protocol
+    _mark(media, flags)
+    open_ports(media, _interface(media, flags, media.interface or source.interface, context, source), context)
+    media.mux_proposed = media.rtcp_mux or bool(flags.rtcp_mux & {"offer", "require"})
+    return media
 
 
 def subscribe_answer(party: Party, command: Command, context: Context) -> None:
@@ -109,7 +143,10 @@ def subscribe_answer(party: Party, command: Command, context: Context) -> None:
             media.rejected = True
             close_ports(media, context)
             continue
-        apply_options(media, command.flags, context)
+        if media.local is None:
+            continue  # it accepts what was not offered any more
+        apply_options(media, command.flags)
+        _mark(media, command.flags)
         codecs = media.codecs
         learn_remote(media, media_view, command.flags, context)
         media.codecs = codecs
@@ -121,31 +158,43 @@ def _accept(offered: tuple[Codec, ...], accept: tuple[str, ...]) -> Codec | None
     return choose(offered, () if {"any", "all", "full"} & set(accept) else accept)
 
 
-def _subscriber_media(index: int, source: Media, flags: MediaFlags, context: Context) -> Media:
-    return Media(
-        index=index,
-        kind=source.kind,
-        protocol=source.protocol,
-        learning=flags.endpoint_learning or context.learning,
-        tos=context.tos if flags.tos is None else flags.tos,
-        direction=Direction.RECVONLY,
-    )
+def _mark(media: Media, flags: MediaFlags) -> None:
+    if flags.tos is not None:
+        media.tos = flags.tos
 
 
-def _session(specs: list[MediaSpec], context: Context) -> SessionSpec:
-    address = next((s.address for s in specs if s.port), "0.0.0.0")
-    return SessionSpec(
-        address=address,
-        session_id=str(context.random.getrandbits(62)),
-        version="1",
-        name=f"rtprelay-{context.random.getrandbits(32):08x}",
+def _interface(
+    media: Media, flags: MediaFlags, usual: str, context: Context, source: Media | None = None
+) -> MediaInterface:
+    name = flags.interface or (flags.direction[0] if flags.direction else usual)
+    return context.interfaces.choose(name, flags.address_family or _family(media, source))
+
+
+def _family(media: Media, source: Media | None) -> Family | None:
+    """That of the party's own address, else of the port it has, else of the source's port."""
+    known = media.remote or media.local or (source.local if source else None)
+    return known.family if known else None
+
+
+def _build(party: Party, specs: list[MediaSpec], context: Context) -> str:
+    """Ours from the first line to the last; within one session the version grows (RFC 3264 section 8)."""
+    if party.sent is None:
+        session_id = str(context.random.getrandbits(62))
+        party.sent = SentSdp("-", session_id, f"rtprelay-{context.random.getrandbits(32):08x}", version=0)
+    party.sent.version += 1
+    session = SessionSpec(
+        address=next((spec.address for spec in specs if spec.port), "0.0.0.0"),
+        session_id=party.sent.session_id,
+        version=str(party.sent.version),
+        name=party.sent.session_name,
     )
+    return build(session, tuple(specs))
 
 
 def _spec(media: Media, direction: Direction, flags: MediaFlags, context: Context) -> MediaSpec:
     assert media.local is not None
     muxed = media.rtcp_mux or media.mux_proposed
-    rtcp = media.local if muxed else media.local_rtcp
+    rtcp = media.local if media.rtcp_mux or (muxed and "require" in flags.rtcp_mux) else media.local_rtcp
     return MediaSpec(
         kind=media.kind,
         port=media.local.port,
@@ -154,14 +203,12 @@ def _spec(media: Media, direction: Direction, flags: MediaFlags, context: Contex
         codecs=media.codecs,
         direction=direction,
         rtcp_port=rtcp.port if rtcp and not flags.no_rtcp_attribute else None,
+        rtcp_full=flags.full_rtcp_attribute,
         rtcp_mux=muxed,
         attributes=(f"mid:{media.mid}",) if media.mid is not None else (),
     )
 
 
-def _rejected(media: Media, formats: tuple[str, ...]) -> MediaSpec:
+def _gone(media: Media) -> MediaSpec:
+    formats = tuple(str(codec.payload_type) for codec in media.codecs) or ("0",)
     return MediaSpec(kind=media.kind, port=0, protocol=media.protocol, address="0.0.0.0", formats=formats)
-
-
-def _first(names: tuple[str, ...]) -> str | None:
-    return names[0] if names else None

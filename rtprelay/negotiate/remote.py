@@ -9,29 +9,27 @@ from rtprelay.signalling.command import MediaFlags
 from rtprelay.values import Endpoint
 
 
+def new_media(index: int, view: MediaView, context: Context) -> Media:
+    media = Media(index=index, kind=view.kind, protocol=view.protocol, learning=context.learning, tos=context.tos)
+    describe(media, view)
+    return media
+
+
 def describe(media: Media, view: MediaView) -> None:
-    """Kind and transport of the m-line; a re-INVITE may change them (audio becomes a T.38 image)."""
+    """Kind and nature of the m-line; a re-INVITE may change them (audio becomes a T.38 image)."""
+    protocol = view.protocol.upper()
     media.kind = view.kind
-    media.protocol = view.protocol
     media.rtp = view.is_rtp
-    media.relayed = view.is_rtp or view.protocol.lower() == "udptl" or view.protocol.upper().startswith("UDP/")
+    media.relayed = protocol == "UDPTL" or protocol.startswith(("UDP/", "RTP/"))
     media.mid = view.mid
 
 
-def apply_options(media: Media, flags: MediaFlags, context: Context) -> None:
+def apply_options(media: Media, flags: MediaFlags) -> None:
     """Source and destination policy. What is not said stays as it was said before."""
     if flags.endpoint_learning is not None:
         media.learning = flags.endpoint_learning
     media.asymmetric = (media.asymmetric or flags.asymmetric) and not flags.symmetric
     media.media_handover = (media.media_handover or flags.media_handover) and not flags.strict_source
-    if flags.tos is not None:
-        media.tos = flags.tos
-
-
-def new_media(index: int, view: MediaView, context: Context) -> Media:
-    media = Media(index=index, kind=view.kind, protocol=view.protocol, learning=context.learning, tos=context.tos)
-    describe(media, view)
-    return media
 
 
 def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Context) -> bool:
@@ -41,8 +39,8 @@ def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Cont
     """
     media.direction = view.direction
     media.codecs = view.codecs
-    media.hint = flags.received_from
-    endpoint, rtcp = view.endpoint, view.rtcp
+    media.hint = flags.received_from or media.hint
+    endpoint, rtcp = view.endpoint, view.rtcp_fallback
     if endpoint is None:
         if view.connection_host is not None and not view.rejected:
             context.warn(f"media address {view.connection_host!r} is a host name: waiting for packets instead")
@@ -50,6 +48,8 @@ def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Cont
     media.held = endpoint.unspecified
     if media.held:
         return False
+    if rtcp is not None and rtcp.unspecified:
+        rtcp = None
     if flags.trust_address is False and flags.received_from is not None:
         endpoint = Endpoint(flags.received_from, endpoint.port)
         rtcp = Endpoint(flags.received_from, rtcp.port) if rtcp else None

@@ -1,93 +1,137 @@
-"""The SDP passed on: the sender's document with our addresses in it, as the receiving party is to see it."""
+"""The SDP passed on: the sender's document with our addresses and keys in it, as the receiving party is to see it."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 
 import msgspec
 
-from rtprelay.call.call import Party, SdpVersion
+from rtprelay.call.call import Party, SentSdp
 from rtprelay.call.media import Media
+from rtprelay.errors import PeerFault
 from rtprelay.negotiate import keys
 from rtprelay.negotiate.context import Context
+from rtprelay.sdp.attributes import Direction, number
+from rtprelay.sdp.codecs import select
 from rtprelay.sdp.document import SessionDescription
 from rtprelay.sdp.edit import MediaEdit, SessionEdit, rewrite
 from rtprelay.sdp.view import MediaView, SessionView
 from rtprelay.signalling.command import MediaFlags, SdpReplace
+from rtprelay.values import Family
 
 _SDES = frozenset({"crypto"})
 _DTLS = frozenset({"fingerprint", "setup", "tls-id"})
 KEEP = MediaEdit(keep=True)
+REJECT = MediaEdit(port=0)
 _ORIGIN = SdpReplace.ORIGIN | SdpReplace.ORIGIN_FULL
+_USERNAME = SdpReplace.USERNAME | SdpReplace.ORIGIN_FULL
 _VERSION = SdpReplace.SDP_VERSION | SdpReplace.FORCE_INCREMENT_SDP_VERSION
+MAX_VERSION = 2**32 - 1
+"""Of the sender's o= line; from a greater one we start at 1."""
+_REMEMBERED = _USERNAME | _VERSION | SdpReplace.SESSION_NAME
 
 
 def rewrite_for(
     document: SessionDescription,
     view: SessionView,
     receiver: Party,
-    medias: Sequence[Media],
     flags: MediaFlags,
     context: Context,
     *,
     offering: bool,
 ) -> str:
-    """`document` with the ports, addresses and keys that face `receiver`, whose `medias` stand in m-line order."""
+    """`document` with the ports, addresses and keys that face `receiver`. `offering`: it is an offer."""
     edits = tuple(
-        _media_edit(media, media_view, flags, context, offering=offering)
-        for media_view, media in zip(view.media, medias, strict=False)
+        _media_edit(receiver.medias[section.index], section, flags, context, offering=offering)
+        if section.index < len(receiver.medias)
+        else REJECT  # an answer to more than was offered
+        for section in view.media
     )
     edit = SessionEdit(media=edits)
     replace = flags.replace
     if replace & _ORIGIN and (address := _first_address(edits)) is not None:
         edit = msgspec.structs.replace(edit, origin_address=address)
-    if replace & (SdpReplace.USERNAME | SdpReplace.ORIGIN_FULL):
-        edit = msgspec.structs.replace(edit, origin_username="-")
-    if SdpReplace.SESSION_NAME in replace:
-        edit = msgspec.structs.replace(edit, session_name="rtprelay")
-    text = rewrite(document, edit)
-    if replace & _VERSION:
-        force = SdpReplace.FORCE_INCREMENT_SDP_VERSION in replace
-        version = _next_version(receiver, text, view.origin.version, force)
-        text = rewrite(document, msgspec.structs.replace(edit, origin_version=str(version)))
-    return text
+    if replace & _REMEMBERED:
+        return _as_remembered(document, view, edit, receiver, replace)
+    return rewrite(document, edit)
 
 
 def _first_address(edits: tuple[MediaEdit, ...]) -> str | None:
     return next((e.address for e in edits if e.address is not None), None)
 
 
-def _next_version(receiver: Party, text: str, theirs: str, force: bool) -> int:
-    """An o= version of our own that grows whenever the SDP we send changes (RFC 3264 section 8)."""
-    digest = zlib.crc32(text.encode("utf-8", "surrogateescape"))
-    last = receiver.sdp_version
-    if last is None:
-        version = int(theirs) if theirs.isdigit() else 1
-    else:
-        version = last.version + (force or digest != last.digest)
-    receiver.sdp_version = SdpVersion(version, digest)
-    return version
+def _as_remembered(
+    document: SessionDescription, view: SessionView, edit: SessionEdit, receiver: Party, replace: SdpReplace
+) -> str:
+    """What `replace` takes control of stays as the receiver saw it first; the version grows with every change."""
+    origin, sent = view.origin, receiver.sent
+    if sent is None:
+        version = number(origin.version, MAX_VERSION) or 1
+        receiver.sent = sent = SentSdp(origin.username, origin.session_id, view.name, version)
+    if replace & _USERNAME:
+        edit = msgspec.structs.replace(edit, origin_username=sent.username)
+    if SdpReplace.ORIGIN_FULL in replace:
+        edit = msgspec.structs.replace(edit, origin_session_id=sent.session_id)
+    if SdpReplace.SESSION_NAME in replace:
+        edit = msgspec.structs.replace(edit, session_name=sent.session_name)
+    if not replace & _VERSION:
+        return rewrite(document, edit)
+    edit = msgspec.structs.replace(edit, origin_version=str(sent.version))
+    text = rewrite(document, edit)
+    changed = _digest(text) != sent.digest or SdpReplace.FORCE_INCREMENT_SDP_VERSION in replace
+    if changed and sent.digest:
+        sent.version += 1
+        text = rewrite(document, msgspec.structs.replace(edit, origin_version=str(sent.version)))
+    sent.digest = _digest(text)
+    return text
+
+
+def _digest(text: str) -> int:
+    return zlib.crc32(text.encode("utf-8", "surrogateescape"))
 
 
 def _media_edit(media: Media, view: MediaView, flags: MediaFlags, context: Context, *, offering: bool) -> MediaEdit:
     if not media.relayed:
         return KEEP
-    if media.rejected or media.local is None:
+    if media.local is None or media.rejected:
         return MediaEdit(port=0, protocol=media.protocol)
     address = flags.media_address or context.interfaces.advertised(media.local)
-    if view.endpoint is not None and view.endpoint.unspecified and SdpReplace.ZERO_ADDRESS not in flags.replace:
-        address = "0.0.0.0" if media.local.family.value == "IP4" else "::"
+    direction = None
+    if view.endpoint is not None and view.endpoint.unspecified and not flags.original_sendrecv:
+        direction = Direction.of(sends=view.direction.sends, receives=False)
+        if SdpReplace.ZERO_ADDRESS not in flags.replace:
+            address = "0.0.0.0" if media.local.family is Family.IP4 else "::"
     muxed = media.mux_proposed if offering else media.rtcp_mux
-    rtcp = media.local if muxed else media.local_rtcp
-    return MediaEdit(
-        port=media.local.port,
-        address=address,
-        rtcp_port=rtcp.port if rtcp and media.rtp and not flags.no_rtcp_attribute else None,
-        rtcp_full=flags.full_rtcp_attribute,
-        rtcp_mux=muxed,
-        protocol=media.protocol,
-        remove_ice=True,
-        remove_attributes=_DTLS if media.passthrough else _DTLS | _SDES,
-        append=keys.attributes(media, offering=offering),
+    alone = media.rtcp_mux or (offering and "require" in flags.rtcp_mux)
+    rtcp = media.local if muxed and alone else media.local_rtcp
+    try:
+        return MediaEdit(
+            port=media.local.port,
+            address=address,
+            rtcp_port=rtcp.port if rtcp and media.rtp and not flags.no_rtcp_attribute else None,
+            rtcp_full=flags.full_rtcp_attribute,
+            rtcp_mux=muxed and media.rtp,
+            direction=direction,
+            protocol=media.protocol,
+            formats=_formats(view, flags) if offering else None,
+            mid=str(media.index + 1) if flags.generate_mid and view.mid is None else None,
+            remove_ice=True,
+            remove_attributes=_DTLS if media.passthrough else _DTLS | _SDES,
+            append=keys.attributes(media, offering=offering),
+        )
+    except ValueError as error:
+        raise PeerFault(f"Cannot write SDP: {error}") from error
+
+
+def _formats(view: MediaView, flags: MediaFlags) -> tuple[str, ...] | None:
+    """The payload types left to offer under the `codec` options; None: all of them, as they came."""
+    if not (view.is_rtp and (flags.codec_strip or flags.codec_mask or flags.codec_offer or flags.codec_except)):
+        return None
+    kept = select(
+        view.codecs,
+        strip=flags.codec_strip,
+        mask=flags.codec_mask,
+        offer=flags.codec_offer,
+        except_=flags.codec_except,
     )
+    return tuple(str(codec.payload_type) for codec in kept)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
+from operator import attrgetter
 
 from rtprelay.call.call import Call, MediaKey
 from rtprelay.call.media import Media
@@ -37,8 +39,8 @@ def _flows(media: Media, sinks: list[Sink], capabilities: Capabilities) -> tuple
     local = media.local
     assert local is not None
     sinks = [sink for sink in sinks if _keyed(sink[0])] if _keyed(media) else []
-    outputs = _rtp_outputs(media, sinks)[: capabilities.max_outputs]
-    rtcp_outputs = _rtcp_outputs(sinks)
+    outputs = _ordered((_rtp_output(*sink) for sink in sinks), capabilities.max_outputs)
+    rtcp_outputs = _ordered((_rtcp_output(*sink) for sink in sinks), capabilities.max_outputs)
     srtp = media.crypto_receive.parameters if media.crypto_receive is not None else None
     userspace = not _kernel_can(capabilities, srtp, outputs)
     expected = media.expected
@@ -51,7 +53,8 @@ def _flows(media: Media, sinks: list[Sink], capabilities: Capabilities) -> tuple
         lock=not media.media_handover,
         payloads=_payloads(media, sinks),
         outputs=outputs,
-        rtcp_outputs=rtcp_outputs if media.rtcp_mux else (),
+        # Opaque datagrams may look like RTCP by chance.
+        rtcp_outputs=rtcp_outputs if media.rtcp_mux else () if media.rtp else outputs,
         srtp=srtp,
         userspace=userspace,
     )
@@ -60,6 +63,7 @@ def _flows(media: Media, sinks: list[Sink], capabilities: Capabilities) -> tuple
     rtcp = Flow(
         local=media.local_rtcp,
         expected=None,
+        signalled=_beaten(media.source_rtcp, media.remote_rtcp),
         rtcp_expected=media.expected_rtcp,
         on_mismatch=_on_mismatch(media),
         lock=not media.media_handover,
@@ -81,28 +85,29 @@ def _kernel_can(capabilities: Capabilities, srtp: SrtpParameters | None, outputs
     return used <= capabilities.srtp_suites
 
 
-def _rtp_outputs(media: Media, sinks: list[Sink]) -> tuple[Output, ...]:
+def _rtp_output(sink: Media, ssrc: int | None) -> Output | None:
     """A party gets media unless its own SDP says that it does not receive; what the sender's says binds only the
     sender.
     """
-    return tuple(
-        Output(source=sink.local, destination=sink.destination, ssrc=ssrc, tos=sink.tos, srtp=_srtp(sink))
-        for sink, ssrc in sinks
-        if sink.local is not None and sink.destination is not None and sink.direction.receives
-    )
+    return _output(sink, sink.local, sink.destination, ssrc) if sink.direction.receives else None
 
 
-def _rtcp_outputs(sinks: list[Sink]) -> tuple[Output, ...]:
+def _rtcp_output(sink: Media, ssrc: int | None) -> Output | None:
     """RTCP goes on during hold (RFC 3264 section 8.4)."""
-    return tuple(
-        Output(source=sink.rtcp_socket, destination=sink.destination_rtcp, ssrc=ssrc, tos=sink.tos, srtp=_srtp(sink))
-        for sink, ssrc in sinks
-        if sink.rtp and sink.rtcp_socket is not None and sink.destination_rtcp is not None
-    )
+    return _output(sink, sink.rtcp_socket, sink.destination_rtcp, ssrc) if sink.rtp else None
 
 
-def _srtp(sink: Media) -> SrtpParameters | None:
-    return sink.crypto_send.parameters if sink.crypto_send is not None else None
+def _output(sink: Media, local: Endpoint | None, destination: Endpoint | None, ssrc: int | None) -> Output | None:
+    """None where there is nowhere to send to, or no way from our address family to that of the destination."""
+    if local is None or destination is None or local.family is not destination.family:
+        return None
+    srtp = sink.crypto_send.parameters if sink.crypto_send is not None else None
+    return Output(source=local, destination=destination, ssrc=ssrc, tos=sink.tos, srtp=srtp)
+
+
+def _ordered(outputs: Iterable[Output | None], at_most: int) -> tuple[Output, ...]:
+    """Those there are, always in the same order: tables can be compared whoever came first."""
+    return tuple(sorted(filter(None, outputs), key=attrgetter("source"))[:at_most])
 
 
 def _beaten(source: Endpoint | None, remote: Endpoint | None) -> Endpoint | None:

@@ -1,0 +1,175 @@
+"""A call as `query` and `delete` show it, read off the call and the counters that ReadFlows has just brought in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import msgspec
+
+from rtprelay.call.call import Call, MediaKey, Party, SubscriptionKind
+from rtprelay.call.media import Media
+from rtprelay.core.registry import Registry
+from rtprelay.plan.flow import FlowReport, SsrcReport
+from rtprelay.signalling import query as view
+from rtprelay.signalling.command import Body
+from rtprelay.values import Endpoint
+
+
+def query(registry: Registry, call: Call, parties: Collection[Party]) -> Body:
+    """The reply about these parties of the call."""
+    reader = _Reader(registry, call)
+    return view.query(
+        view.CallView(
+            created_us=round(call.created * 1_000_000),
+            last_signal=int(call.last_signal),
+            tags=tuple(reader.tag(party) for party in parties),
+            metadata=next((party.metadata for party in call.parties.values() if party.metadata), ""),
+        )
+    )
+
+
+class _Reader:
+    def __init__(self, registry: Registry, call: Call) -> None:
+        self._call = call
+        self._wall = registry.wall
+        table = registry.tables.get(call.call_id, {})
+        self._reports = {local: registry.fresh[local] for local in table if local in registry.fresh}
+        self._sent: dict[Endpoint, view.Counts] = {}
+        for report in self._reports.values():
+            for output in report.outputs:
+                counts = view.Counts(output.packets, output.bytes, output.errors)
+                self._sent[output.source] = self._sent.get(output.source, view.Counts()) + counts
+
+    def tag(self, party: Party) -> view.TagView:
+        return view.TagView(
+            tag=_name(party),
+            created=int(party.created),
+            via_branch=party.via_branch,
+            label=party.label or "",
+            metadata=party.metadata or "",
+            subscriptions=self._others(party, sources=True),
+            subscribers=self._others(party, sources=False),
+            medias=tuple(self._media(party, media) for media in party.medias),
+        )
+
+    def _others(self, party: Party, *, sources: bool) -> tuple[view.Subscription, ...]:
+        found: dict[tuple[int, SubscriptionKind], None] = {}
+        for s in self._call.subscriptions:
+            mine, other = (s.sink.party, s.source.party) if sources else (s.source.party, s.sink.party)
+            if mine == party.number:
+                found[other, s.kind] = None
+        return tuple(view.Subscription(_name(self._call.parties[other]), kind.value) for other, kind in found)
+
+    def _media(self, party: Party, media: Media) -> view.MediaView:
+        ingress = self._ingress(media)
+        return view.MediaView(
+            index=media.index + 1,
+            type=media.kind,
+            protocol=media.protocol,
+            codec=media.codecs[0].rtpmap if media.codecs else "",
+            label=media.label or "",
+            streams=tuple(self._streams(media, ingress)),
+            flags=tuple(_media_flags(media)),
+            ingress=ingress,
+            egress=tuple(self._egress(MediaKey(party.number, media.index))),
+        )
+
+    def _ingress(self, media: Media | None) -> tuple[view.SsrcView, ...]:
+        report = self._reports.get(media.local) if media is not None and media.local is not None else None
+        return tuple(map(_ssrc, report.ssrcs)) if report is not None else ()
+
+    def _egress(self, sink: MediaKey) -> Iterable[view.SsrcView]:
+        for s in self._call.subscriptions:
+            if s.sink == sink:
+                for ssrc in self._ingress(self._call.media(s.source)):
+                    yield ssrc if s.ssrc is None else msgspec.structs.replace(ssrc, ssrc=s.ssrc)
+
+    def _streams(self, media: Media, ingress: tuple[view.SsrcView, ...]) -> Iterable[view.StreamView]:
+        rtp = self._reports.get(media.local) if media.local is not None else None
+        yield self._stream("RTP", media.local, media.destination, media.remote, media.source, rtp, ingress)
+        if not media.rtp:
+            return
+        rtcp = self._reports.get(media.local_rtcp) if media.local_rtcp is not None else None
+        yield self._stream(
+            "RTCP",
+            media.rtcp_socket,
+            media.destination_rtcp,
+            media.remote if media.rtcp_mux else media.remote_rtcp,
+            media.source if media.rtcp_mux else media.source_rtcp,
+            rtp if media.rtcp_mux else rtcp,
+            ingress,
+        )
+
+    def _stream(
+        self,
+        kind: str,
+        local: Endpoint | None,
+        endpoint: Endpoint | None,
+        advertised: Endpoint | None,
+        learned: Endpoint | None,
+        report: FlowReport | None,
+        ingress: tuple[view.SsrcView, ...],
+    ) -> view.StreamView:
+        flags = [kind]
+        if endpoint is not None or advertised is not None:
+            flags.append("filled")
+        confirmed = learned is not None or (report is not None and report.spoken)
+        if confirmed:
+            flags.append("confirmed")
+        if report is not None and report.in_kernel:
+            flags.append("kernelized")
+        elif confirmed:
+            flags.append("no kernel support")
+        received, last, by_kernel, by_user = view.Counts(), 0, False, False
+        if report is not None:
+            received = _received(kind, report)
+            last = int(self._wall(report.last_packet)) if report.last_packet else 0
+            by_kernel, by_user = report.kernel_packets > 0, report.packets > report.kernel_packets
+        return view.StreamView(
+            local=local,
+            endpoint=endpoint or advertised,
+            advertised=advertised,
+            last_packet=last,
+            last_kernel_packet=last if by_kernel else 0,
+            last_user_packet=last if by_user else 0,
+            ssrc=ingress[-1].ssrc if ingress else None,
+            flags=tuple(flags),
+            received=received,
+            sent=self._sent.get(local, view.Counts()) if local is not None and kind == "RTP" else view.Counts(),
+        )
+
+
+def _received(kind: str, report: FlowReport) -> view.Counts:
+    """RTP and RTCP may share a port."""
+    if kind == "RTCP":
+        return view.Counts(
+            report.rtcp_packets, report.rtcp_bytes, report.dropped if report.packets == report.rtcp_packets else 0
+        )
+    return view.Counts(report.packets - report.rtcp_packets, report.bytes - report.rtcp_bytes, report.dropped)
+
+
+def _media_flags(media: Media) -> Iterable[str]:
+    """What the party sends is what the relay receives."""
+    if media.remote is not None or media.held:
+        yield "initialized"
+    if media.rtcp_mux:
+        yield "rtcp-mux"
+    if media.direction.receives and not media.held:
+        yield "send"
+    if media.direction.sends:
+        yield "recv"
+
+
+def _ssrc(report: SsrcReport) -> view.SsrcView:
+    return view.SsrcView(
+        ssrc=report.ssrc,
+        packets=report.packets,
+        bytes=report.bytes,
+        last_timestamp=report.last_timestamp,
+        last_sequence=report.highest_sequence & 0xFFFF,
+    )
+
+
+def _name(party: Party) -> str:
+    """A key of its own for a party that has not told its tag."""
+    return party.tag or f"<untagged {party.number}>"

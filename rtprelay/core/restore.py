@@ -1,0 +1,72 @@
+"""Taking over from a predecessor: its journal says which calls there are, the data plane which flows it has left.
+
+Ports are opened again; flows that still stand as planned are not touched, missing ones are put back, those of no call
+are removed. Counters and time go on where the data plane has them: a call all of whose flows are still there is as
+alive as its last packet says, any other gets a new start, because nothing is known of its packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from rtprelay.call.call import Call
+from rtprelay.core import snapshot
+from rtprelay.core.effects import ApplyFlows, OpenPort
+from rtprelay.core.expiry import schedule
+from rtprelay.core.queue import fault
+from rtprelay.core.registry import Registry
+from rtprelay.errors import RelayError
+from rtprelay.plan.diff import diff
+from rtprelay.plan.flow import Flow, FlowTable
+
+
+def restore(registry: Registry, records: Iterable[bytes], installed: FlowTable, now: float) -> None:
+    calls = list(_read(registry, records))
+    left = {local: _ordered(flow) for local, flow in installed.items()}
+    registry.ports.claim(media.local for call in calls for _, media in call.medias() if media.local is not None)
+    registry.totals.adopt(left)
+    for call in calls:
+        ports = call.local_endpoints()
+        registry.put(call, {local: flow for local, flow in left.items() if local in ports})
+    for call in calls:
+        try:
+            _revive(registry, call, now)
+        except Exception as error:
+            registry.emit(*fault(error, call.call_id, None))
+            registry.forget(call.call_id)
+    orphans = {local: flow for local, flow in left.items() if registry.owners.of(local) is None}
+    if orphans:
+        registry.emit(ApplyFlows(diff(orphans, {})))
+    if calls or orphans:
+        registry.notify("restored", None, calls=len(calls), adopted=len(left), orphans=len(orphans))
+
+
+def _revive(registry: Registry, call: Call, now: float) -> None:
+    found = registry.tables[call.call_id]
+    flows = registry.replan(call)
+    for _, media in call.medias():
+        if media.local is not None and media.local_rtcp is not None:
+            registry.emit(OpenPort(media.local, media.tos), OpenPort(media.local_rtcp, media.tos))
+    registry.emit(*flows)
+    if any(local not in found for local in registry.tables[call.call_id]):
+        registry.touch(call.call_id, now)
+    schedule(registry, call)
+
+
+def _read(registry: Registry, records: Iterable[bytes]) -> Iterable[Call]:
+    for record in records:
+        try:
+            call = snapshot.decode(record)
+        except RelayError as error:
+            registry.notify("call lost", None, level="error", reason=error.reason)
+            continue
+        registry.records[call.call_id] = record
+        yield call
+
+
+def _ordered(flow: Flow) -> Flow:
+    """The outputs in the planner's order: a data plane that was told of them one by one may keep another."""
+    outputs = tuple(sorted(flow.outputs, key=lambda output: output.source))
+    return flow if outputs == flow.outputs else msgspec.structs.replace(flow, outputs=outputs)
