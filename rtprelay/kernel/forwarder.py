@@ -29,6 +29,7 @@ from rtprelay.plan.flow import (
     PutFlow,
     PutOutput,
 )
+from rtprelay.security.srtp import SrtpContext, SrtpContexts, SrtpFault
 from rtprelay.values import Endpoint
 from rtprelay.wire import rtcp
 from rtprelay.wire.demux import RTCP_HEADER_LENGTH, RTP_HEADER_LENGTH, PacketKind, classify
@@ -79,10 +80,11 @@ class _Output:
     """One receiver. Every forwarded packet of the flow goes to every output, so that its counters are differences of
     the flow's: nothing is counted per copy on the hot path."""
 
-    __slots__ = ("bytes", "bytes_at_join", "errors", "output", "packets", "packets_at_join")
+    __slots__ = ("bytes", "bytes_at_join", "errors", "output", "packets", "packets_at_join", "srtp")
 
     def __init__(self, output: Output) -> None:
         self.output = output
+        self.srtp: SrtpContext | None = None
         self.packets = self.bytes = self.errors = 0
         self.packets_at_join = self.bytes_at_join = 0
 
@@ -119,10 +121,11 @@ class _State:
         "sender",
         "sender_reports",
         "spoken",
+        "srtp",
         "streams",
     )
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, contexts: SrtpContexts) -> None:
         self.packets = self.bytes = self.rtcp_packets = self.rtcp_bytes = 0
         self.forwarded = self.forwarded_bytes = self.dropped = self.punted = 0
         self.last_packet = 0.0
@@ -133,44 +136,47 @@ class _State:
         self.sender_reports: dict[int, tuple[int, float]] = {}
         self.receptions: dict[int, Reception] = {}
         self.flow = flow
-        self.install(flow)
+        self.install(flow, contexts)
 
-    def install(self, flow: Flow) -> None:
+    def install(self, flow: Flow, contexts: SrtpContexts) -> None:
         """Take on a flow, the first or its successor."""
         if flow.expected != self.flow.expected:
             self.spoken = False
         self.flow = flow
         self.expected = flow.expected
         self.clocks = {rule.payload_type: -1 if rule.drop else rule.clock_rate for rule in flow.payloads}
-        self.rtcp_outputs = {output.source: output for output in flow.rtcp_outputs}
+        self.srtp = contexts.receiving(flow.srtp)
+        self.rtcp_outputs = {output.source: (output, contexts.sending(output.srtp)) for output in flow.rtcp_outputs}
         wanted = {output.source: output for output in flow.outputs}
         for source in [source for source in self.outputs if source not in wanted]:
             del self.outputs[source]
         for output in wanted.values():
-            self._put(output)
+            self._put(output, contexts)
         self._plan()
 
-    def put_output(self, output: Output) -> None:
-        self._put(output)
+    def put_output(self, output: Output, contexts: SrtpContexts) -> None:
+        self._put(output, contexts)
         self._plan()
 
     def drop_output(self, source: Endpoint) -> None:
         if self.outputs.pop(source, None) is not None:
             self._plan()
 
-    def _put(self, output: Output) -> None:
+    def _put(self, output: Output, contexts: SrtpContexts) -> None:
         known = self.outputs.get(output.source)
         if known is None:
             known = self.outputs[output.source] = _Output(output)
             known.packets_at_join, known.bytes_at_join = self.forwarded, self.forwarded_bytes
         known.output = output
+        known.srtp = contexts.sending(output.srtp)
 
     def _plan(self) -> None:
         outputs = tuple(known.output for known in self.outputs.values())
         if outputs != self.flow.outputs:
             self.flow = msgspec.structs.replace(self.flow, outputs=outputs)
         altered = any(
-            output.ssrc is not None or output.sequence_offset or output.timestamp_offset for output in outputs
+            output.ssrc is not None or output.sequence_offset or output.timestamp_offset or output.srtp is not None
+            for output in outputs
         )
         self.plain = None if altered else [(output.source, output.destination) for output in outputs]
 
@@ -221,6 +227,7 @@ _NOT_RTP = Punt("not_rtp")
 # These two the kernel does not know: it looks at packets of known flows only, and changes no RTCP.
 _NO_FLOW = Dropped("no_flow")
 _MALFORMED_RTCP = Dropped("malformed_rtcp")
+_NOT_AUTHENTIC = Dropped("srtp_auth")
 
 
 def _not_rtp(data: bytes) -> Punt:
@@ -241,6 +248,7 @@ class UserspaceForwarder:
 
     def __init__(self, spoken_elsewhere: Callable[[Endpoint], bool] = _nowhere) -> None:
         self._flows: dict[Endpoint, _State] = {}
+        self._contexts = SrtpContexts()
         self._spoken_elsewhere = spoken_elsewhere
         self._reasons: Counter[str] = Counter()
         self._moved: list[_State] = []
@@ -259,11 +267,20 @@ class UserspaceForwarder:
         if size < RTP_HEADER_LENGTH or data[0] & 0xC0 != 0x80 or 192 <= data[1] <= 223:
             return self._forward_other(state, data, source, now, already_forwarded)
         if source == state.expected:
-            state.spoken = True
+            if state.srtp is None:
+                state.spoken = True
         else:
-            refusal = self._judge(state, source)
+            refusal = self._judge(state, source, data)
             if refusal is not None:
                 return refusal
+        if state.srtp is not None:
+            try:
+                data = state.srtp.unprotect(data)
+            except SrtpFault as fault:
+                state.dropped += 1
+                return self._dropped(Dropped(fault.label))
+            if source == state.expected:
+                state.spoken = True
         first, second, sequence, timestamp, ssrc = _unpack_header(data)
         payload_type = second & 0x7F
         clock = state.clocks.get(payload_type, 0)
@@ -294,7 +311,16 @@ class UserspaceForwarder:
                 (timestamp + output.timestamp_offset) & 0xFFFFFFFF,
                 ssrc if output.ssrc is None else output.ssrc,
             )
-            datagrams.append((output.source, header + payload, output.destination))
+            packet = header + payload
+            if known.srtp is not None:
+                try:
+                    packet = known.srtp.protect(packet)
+                except SrtpFault:
+                    known.errors += 1
+                    known.packets -= 1
+                    known.bytes -= size
+                    continue
+            datagrams.append((output.source, packet, output.destination))
         return Forwarded(datagrams)
 
     def _forward_other(
@@ -305,12 +331,18 @@ class UserspaceForwarder:
         if already_forwarded:
             self._read_rtcp(state, data, now)
             return Forwarded([])
-        if source == state.flow.rtcp_expected:
-            state.spoken = True
-        else:
-            refusal = self._judge(state, source)
+        if source != state.flow.rtcp_expected:
+            refusal = self._judge(state, source, data)
             if refusal is not None:
                 return refusal
+        if state.srtp is not None:
+            try:
+                data = state.srtp.unprotect_rtcp(data)
+            except SrtpFault as fault:
+                state.dropped += 1
+                return self._dropped(Dropped(fault.label))
+        if source == state.flow.rtcp_expected:
+            state.spoken = True
         state.packets += 1
         state.bytes += len(data)
         self._note_moved(state)
@@ -323,17 +355,23 @@ class UserspaceForwarder:
         try:
             return Forwarded(
                 [
-                    (output.source, self._rewrite(state, output, data), output.destination)
-                    for output in state.rtcp_outputs.values()
+                    (output.source, self._rewrite(state, output, srtp, data), output.destination)
+                    for output, srtp in state.rtcp_outputs.values()
                 ]
             )
-        except MalformedMessage:
+        except (MalformedMessage, SrtpFault):
             state.dropped += 1
             return self._dropped(_MALFORMED_RTCP)
 
-    def _judge(self, state: _State, source: Endpoint) -> Punt | Dropped | None:
-        """The verdict on a packet that is not from the expected source; None: accepted all the same."""
+    def _judge(self, state: _State, source: Endpoint, data: bytes) -> Punt | Dropped | None:
+        """The verdict on a packet that is not from the expected source; None: accepted all the same.
+
+        Nobody is judged by a packet that is not authentic: the keys come before the source.
+        """
         flow = state.flow
+        if state.srtp is not None and not state.srtp.authentic(data):
+            state.dropped += 1
+            return self._dropped(_NOT_AUTHENTIC)
         if source == flow.signalled:
             return self._punted(state, _SIGNALLED_SOURCE)
         if flow.on_mismatch is Mismatch.ACCEPT:
@@ -374,7 +412,7 @@ class UserspaceForwarder:
 
     def _note_sender_report(self, state: _State, report: rtcp.SenderReport, now: float) -> None:
         """Remember when the report went to each receiver, at the port where that receiver will answer it."""
-        for output in state.rtcp_outputs.values():
+        for output, _ in state.rtcp_outputs.values():
             answering = self._flows.get(output.source)
             if answering is None:
                 continue
@@ -395,11 +433,15 @@ class UserspaceForwarder:
             received=now,
         )
 
-    def _rewrite(self, state: _State, output: Output, data: bytes) -> bytes:
+    def _rewrite(self, state: _State, output: Output, srtp: SrtpContext | None, data: bytes) -> bytes:
         """The packet as `output` shall see it: what the speaker's streams and the receiver's own are called there."""
+        data = self._renamed(state, output, data)
+        return data if srtp is None else srtp.protect_rtcp(data)
+
+    def _renamed(self, state: _State, output: Output, data: bytes) -> bytes:
         targets: dict[int, rtcp.Target] = {}
         reverse = self._flows.get(output.source)
-        back = reverse.rtcp_outputs.get(state.flow.local) if reverse is not None else None
+        back, _ = reverse.rtcp_outputs.get(state.flow.local, (None, None)) if reverse is not None else (None, None)
         if reverse is not None and back is not None and back.ssrc is not None and reverse.sender is not None:
             targets[back.ssrc] = rtcp.Target(reverse.sender, back.sequence_offset)
         if output.ssrc is None and not output.timestamp_offset and not targets:
@@ -422,9 +464,9 @@ class UserspaceForwarder:
                 self._check_outputs(flow.local, max(len(flow.outputs), len(flow.rtcp_outputs)))
                 state = self._flows.get(flow.local)
                 if state is None:
-                    self._flows[flow.local] = _State(flow)
+                    self._flows[flow.local] = _State(flow, self._contexts)
                 else:
-                    state.install(flow)
+                    state.install(flow, self._contexts)
             case DropFlow(local):
                 self._flows.pop(local, None)
             case PutOutput(local, output):
@@ -432,7 +474,7 @@ class UserspaceForwarder:
                 if state is None:
                     raise BackendFault(f"no flow at {local} to add an output to")
                 self._check_outputs(local, len(state.outputs.keys() | {output.source}))
-                state.put_output(output)
+                state.put_output(output, self._contexts)
             case DropOutput(local, leaves):
                 state = self._flows.get(local)
                 if state is not None:

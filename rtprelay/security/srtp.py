@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from hashlib import sha1
+from weakref import WeakValueDictionary
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -64,6 +65,10 @@ class SrtpState(msgspec.Struct, array_like=True):
 
     rtp: dict[int, ReplayWindow] = {}
     rtcp: dict[int, ReplayWindow] = {}
+
+    def peek(self, packet: bytes) -> SrtpState:
+        """A copy of what concerns the sender of one packet."""
+        return SrtpState(*(_windows_of(windows, packet) for windows in (self.rtp, self.rtcp)))
 
 
 class SrtpContext:
@@ -127,6 +132,18 @@ class SrtpContext:
             plain = packet[:header] + body
         self._commit(self.state.rtp, ssrc, window, index)
         return plain
+
+    def authentic(self, packet: bytes) -> bool:
+        """Whether an RTP or RTCP packet would be accepted; nothing changes."""
+        try:
+            copy = SrtpContext(self.parameters, self.state.peek(packet))
+            if 192 <= packet[1] <= 223:
+                copy.unprotect_rtcp(packet)
+            else:
+                copy.unprotect(packet)
+        except SrtpFault:
+            return False
+        return True
 
     # --- RTCP ---
 
@@ -257,6 +274,39 @@ class SrtpContext:
     def _rtcp_nonce(self, ssrc: int, index: int) -> bytes:
         """RFC 7714 section 9.1."""
         return (int.from_bytes(self._keys.rtcp_salt) ^ (ssrc << 48 | index)).to_bytes(12)
+
+
+class SrtpContexts:
+    """The contexts of all keys in use: RTP and RTCP under one key share theirs, which lives while anyone uses it."""
+
+    def __init__(self) -> None:
+        self._receiving: WeakValueDictionary[SrtpParameters, SrtpContext] = WeakValueDictionary()
+        self._sending: WeakValueDictionary[SrtpParameters, SrtpContext] = WeakValueDictionary()
+
+    def receiving(self, parameters: SrtpParameters | None) -> SrtpContext | None:
+        return _context(self._receiving, parameters)
+
+    def sending(self, parameters: SrtpParameters | None) -> SrtpContext | None:
+        return _context(self._sending, parameters)
+
+
+def _context(
+    contexts: WeakValueDictionary[SrtpParameters, SrtpContext], parameters: SrtpParameters | None
+) -> SrtpContext | None:
+    if parameters is None:
+        return None
+    context = contexts.get(parameters)
+    if context is None:
+        context = contexts[parameters] = SrtpContext(parameters)
+    return context
+
+
+def _windows_of(windows: dict[int, ReplayWindow], packet: bytes) -> dict[int, ReplayWindow]:
+    found = {}
+    for ssrc in (int.from_bytes(packet[4:8]), int.from_bytes(packet[8:12])):
+        if (window := windows.get(ssrc)) is not None:
+            found[ssrc] = ReplayWindow(window.highest, window.seen)
+    return found
 
 
 def rtp_header_length(packet: bytes) -> int:
