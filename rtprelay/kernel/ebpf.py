@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import functools
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
+from rtprelay.errors import BackendFault
 from rtprelay.kernel import abi
 from rtprelay.kernel.attach import Attachments, allow_local_delivery
 from rtprelay.kernel.backend import InterfaceMode
@@ -32,7 +34,7 @@ from rtprelay.kernel.netlink import AddressChanged, EventsLost, LinkChanged, Mon
 from rtprelay.kernel.nexthop import NextHops
 from rtprelay.kernel.pins import Pins
 from rtprelay.kernel.reports import merge, ssrc_report
-from rtprelay.plan.flow import Capabilities, FlowOp, FlowReport, FlowTable, PutFlow
+from rtprelay.plan.flow import Capabilities, DropFlow, Flow, FlowOp, FlowReport, FlowTable, PutFlow, PutOutput
 from rtprelay.values import Endpoint
 
 _TICK = 0.25
@@ -46,6 +48,18 @@ _STATE_STRIDE = stride(ctypes.sizeof(abi.State))
 _HEAD = struct.Struct("=7Q2I")
 """struct rtprelay_state up to its first source."""
 _WORD = 8
+
+
+def _needs_userspace(flow: Flow) -> bool:
+    """What the programs cannot do; plain packets of a protected stream least of all."""
+    protected = any(output.srtp is not None for output in (*flow.outputs, *flow.rtcp_outputs))
+    return flow.userspace or protected or flow.srtp is not None
+
+
+def _sum(*reports: FlowReport | None) -> FlowReport | None:
+    """Of those there are; the first says what outputs there are and who forwards."""
+    present = [report for report in reports if report is not None]
+    return functools.reduce(merge, present) if present else None
 
 
 class EbpfBackend:
@@ -67,13 +81,18 @@ class EbpfBackend:
         }
         self._pins = Pins(bpf_path, sizes)
         self._reported: list[int] = []
+        self._withdrawn: dict[Endpoint, FlowReport] = {}
+        """What the kernel counted of flows that userspace has taken over."""
         self._ticks = 0
         self._handles: list[asyncio.TimerHandle] = []
 
     async def start(self) -> None:
-        self._monitor = Monitor()
-        self._netlink = Netlink()
-        self._pins.open()
+        try:
+            self._monitor = Monitor()
+            self._netlink = Netlink()
+            self._pins.open()
+        except OSError as error:
+            raise BackendFault(f"{error.strerror}: {error.filename or 'netlink'}") from error
         maps = self._pins.maps
         self._counts = maps["rtprelay_counts"]
         self._hops = NextHops(self._netlink)
@@ -104,8 +123,32 @@ class EbpfBackend:
 
     def apply(self, ops: Sequence[FlowOp]) -> None:
         for op in ops:
-            self._installer.apply(op)
+            self._apply(op)
             self.forwarder.apply(op)
+
+    def _apply(self, op: FlowOp) -> None:
+        """The kernel's part. It has no entry for a flow it cannot serve: all packets go up."""
+        match op:
+            case PutFlow(flow) if _needs_userspace(flow):
+                self._withdraw(flow.local)
+            case PutOutput(local, output) if output.srtp is not None:
+                self._withdraw(local)
+            case PutOutput(local) if local not in self._installer.ports and self.forwarder.flow(local) is not None:
+                return
+            case DropFlow(local):
+                self._withdrawn.pop(local, None)
+                self._installer.apply(op)
+            case _:
+                self._installer.apply(op)
+
+    def _withdraw(self, local: Endpoint) -> None:
+        """From now on userspace alone forwards this flow; what the kernel has counted stays counted."""
+        port = self._installer.ports.get(local)
+        if port is not None:
+            counted = self._kernel_report(port)
+            before = self._withdrawn.get(local)
+            self._withdrawn[local] = counted if before is None else merge(counted, before)
+            self._installer.apply(DropFlow(local))
 
     def adopt(self) -> FlowTable:
         return self.forwarder.table()
@@ -113,17 +156,16 @@ class EbpfBackend:
     # Reading
 
     def read(self, locals_: Sequence[Endpoint]) -> list[FlowReport]:
-        ports = filter(None, map(self._installer.ports.get, locals_))
-        return [self._report(port) for port in ports]
+        return [report for report in map(self._report, locals_) if report is not None]
 
     def changed(self) -> list[FlowReport]:
         before, now = self._reported, self._packet_counts()
         self._reported = now
         before += [0] * (len(now) - len(before))
         by_slot = self._installer.by_slot
-        moved = {slot for slot, count in enumerate(now) if count and count != before[slot] and slot in by_slot}
-        moved |= {self._installer.ports[local].slot for local in self.forwarder.moved()}
-        return [self._summary(by_slot[slot]) for slot in sorted(moved)]
+        slots = [slot for slot, count in enumerate(now) if count and count != before[slot] and slot in by_slot]
+        moved = dict.fromkeys(by_slot[slot].flow.local for slot in slots) | dict.fromkeys(self.forwarder.moved())
+        return [report for report in map(self._summary, moved) if report is not None]
 
     def _packet_counts(self) -> list[int]:
         """Of all slots in use, in one sweep: `packets` opens the state."""
@@ -135,11 +177,16 @@ class EbpfBackend:
         port = self._installer.ports.get(local)
         return port is not None and self._installer.read_state(port.slot).confirmed == port.generation
 
-    def _summary(self, port: Port) -> FlowReport:
+    def _summary(self, local: Endpoint) -> FlowReport | None:
         """The counters without those of single sources and outputs."""
-        kernel = self._kernel_summary(port)
-        user = self.forwarder.summary(port.flow.local)
-        return kernel if user is None else merge(kernel, user)
+        port = self._installer.ports.get(local)
+        kernel = self._kernel_summary(port) if port is not None else None
+        return _sum(kernel, self.forwarder.summary(local), self._withdrawn.get(local))
+
+    def _report(self, local: Endpoint) -> FlowReport | None:
+        port = self._installer.ports.get(local)
+        kernel = self._kernel_report(port) if port is not None else None
+        return _sum(kernel, self.forwarder.report(local), self._withdrawn.get(local))
 
     def _kernel_summary(self, port: Port) -> FlowReport:
         head = _HEAD.unpack_from(self._installer.state, port.slot * _STATE_STRIDE)
@@ -159,17 +206,15 @@ class EbpfBackend:
             in_kernel=True,
         )
 
-    def _report(self, port: Port) -> FlowReport:
+    def _kernel_report(self, port: Port) -> FlowReport:
         state = self._installer.read_state(port.slot)
         sources = [state.ssrc] if state.ssrc.packets else []
         sources += self._installer.further_sources(port.slot, state)
-        kernel = msgspec.structs.replace(
+        return msgspec.structs.replace(
             self._kernel_summary(port),
             ssrcs=tuple(ssrc_report(source) for source in sources),
             outputs=tuple(self._installer.output_reports(port)),
         )
-        user = self.forwarder.report(port.flow.local)
-        return kernel if user is None else merge(kernel, user)
 
     def counters(self) -> dict[str, int]:
         """Punted packets are judged in userspace as well, under the same name: they count once."""

@@ -58,26 +58,40 @@ class Pins:
         return next(loaded.programs[name] for loaded in self._objects if name in loaded.programs)
 
     def open(self) -> None:
-        """Raises BackendFault where the kernel refuses, leaving nothing of ours behind but what was there."""
+        """Raises BackendFault where the kernel refuses, leaving everything as it was."""
         ensure_bpffs(self.root)
-        for directory in (self.root, self.root / "links"):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        first = not self.root.exists()
+        self._own_directories()
         inherited = self._open_maps(self.root / "maps")
-        if inherited is None and (self.root / "maps").exists():
-            _remove(self.root / "maps-old")
-            (self.root / "maps").rename(self.root / "maps-old")
         self.inherited = inherited is not None
         self.maps = inherited or {}
         try:
             self._load()
             if not self.inherited:
+                self._set_aside()
                 self._pin_maps()
             self._pin_list()
         except BackendFault:
-            if not self.inherited:
-                _remove(self.root / "maps")
             self.close()
+            if first:
+                self.remove()
+            elif self.replaces:
+                _remove(self.root / "maps")
+                (self.root / "maps-old").rename(self.root / "maps")
             raise
+
+    def _own_directories(self) -> None:
+        """Anybody may make directories in bpffs: what is not ours might be a trap."""
+        for directory in (self.root, self.root / "links"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if directory.stat().st_uid != os.geteuid():
+                raise BackendFault(f"{directory} belongs to somebody else")
+            directory.chmod(0o700)
+
+    def _set_aside(self) -> None:
+        if (self.root / "maps").exists():
+            _remove(self.root / "maps-old")
+            (self.root / "maps").rename(self.root / "maps-old")
 
     def _open_maps(self, directory: Path) -> dict[str, Map] | None:
         """The pinned maps; None where there are none or they are not what these programs work with."""

@@ -40,7 +40,8 @@ def one_way(rig: Rig, caller: Party, *outputs: Output, **fields: object) -> Flow
 
 
 def to(rig: Rig, callee: Party, **fields: int) -> Output:
-    return Output(source=rig.source(callee.endpoint.family), destination=callee.endpoint, **fields)
+    output = Output(source=rig.source(callee.endpoint.family), destination=callee.endpoint)
+    return msgspec.structs.replace(output, **fields)
 
 
 def fence(rig: Rig, flow: Flow, caller: Party, *callees: Party) -> None:
