@@ -61,7 +61,7 @@ def scene(stage: Stage) -> Iterator[Stage]:
     if not stage.relay.running:
         stage.relay.start()
     yield stage
-    assert stage.relay.running, f"the relay died:\n{stage.relay.log.read_text(errors='replace')[-4000:]}"
+    assert stage.relay.running, f"the relay died:\n{stage.relay.last_words}"
     with stage.relay.client() as ng:
         left = ng.calls()
     if left:

@@ -173,7 +173,7 @@ def test_sixteen_recorders_get_the_same_picture_and_sound(scene: Stage) -> None:
             stack.callback(recorder.program.end)
             recorders.append(recorder)
         until(lambda: all(recorder.listens() for recorder in recorders), "the recorders to listen", 20)
-        with scene.relay.reading_at_most(0):
+        with scene.relay.reading_at_most(0, rtcp=12):
             camera = stack.enter_context(ffmpeg.publish(source, lab.caller, ports, published[0].rtp, published[1].rtp))
             assert camera.wait(20) == 0, camera.text
         for recorder in recorders:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.harness import sdp
 from tests.e2e.harness.polling import until
-from tests.e2e.harness.rtp import Talk, assert_heard
+from tests.e2e.harness.rtp import Talk, assert_heard, exchange
 from tests.e2e.harness.stage import Call, Stage
 
 RATE = 10
@@ -116,7 +116,7 @@ def test_flows_nobody_remembers_are_removed(scene: Stage) -> None:
         call.talk(10)
         scene.relay.kill()
         shutil.rmtree(scene.relay.state)
-        call.talk(10)
+        exchange(call.a, call.a_target, call.b, call.b_target, 10)
         scene.relay.start()
         assert not ng.knows("orphan")
         until(lambda: "packets" not in scene.relay.console("list flows"), "the orphans to be removed")

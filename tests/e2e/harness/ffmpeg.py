@@ -67,7 +67,7 @@ def publish(source: Path, site: Site, ports: Ports, audio: Address, video: Addre
     """Send the file at its own pace, from the ports the relay was told."""
     outputs: list[str] = []
     for kind, port, (host, target) in (("a", ports.audio, audio), ("v", ports.video, video)):
-        url = f"rtp://{host}:{target}?localrtpport={port}&localrtcpport={port + 1}&pkt_size=1200"
+        url = f"rtp://{host}:{target}?localrtpport={port}&localrtcpport={port + 1}&localaddr={site.ip4}&pkt_size=1200"
         outputs += ["-map", f"0:{kind}", "-c", "copy", "-f", "rtp", "-rtpflags", "send_bye", url]
     log = source.with_suffix(".publish.log")
     return Program([*_QUIET, "-re", "-i", str(source), *outputs], log=log, namespace=site.namespace)

@@ -97,6 +97,9 @@ def loopback_lab() -> Iterator[Lab]:
         )
         for site in (lab.caller, lab.callee, lab.west, lab.east):
             namespace.address("lo", f"{site.ip6}/128")
+        # What tc puts back into the stack (a further copy, a packet that changed its IP version) is routed anew, and
+        # without this the kernel takes a packet to 127.0.0.0/8 that is routed, not just delivered, for a martian.
+        namespace.sysctl("net.ipv4.conf.lo.route_localnet", "1")
         yield lab
 
 

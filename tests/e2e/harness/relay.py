@@ -88,7 +88,11 @@ class Relay:
         self.program = self._run(self.argv(), self.log)
         with self.client() as ng:
             until(lambda: ng.alive() or not self.running, "the relay to answer a ping", 20)
-        assert self.running, f"the relay ended at once:\n{self.log.read_text(errors='replace')[-4000:]}"
+        assert self.running, f"the relay ended at once:\n{self.last_words}"
+
+    @property
+    def last_words(self) -> str:
+        return self.log.read_text(errors="replace")[-1500:]
 
     @property
     def running(self) -> bool:
@@ -141,9 +145,10 @@ class Relay:
         return sum(count for name, count in self.reasons().items() if name.startswith("punt_") and name not in _NOT_RTP)
 
     @contextmanager
-    def reading_at_most(self, packets: int) -> Iterator[None]:
+    def reading_at_most(self, packets: int, *, rtcp: int = 0) -> Iterator[None]:
         """The daemon reads no more RTP than this, by the data plane's own counters and, on veth, by the kernel's count
-        of the datagrams that sockets in the relay's namespace were given (ng and SIP keep still, but for a ping)."""
+        of the datagrams that sockets in the relay's namespace were given (ng and SIP keep still, but for a ping).
+        `rtcp`: how many RTCP packets the parties send at most; those it does read."""
         if not self.in_kernel:
             yield
             return
@@ -153,7 +158,7 @@ class Relay:
         read = self.rtp_read() - before
         assert read <= packets, f"the daemon read {read} RTP packets: {self.reasons()}"
         if not self.lab.on_loopback:
-            assert received <= packets + _NG_PING, f"sockets at the relay received {received} datagrams"
+            assert received <= packets + rtcp + _NG_PING, f"sockets at the relay received {received} datagrams"
 
     def cpu_seconds(self) -> float:
         """User and system time of the process so far."""
@@ -166,7 +171,8 @@ def _packages() -> str:
     return str(ROOT / ".venv/lib" / f"python3.{sys.version_info.minor}" / "site-packages")
 
 
-_NOT_RTP = frozenset({"punt_rtcp", "punt_stun", "punt_dtls", "punt_not_rtp"})
+_NOT_RTP = frozenset({"punt_rtcp", "punt_stun", "punt_dtls", "punt_not_rtp", "punt_extension_header"})
+"""What is handed up and is not media; extension headers are those of multicast listener reports (RFC 2710)."""
 _NG_PING = 2
 """Kamailio pings its relays now and then: one datagram there, one back."""
 
