@@ -7,6 +7,7 @@ through the core as an ng command does; the rest is read off.
 from __future__ import annotations
 
 import resource
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from rtprelay.core.settings import Settings
 from rtprelay.kernel.backend import Backend
 from rtprelay.plan.flow import FlowReport
 from rtprelay.signalling.command import Body, Command, CommandName
-from rtprelay.values import CallId
+from rtprelay.values import CallId, Family
 
 MORE = "More parameters required.\n"
 
@@ -80,8 +81,17 @@ class Console:
     # --- list ---
 
     def _list_numsessions(self, words: list[str]) -> str:
-        own = len(self._relay.registry.calls)
-        return f"Current sessions own: {own}\nCurrent sessions foreign: 0\nCurrent sessions total: {own}\n"
+        tables = self._relay.registry.tables.values()
+        families = Counter(frozenset(local.family for local in table) for table in tables)
+        return (
+            f"Current sessions own: {len(tables)}\n"
+            "Current sessions foreign: 0\n"
+            f"Current sessions total: {len(tables)}\n"
+            "Current transcoded media: 0\n"
+            f"Current sessions ipv4 only media: {families[frozenset({Family.IP4})]}\n"
+            f"Current sessions ipv6 only media: {families[frozenset({Family.IP6})]}\n"
+            f"Current sessions ip mixed  media: {families[frozenset(Family)]}\n"
+        )
 
     def _list_sessions(self, words: list[str]) -> str:
         if not words:

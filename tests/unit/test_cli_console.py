@@ -68,6 +68,8 @@ def test_the_number_of_sessions(bench: Bench) -> None:
     bench.call("two@example")
     assert "Current sessions own: 2\n" in bench.say("list numsessions")
     assert "Current sessions total: 2\n" in bench.say(" list   numsessions ")
+    assert "Current sessions ipv4 only media: 2\n" in bench.say("list numsessions")
+    assert "Current sessions ip mixed  media: 0\n" in bench.say("list numsessions")
 
 
 def test_all_sessions_are_listed_one_a_line(bench: Bench) -> None:
