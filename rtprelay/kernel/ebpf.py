@@ -150,6 +150,11 @@ class EbpfBackend:
             self._withdrawn[local] = counted if before is None else merge(counted, before)
             self._installer.apply(DropFlow(local))
 
+    @property
+    def occupied(self) -> int:
+        """Places of the maps that are in use or wait to be given out again."""
+        return self._installer.occupied
+
     def adopt(self) -> FlowTable:
         return self.forwarder.table()
 

@@ -129,6 +129,10 @@ class Installer:
         self.state.close()
         self.sent.close()
 
+    @property
+    def occupied(self) -> int:
+        return self._slots.used + self._places.used
+
     def apply(self, op: FlowOp) -> None:
         match op:
             case PutFlow(flow):

@@ -60,7 +60,7 @@ class Pins:
     def open(self) -> None:
         """Raises BackendFault where the kernel refuses, leaving everything as it was."""
         ensure_bpffs(self.root)
-        first = not self.root.exists()
+        first, aside = not self.root.exists(), False
         self._own_directories()
         inherited = self._open_maps(self.root / "maps")
         self.inherited = inherited is not None
@@ -68,14 +68,14 @@ class Pins:
         try:
             self._load()
             if not self.inherited:
-                self._set_aside()
+                aside = self._set_aside()
                 self._pin_maps()
             self._pin_list()
         except BackendFault:
             self.close()
             if first:
                 self.remove()
-            elif self.replaces:
+            elif aside:
                 _remove(self.root / "maps")
                 (self.root / "maps-old").rename(self.root / "maps")
             raise
@@ -88,10 +88,13 @@ class Pins:
                 raise BackendFault(f"{directory} belongs to somebody else")
             directory.chmod(0o700)
 
-    def _set_aside(self) -> None:
-        if (self.root / "maps").exists():
-            _remove(self.root / "maps-old")
-            (self.root / "maps").rename(self.root / "maps-old")
+    def _set_aside(self) -> bool:
+        """A predecessor's maps, where there are any."""
+        if not (self.root / "maps").exists():
+            return False
+        _remove(self.root / "maps-old")
+        (self.root / "maps").rename(self.root / "maps-old")
+        return True
 
     def _open_maps(self, directory: Path) -> dict[str, Map] | None:
         """The pinned maps; None where there are none or they are not what these programs work with."""

@@ -153,14 +153,14 @@ class KernelRig:
         self._sockets: dict[Endpoint, socket.socket] = {}
         self._parties: list[SocketParty] = []
         self.runner = asyncio.Runner()
+        self._running = False
         self.backend = self._start()
 
     def _start(self) -> EbpfBackend:
         addresses = {*self.lab.caller.relay.values(), *self.lab.callee.relay.values()}
         backend = EbpfBackend(self.path, sorted(addresses), self._use_xdp, self._max_flows)
         self.run(backend.start())
-        for local, opened in self._sockets.items():
-            self.runner.get_loop().add_reader(opened, self._read, local, opened)
+        self._running = True
         return backend
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -231,17 +231,25 @@ class KernelRig:
     def handle(self, count: int) -> None:
         self.wait(lambda: self.handled >= count, lambda: f"{self.handled} of {count} packets came up")
 
-    def replace(self) -> None:
-        """The loop is not closed properly and nothing is told to stop: that is what a crash looks like from outside."""
-        self.runner = asyncio.Runner()
+    def replace(self, max_flows: int | None = None) -> None:
+        """A new daemon. `stop` closes the descriptors of the old one, as the kernel does for the dead, and nothing else;
+        one that is killed in the middle of something is for the end-to-end tests."""
+        self._max_flows = max_flows or self._max_flows
+        self.stop()
         self.backend = self._start()
 
+    def stop(self, flush: bool = False) -> None:
+        if self._running:
+            self._running = False
+            self.run(self.backend.stop(flush))
+
     def close(self) -> None:
-        self.run(self.backend.stop(flush=True))
         for opened in self._sockets.values():
+            self.runner.get_loop().remove_reader(opened)
             opened.close()
         for party in self._parties:
             party.close()
+        self.stop(flush=True)
         self.runner.close()
         assert not self.path.exists()
 
