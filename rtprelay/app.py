@@ -20,19 +20,14 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from rtprelay import __version__
-from rtprelay.cli.commands import Console
 from rtprelay.clock import wall_offset
 from rtprelay.config.load import load
 from rtprelay.config.schema import Config, ConfigError
+from rtprelay.control import ControlPorts
 from rtprelay.core.relay import Relay
 from rtprelay.core.settings import Settings
-from rtprelay.errors import OurFault, RelayError
+from rtprelay.errors import RelayError
 from rtprelay.kernel.select import DataPlane, start_data_plane
-from rtprelay.listen.cli import CliServer
-from rtprelay.listen.door import Doorman
-from rtprelay.listen.exchange import Service
-from rtprelay.listen.limits import Limits
-from rtprelay.listen.udp import NgUdp
 from rtprelay.observe.log import configure
 from rtprelay.runtime.loop import RelayLoop
 from rtprelay.runtime.notify import notify, watchdog_interval
@@ -120,7 +115,9 @@ async def _serve(config: Config, log: FilteringBoundLogger, report: Report) -> N
         stack.callback(loop.stop)
         loop.start(data_plane.adopt())
         _tell_media(config.settings, data_plane, log)
-        _open_control(config, loop, relay, log, stack)
+        control = ControlPorts(config, relay, loop, log)
+        stack.push_async_callback(control.close)
+        control.open()
         # What lives now lives long: calls taken over, code, settings. The collector need not look at them again.
         gc.collect()
         gc.freeze()
@@ -164,27 +161,6 @@ def _tell_media(settings: Settings, data_plane: DataPlane, log: FilteringBoundLo
         )
     for mode in data_plane.interfaces():
         log.info("interface served", device=mode.interface, mode=mode.mode, reason=mode.reason)
-
-
-def _open_control(
-    config: Config, loop: RelayLoop, relay: Relay, log: FilteringBoundLogger, stack: contextlib.AsyncExitStack
-) -> None:
-    ng = NgUdp(
-        Service(
-            handle=loop.handle,
-            complain=lambda peer, fault: log.warning("request refused", peer=peer.host, reason=fault.reason),
-        )
-    )
-    stack.callback(ng.close)
-    cli = CliServer(Console(relay, loop.execute, loop.data_plane).execute, Doorman(Limits()))
-    stack.push_async_callback(cli.close)
-    try:
-        for endpoint in config.listen_cli:
-            log.info("listening", protocol="cli", address=str(cli.open(endpoint)))
-        for endpoint in config.listen_ng:
-            log.info("listening", protocol="ng", address=str(ng.open(endpoint)))
-    except OSError as error:
-        raise OurFault(f"cannot listen on {endpoint}: {error.strerror or error}") from error
 
 
 async def _watch_interfaces(data_plane: DataPlane, log: FilteringBoundLogger) -> None:

@@ -13,8 +13,8 @@ from rtprelay.config.addresses import HostAddress, host_addresses
 from rtprelay.config.command_line import read_command_line
 from rtprelay.config.files import explain, read_ini, read_toml
 from rtprelay.config.options import Options
-from rtprelay.config.schema import BackendChoice, Config, ConfigError, LogFormat
-from rtprelay.config.specs import listen_endpoints, media_interfaces
+from rtprelay.config.schema import BackendChoice, Config, ConfigError, ControlConfig, LogFormat
+from rtprelay.config.specs import access_lists, listen_endpoints, media_interfaces
 from rtprelay.core.settings import Settings
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
@@ -70,11 +70,14 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
     interfaces = media_interfaces(_or(options.interface, ("any",)), (low, high), host)
     if not interfaces:
         raise ConfigError("interface: this host has no address to relay media from")
-    listen_ng = _listen(_or(options.listen_ng, ("127.0.0.1:2223",)))
-    listen_cli = _listen(_or(options.listen_cli, ()))
-    for endpoint in (*listen_ng, *listen_cli):
-        if endpoint.unspecified:
-            notices.append(f"control port {endpoint} is open to every host that can reach it")
+    control = _control(options)
+    for kind, endpoints in control.listen.items():
+        if not control.acl[kind] and not (control.token_file and kind not in ("ng", "cli")):
+            notices += [
+                f"control port {endpoint} is open to every host that can reach it"
+                for endpoint in endpoints
+                if endpoint.unspecified
+            ]
     table = _or(options.table, 0)
     backend = _or(options.backend, BackendChoice.USERSPACE if table < 0 else BackendChoice.AUTO)
     no_fallback = _or(options.no_fallback, False)
@@ -93,10 +96,11 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
             tos=_or(options.tos, 0),
             port_quarantine=_or(options.port_quarantine, 5.0),
             max_sessions=_or(options.max_sessions, -1),
-            control_addresses=_control_addresses((*listen_ng, *listen_cli), host),
+            control_addresses=_control_addresses(
+                [endpoint for endpoints in control.listen.values() for endpoint in endpoints], host
+            ),
         ),
-        listen_ng=listen_ng,
-        listen_cli=listen_cli,
+        control=control,
         backend=backend,
         no_fallback=no_fallback,
         state_dir=Path(options.state_dir) if options.state_dir else _default_state_dir(suffix),
@@ -110,6 +114,32 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
         log_facility=_facility(_or(options.log_facility, "daemon")),
         source=source,
         notices=tuple(notices),
+    )
+
+
+def _control(options: Options) -> ControlConfig:
+    listen = {
+        "ng": _listen(_or(options.listen_ng, ("127.0.0.1:2223",))),
+        "tcp-ng": _listen(_or(options.listen_tcp_ng, ())),
+        "tls-ng": _listen(_or(options.listen_tls_ng, ())),
+        "http": _listen(_or(options.listen_http, ())),
+        "https": _listen(_or(options.listen_https, ())),
+        "cli": _listen(_or(options.listen_cli, ())),
+    }
+    for kind in ("tls-ng", "https"):
+        if listen[kind] and not options.https_cert:
+            raise ConfigError(f"listen-{kind} needs https-cert")
+    return ControlConfig(
+        listen=listen,
+        acl=access_lists(_or(options.control_acl, ())),
+        token_file=Path(options.control_token_file) if options.control_token_file else None,
+        certificate=Path(options.https_cert) if options.https_cert else None,
+        key=Path(options.https_key) if options.https_key else None,
+        client_ca=Path(options.https_client_ca) if options.https_client_ca else None,
+        connections=_or(options.control_connections, 512),
+        rate=_or(options.control_rate, 5000.0),
+        timeout=_or(options.control_timeout, 10.0),
+        metrics_prefix=_or(options.metrics_prefix, "rtpengine_"),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from rtprelay.config.schema import BackendChoice, LogFormat
+from rtprelay.config.schema import LISTENERS, BackendChoice, LogFormat
 from rtprelay.signalling.command import EndpointLearning
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -37,7 +37,20 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_
     port_min: Port | None = None
     port_max: Port | None = None
     listen_ng: tuple[str | int, ...] | None = None
+    listen_tcp_ng: tuple[str | int, ...] | None = None
+    listen_tls_ng: tuple[str | int, ...] | None = None
+    listen_http: tuple[str | int, ...] | None = None
+    listen_https: tuple[str | int, ...] | None = None
     listen_cli: tuple[str | int, ...] | None = None
+    https_cert: str | None = None
+    https_key: str | None = None
+    https_client_ca: str | None = None
+    control_token_file: str | None = None
+    control_acl: tuple[str, ...] | None = None
+    control_connections: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    control_rate: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    control_timeout: Annotated[float, msgspec.Meta(gt=0, le=3600)] | None = None
+    metrics_prefix: Annotated[str, msgspec.Meta(pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")] | None = None
     table: int | None = None
     backend: BackendChoice | None = None
     no_fallback: bool | None = None
@@ -78,7 +91,23 @@ WORDS = {
     "port-min": Words("lowest media port (default: 30000)", "INT", "m"),
     "port-max": Words("highest media port (default: 40000)", "INT", "M"),
     "listen-ng": Words("UDP address for the ng protocol; repeatable (default: 127.0.0.1:2223)", "[HOST:]PORT", "n"),
+    "listen-tcp-ng": Words("TCP address for the ng protocol; repeatable (default: none)", "[HOST:]PORT", "N"),
+    "listen-tls-ng": Words("the same over TLS; repeatable (default: none)", "[HOST:]PORT"),
+    "listen-http": Words("address for HTTP and WebSockets; repeatable (default: none)", "[HOST:]PORT"),
+    "listen-https": Words("address for HTTPS and secure WebSockets; repeatable (default: none)", "[HOST:]PORT"),
     "listen-cli": Words("TCP address for rtprelay-ctl; repeatable (default: none)", "[HOST:]PORT", "c"),
+    "https-cert": Words("certificate of the TLS listeners, PEM, with those that lead to its authority", "FILE"),
+    "https-key": Words("its private key (default: in the certificate's file)", "FILE"),
+    "https-client-ca": Words("let in TLS clients only whose certificate this authority has signed", "FILE"),
+    "control-token-file": Words("bearer tokens, one a line: HTTP, WebSocket and ng/TCP clients need one", "FILE"),
+    "control-acl": Words(
+        "who may use the control ports, or those of a kind: ng, tcp-ng, tls-ng, http, https, cli; repeatable",
+        "[KIND=]CIDR[,CIDR...]",
+    ),
+    "control-connections": Words("connections to control ports, at most (default: 512)", "INT"),
+    "control-rate": Words("messages per second from an address over TCP, at most; 0: any (default: 5000)", "NUMBER"),
+    "control-timeout": Words("for a request to be complete and a reply to be taken (default: 10)", "SECS"),
+    "metrics-prefix": Words("of the names Prometheus sees (default: rtpengine_)", "TEXT"),
     "table": Words("instance number; -1: forward in userspace (default: 0)", "INT", "t"),
     "backend": Words("auto, ebpf, tc, userspace or memory (default: auto)", "NAME"),
     "no-fallback": Words("do not start when the kernel cannot forward", "", "F"),
@@ -102,7 +131,7 @@ WORDS = {
     "log-facility": Words("daemon, local0 ... local7 (default: daemon)", "NAME"),
 }
 
-REPEATABLE = frozenset({"interface", "listen-ng", "listen-cli"})
+REPEATABLE = frozenset({"interface", "control-acl", *(f"listen-{kind}" for kind in LISTENERS)})
 """Given several times on the command line, as a list in TOML, with semicolons between in INI."""
 
 CHOICES: dict[str, type[enum.Enum]] = {

@@ -10,8 +10,8 @@ _WITH_VALUE = """
     codec-num-threads control-pmtu control-tos dtls-cert-cipher dtls-ciphers dtls-mtu dtls-rsa-key-size dtls-signature
     dtmf-digit-delay dtmf-log-dest dtx-buffer dtx-cn-params dtx-delay dtx-lag dtx-shift evs-lib-path graphite
     graphite-interval graphite-prefix graphite-timeout homer homer-id homer-ng-capture-proto homer-protocol http-threads
-    https-cert https-key idle-priority idle-scheduling io-uring-buffers iptables-chain janus-secret jitter-buffer
-    kernel-player kernel-player-media listen-http listen-https listen-tcp listen-tcp-ng listen-udp log-facility-cdr
+    idle-priority idle-scheduling io-uring-buffers iptables-chain janus-secret jitter-buffer
+    kernel-player kernel-player-media listen-tcp listen-udp log-facility-cdr
     log-facility-dtmf log-facility-rtcp log-level-codec log-level-control log-level-core log-level-crypto log-level-dtx
     log-level-ffmpeg log-level-http log-level-ice log-level-internals log-level-rtcp log-level-spandsp log-level-srtp
     log-level-transcoding log-mark-prefix log-mark-suffix log-name max-bandwidth max-cpu max-dtx max-load
@@ -40,7 +40,6 @@ LETTERS = {
     "k": "subscribe-keyspace",
     "l": "listen-tcp",
     "u": "listen-udp",
-    "N": "listen-tcp-ng",
     "g": "graphite",
     "G": "graphite-interval",
     "r": "redis",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -10,6 +12,11 @@ import msgspec
 from rtprelay.core.settings import Settings
 from rtprelay.errors import PeerFault
 from rtprelay.values import Endpoint
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LISTENERS = ("ng", "tcp-ng", "tls-ng", "http", "https", "cli")
+"""The kinds of control ports; the options are `listen-` and these."""
 
 
 class ConfigError(PeerFault):
@@ -32,10 +39,27 @@ class LogFormat(enum.Enum):
     JSON = "json"
 
 
+class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The control ports, who may use them, and how much of them."""
+
+    listen: Mapping[str, tuple[Endpoint, ...]]
+    """By kind, all of LISTENERS."""
+    acl: Mapping[str, tuple[Network, ...]]
+    """By kind, all of LISTENERS; empty: everyone."""
+    token_file: Path | None
+    certificate: Path | None
+    """Set where there are TLS listeners."""
+    key: Path | None
+    client_ca: Path | None
+    connections: int
+    rate: float
+    timeout: float
+    metrics_prefix: str
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
-    listen_ng: tuple[Endpoint, ...]
-    listen_cli: tuple[Endpoint, ...]
+    control: ControlConfig
     backend: BackendChoice
     no_fallback: bool
     state_dir: Path

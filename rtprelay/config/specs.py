@@ -1,13 +1,14 @@
-"""The two little languages inside options: media interfaces and listening addresses."""
+"""The little languages inside options: media interfaces, listening addresses and access lists."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rtprelay.config.addresses import HostAddress
 from rtprelay.config.options import InterfaceTable
-from rtprelay.config.schema import ConfigError
+from rtprelay.config.schema import LISTENERS, ConfigError, Network
 from rtprelay.core.settings import MediaInterface
 from rtprelay.values import Endpoint, canonical_address
 
@@ -45,6 +46,28 @@ def listen_endpoints(spec: str | int) -> tuple[Endpoint, ...]:
         raise ConfigError(f"{text!r} is no [HOST:]PORT")
     hosts = _resolve(host) if host else _every_address()
     return tuple(Endpoint(address, int(port_text)) for address in hosts)
+
+
+def access_lists(specs: Sequence[str]) -> Mapping[str, tuple[Network, ...]]:
+    """`[KIND=]CIDR[,CIDR...]` by kind of listener. A list without one is for every kind that has none of its own."""
+    named: dict[str, tuple[Network, ...]] = {}
+    for spec in specs:
+        kind, equals, networks = spec.rpartition("=")
+        if equals and kind not in LISTENERS:
+            raise ConfigError(f"control-acl {spec!r}: {kind!r} is none of {', '.join(LISTENERS)}")
+        named[kind] = named.get(kind, ()) + tuple(_network(text.strip()) for text in networks.split(","))
+    return {kind: named.get(kind, named.get("", ())) for kind in LISTENERS}
+
+
+def _network(text: str) -> Network:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ConfigError(f"control-acl: {error}") from error
+    if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None:
+        # Sources are compared as what they are, IPv4: it would admit nobody.
+        raise ConfigError(f"control-acl: {text} is an IPv4 network in IPv6 spelling")
+    return network
 
 
 def _split(spec: str) -> InterfaceTable:

@@ -9,15 +9,6 @@ from collections.abc import Sequence
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def parse_network(text: str) -> Network:
-    """An address or `ADDRESS/PREFIX`; bits behind the prefix must be zero. Raises ValueError."""
-    network = ipaddress.ip_network(text)
-    if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None:
-        # Addresses are compared as IPv4; such a network would never match.
-        raise ValueError(f"{text} is an IPv4 network written as IPv6")
-    return network
-
-
 class Acl:
     """Without networks: everyone."""
 

@@ -140,7 +140,7 @@ class Door:
 
 
 class _Guest(socket.socket):
-    """A socket that tells when it is closed."""
+    """A socket that tells when its transport lets go of it: asyncio closes it, uvloop detaches and closes it itself."""
 
     _leave: Callable[[], None] | None = None
 
@@ -154,6 +154,14 @@ class _Guest(socket.socket):
 
     def close(self) -> None:
         super().close()
+        self._left()
+
+    def detach(self) -> int:
+        descriptor = super().detach()
+        self._left()
+        return descriptor
+
+    def _left(self) -> None:
         leave, self._leave = self._leave, None
         if leave is not None:
             leave()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from typing import cast
 
 from rtprelay.errors import PeerFault
 from rtprelay.listen.acl import Acl
@@ -87,8 +88,7 @@ class _Connection(asyncio.Protocol):
     # --- what the transport calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._peer = Peer(0, transport.get_extra_info("peername"))
         self._admitted = not self._listener.tokens or bool(transport.get_extra_info("peercert"))
         self._listener.connections.add(self)

@@ -12,7 +12,7 @@ from rtprelay.config.addresses import HostAddress, host_addresses
 from rtprelay.config.load import load
 from rtprelay.config.options import REPEATABLE, WORDS, InterfaceTable, Options
 from rtprelay.config.rtpengine import IGNORED, LETTERS
-from rtprelay.config.schema import BackendChoice, Config, ConfigError
+from rtprelay.config.schema import LISTENERS, BackendChoice, Config, ConfigError
 from rtprelay.config.specs import listen_endpoints, media_interfaces
 from rtprelay.core.settings import MediaInterface
 from rtprelay.signalling.command import EndpointLearning
@@ -124,8 +124,8 @@ def test_the_hosts_own_addresses_are_found() -> None:
 
 def test_without_any_option_the_documented_defaults_hold() -> None:
     config = given()
-    assert config.listen_ng == (Endpoint("127.0.0.1", 2223),)
-    assert config.listen_cli == ()
+    assert config.control.listen["ng"] == (Endpoint("127.0.0.1", 2223),)
+    assert not any(config.control.listen[kind] for kind in LISTENERS if kind != "ng")
     assert config.settings.interfaces == (MediaInterface(name="default", address="127.0.0.1"),)
     assert (config.settings.timeout, config.settings.silent_timeout, config.settings.offer_timeout) == (60, 3600, 3600)
     assert (config.settings.delete_delay, config.settings.final_timeout, config.settings.tos) == (30, 0, 0)
@@ -137,8 +137,8 @@ def test_without_any_option_the_documented_defaults_hold() -> None:
 def test_the_letters_are_those_of_rtpengine() -> None:
     line = "-n 127.0.0.1:1 -c 127.0.0.1:2 -c 127.0.0.1:3 -m 100 -M 200 -o 1 -s 2 -a 3 -d 4 -T 184 -L 7 -fE -p /x"
     config = given(*line.split())
-    assert config.listen_cli == (Endpoint("127.0.0.1", 2), Endpoint("127.0.0.1", 3))
-    assert config.listen_ng == (Endpoint("127.0.0.1", 1),)
+    assert config.control.listen["cli"] == (Endpoint("127.0.0.1", 2), Endpoint("127.0.0.1", 3))
+    assert config.control.listen["ng"] == (Endpoint("127.0.0.1", 1),)
     settings = config.settings
     assert (settings.interfaces[0].port_min, settings.interfaces[0].port_max) == (100, 200)
     assert (settings.timeout, settings.silent_timeout, settings.final_timeout, settings.delete_delay) == (1, 2, 3, 4)
@@ -237,7 +237,7 @@ def test_a_toml_file_is_read_and_the_command_line_wins(tmp_path: Path) -> None:
         ("a", 20000, 40000),
         ("default", 20000, 21000),
     ]
-    assert Endpoint("127.0.0.1", 2224) in config.listen_ng
+    assert Endpoint("127.0.0.1", 2224) in config.control.listen["ng"]
     assert config.source == path
 
 
@@ -284,7 +284,7 @@ interface = 127.0.0.2
         ("internal", None),
         ("external", "203.0.113.1"),
     ]
-    assert len(config.listen_ng) == 2
+    assert len(config.control.listen["ng"]) == 2
     assert config.backend is BackendChoice.USERSPACE
     assert config.settings.tos == 184
     assert [notice.split()[2] for notice in config.notices] == ["num-threads", "something-new"]
@@ -315,9 +315,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_shipped_file_says_the_truth_about_every_default(tmp_path: Path) -> None:
     """With every commented-out default switched on, the configuration is the one of an empty file."""
     text = CONF.read_text()
-    spelled_out = re.sub(
-        r"^#(?=(?!interface|\[\[|name|address|advertised|pidfile)[a-z-]+ = )", "", text, flags=re.MULTILINE
-    )
+    examples = r"interface|\[\[|name|address|advertised|pidfile|listen-|https-|control-token-file|control-acl"
+    spelled_out = re.sub(rf"^#(?=(?!{examples})[a-z-]+ = )", "", text, flags=re.MULTILINE)
     spelled_out = re.sub(r"^port-min = 20000$|^port-max = 24999$", "", spelled_out, flags=re.MULTILINE)
     said = load(["--config-file", written(tmp_path, "said.toml", spelled_out), "--state-dir=/x", "--bpf-path=/y"])
     silent = load(
@@ -327,6 +326,82 @@ def test_the_shipped_file_says_the_truth_about_every_default(tmp_path: Path) -> 
     for name in Config.__struct_fields__:
         if name != "source":
             assert getattr(said, name) == getattr(silent, name), name
+
+
+# --- control ports ---
+
+
+def test_every_transport_has_its_option() -> None:
+    config = given(
+        *("-N", "127.0.0.1:1", "--listen-tls-ng=[::1]:2", "--listen-http=127.0.0.1:3", "--listen-https=127.0.0.1:4"),
+        *("--https-cert=/c", "--https-key=/k", "--https-client-ca=/a", "--control-token-file=/t"),
+        *("--control-connections=5", "--control-rate=6.5", "--control-timeout=7", "--metrics-prefix=rtprelay_"),
+    )
+    control = config.control
+    assert control.listen == {
+        "ng": (Endpoint("127.0.0.1", 2223),),
+        "tcp-ng": (Endpoint("127.0.0.1", 1),),
+        "tls-ng": (Endpoint("::1", 2),),
+        "http": (Endpoint("127.0.0.1", 3),),
+        "https": (Endpoint("127.0.0.1", 4),),
+        "cli": (),
+    }
+    files = (control.certificate, control.key, control.client_ca, control.token_file)
+    assert files == (Path("/c"), Path("/k"), Path("/a"), Path("/t"))
+    assert (control.connections, control.rate, control.timeout, control.metrics_prefix) == (5, 6.5, 7, "rtprelay_")
+    assert config.settings.control_addresses == (
+        *("127.0.0.1:2223", "127.0.0.1:1", "[::1]:2", "127.0.0.1:3", "127.0.0.1:4"),
+    )
+
+
+def test_rtpengines_spelling_of_the_transports_is_understood_in_its_file(tmp_path: Path) -> None:
+    text = """[rtpengine]
+interface = 127.0.0.1
+listen-tcp-ng = 127.0.0.1:1;127.0.0.1:2
+listen-https = 127.0.0.1:3
+https-cert = /c.pem
+"""
+    config = load(["--config-file", written(tmp_path, "rtpengine.conf", text)])
+    assert config.control.listen["tcp-ng"] == (Endpoint("127.0.0.1", 1), Endpoint("127.0.0.1", 2))
+    assert config.control.certificate == Path("/c.pem")
+    assert config.notices == ()
+
+
+def test_a_kinds_own_access_lists_replace_the_general_ones() -> None:
+    lists = ("192.0.2.0/24,2001:db8::/32", "cli=127.0.0.1", "cli=::1")
+    acl = given(*(f"--control-acl={text}" for text in lists)).control.acl
+    assert [str(network) for network in acl["ng"]] == ["192.0.2.0/24", "2001:db8::/32"]
+    assert acl["https"] == acl["ng"]
+    assert [str(network) for network in acl["cli"]] == ["127.0.0.1/32", "::1/128"]
+    assert not any(given().control.acl.values())
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--control-acl=192.0.2.1/24", "control-acl: 192.0.2.1/24 has host bits set"),
+        ("--control-acl=nobody", "control-acl: 'nobody' does not appear to be"),
+        ("--control-acl=udp=127.0.0.1", "'udp' is none of ng, tcp-ng, tls-ng, http, https, cli"),
+        ("--control-acl=::ffff:192.0.2.0/120", "::ffff:192.0.2.0/120 is an IPv4 network in IPv6 spelling"),
+        ("--listen-https=127.0.0.1:1", "listen-https needs https-cert"),
+        ("--listen-tls-ng=127.0.0.1:1", "listen-tls-ng needs https-cert"),
+        ("--metrics-prefix=9-", "--metrics-prefix: "),
+        ("--control-timeout=0", "--control-timeout: "),
+        ("--control-connections=0", "--control-connections: "),
+    ],
+)
+def test_a_mistake_in_the_control_options_is_named(option: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        given(option)
+    assert message in caught.value.reason
+
+
+def test_a_control_port_open_to_everyone_is_told_of_unless_something_guards_it() -> None:
+    assert [notice.split()[2] for notice in given("-n0.0.0.0:1", "-N0.0.0.0:2").notices] == ["0.0.0.0:1", "0.0.0.0:2"]
+    assert given("-n0.0.0.0:1", "-N0.0.0.0:2", "--control-acl=10.0.0.0/8").notices == ()
+    # No token is asked of datagrams.
+    guarded = given("-n0.0.0.0:1", "-N0.0.0.0:2", "--control-token-file=/t")
+    assert [notice.split()[2] for notice in guarded.notices] == ["0.0.0.0:1"]
 
 
 def test_the_shipped_file_mentions_every_option() -> None:

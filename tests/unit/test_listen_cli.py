@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from rtprelay.listen.cli import CliServer
+from rtprelay.listen.cli import MAX_LINE, CliServer
+from rtprelay.listen.door import Doorman
+from rtprelay.listen.limits import Limits
 from rtprelay.values import Endpoint
 
 TIMEOUT = 5.0
@@ -32,9 +34,9 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 @asynccontextmanager
 async def serving(execute: Callable[[str], str], address: str = "127.0.0.1", **limits: Any) -> AsyncIterator[Endpoint]:
-    server = CliServer(execute, **limits)
+    server = CliServer(execute, Doorman(Limits(**limits)))
     try:
-        yield await server.open(Endpoint(address, 0))
+        yield server.open(Endpoint(address, 0))
     finally:
         await server.close()
 
@@ -105,8 +107,8 @@ def test_a_line_without_end_is_cut_short(run: Run) -> None:
             lines.append(line)
             return ""
 
-        async with serving(execute, max_line=100) as server:
-            assert await ask(server, b"x" * 101) in (b"Line is longer than 100 bytes\n", b"")
+        async with serving(execute) as server:
+            assert await ask(server, b"x" * (MAX_LINE + 1)) in (b"Line is longer than 4096 bytes\n", b"")
         assert lines == []
 
     run(main())
@@ -127,7 +129,7 @@ def test_a_client_that_takes_nothing_is_dropped(run: Run) -> None:
         def execute(line: str) -> str:
             return more_than_sockets_hold if line == "all" else "little\n"
 
-        async with serving(execute, timeout=0.05, max_connections=1) as server:
+        async with serving(execute, timeout=0.05, connections=1) as server:
             reader, writer = await asyncio.open_connection(server.address, server.port, limit=1)
             writer.write(b"all\n")
             while await ask(server, b"list\n") != b"little\n":
@@ -158,7 +160,7 @@ def test_a_command_that_fails_is_answered_and_the_next_one_served(run: Run) -> N
 
 def test_connections_beyond_the_limit_are_turned_away_until_there_is_room(run: Run) -> None:
     async def main() -> None:
-        async with serving(echo, max_connections=2) as server:
+        async with serving(echo, connections=2) as server:
             waiting = [await asyncio.open_connection(server.address, server.port) for _ in range(2)]
             assert await ask(server, b"list\n") == b""
             reader, writer = waiting[0]
