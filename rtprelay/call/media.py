@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from rtprelay.call.secure import DtlsLeg, IceLeg
 from rtprelay.sdp.attributes import Direction
 from rtprelay.sdp.codecs import Codec
 from rtprelay.sdp.view import is_savp
@@ -66,6 +67,11 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     passthrough: bool = False
     """SRTP goes from leg to leg as it is, unchecked: the operator's explicit choice."""
 
+    transport: int | None = None
+    """Index of the media whose port, ICE and DTLS this one shares (BUNDLE, RFC 9143); None: it has its own."""
+    ice: IceLeg | None = None
+    dtls: DtlsLeg | None = None
+
     @property
     def secure(self) -> bool:
         """Packets of the party are SRTP, by its transport or by agreement (OSRTP, RFC 8643)."""
@@ -73,8 +79,8 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     @property
     def expected(self) -> Endpoint | None:
-        """The source RTP is accepted from."""
-        return self.source or self.remote
+        """The source RTP is accepted from; with ICE only the selected pair's."""
+        return self.source if self.ice is not None else self.source or self.remote
 
     @property
     def expected_rtcp(self) -> Endpoint | None:
@@ -85,15 +91,19 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
         """Where RTP to the party goes; None while that is unknown or the party is on hold."""
         if self.held or self.rejected:
             return None
-        return self.remote if self.asymmetric else self.source or self.remote
+        return self._sent_to
 
     @property
     def destination_rtcp(self) -> Endpoint | None:
         if self.rejected:
             return None
         if self.rtcp_mux:
-            return self.remote if self.asymmetric else self.source or self.remote
+            return self._sent_to
         return self.remote_rtcp if self.asymmetric else self.source_rtcp or self.remote_rtcp
+
+    @property
+    def _sent_to(self) -> Endpoint | None:
+        return self.remote if self.asymmetric and self.ice is None else self.expected
 
     @property
     def rtcp_socket(self) -> Endpoint | None:

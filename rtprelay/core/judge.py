@@ -10,6 +10,7 @@ from rtprelay.core.effects import Effect, Notify, ReadFlows, Reinject
 from rtprelay.core.learning import Judgement
 from rtprelay.core.opaque import pass_on
 from rtprelay.core.registry import Registry
+from rtprelay.core.transports import Key
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
 from rtprelay.wire.demux import PacketKind, classify
@@ -23,11 +24,33 @@ def judge(registry: Registry, local: Endpoint, source: Endpoint, data: bytes, no
     if not media.rtp:
         pass_on(registry, owner, call, media, local, source, data, now)
         return
+    key = Key(call.call_id, owner.party, owner.index)
     match classify(data):
+        case PacketKind.STUN:
+            registry.transports.stun(registry, key, local, source, data, now)
+        case PacketKind.DTLS:
+            registry.transports.dtls(registry, key, local, source, data, now)
+        case PacketKind.RTP | PacketKind.RTCP if media.ice is not None:
+            _judge_by_ice(registry, key, call, media, local, source, data)
         case PacketKind.RTP if not owner.rtcp:
             _judge_rtp(registry, call, media, local, source, data, now)
         case PacketKind.RTCP:
             _judge_rtcp(registry, call, media, local, source, data)
+
+
+def _judge_by_ice(
+    registry: Registry, key: Key, call: Call, media: Media, local: Endpoint, source: Endpoint, data: bytes
+) -> None:
+    """The party sends from another pair that is valid: nobody else is believed, and nothing is learned."""
+    if not registry.transports.verified(key, local, source):
+        return
+    if local == media.local and source != media.source:
+        media.source = source
+    elif local == media.local_rtcp and source != media.source_rtcp:
+        media.source_rtcp = source
+    else:
+        return
+    registry.emit(*_adopted(registry, call, local, source, [data]))
 
 
 def _judge_rtp(

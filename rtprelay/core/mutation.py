@@ -68,6 +68,7 @@ def mutate(
         random=registry.random,
         learning=registry.settings.endpoint_learning,
         tos=registry.settings.tos if tos is None else tos,
+        fingerprint=lambda name: registry.transports.identity.certificate(wall).fingerprint(name),
         warn=lambda text: registry.notify(text, call_id, level="warning"),
     )
     attempt = Attempt(request, call, change, ports, {}, registry.tables.get(call_id, {}), now, number)
@@ -94,6 +95,7 @@ def _commit(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
             call.delete_at = None
         registry.put(call)
         effects = [*registry.replan(call), registry.persist(call)]
+        effects += registry.transports.sync(registry, call, attempt.now)
         schedule(registry, call)
     except Exception:
         registry.emit(*(ClosePort(endpoint) for pair in attempt.ports.taken for endpoint in pair))

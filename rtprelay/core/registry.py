@@ -21,6 +21,7 @@ from rtprelay.core.requests import RequestCounts
 from rtprelay.core.settings import Settings
 from rtprelay.core.timers import Timers
 from rtprelay.core.totals import EndReason, Totals
+from rtprelay.core.transports import Transports
 from rtprelay.negotiate.address import AddressPolicy, Interfaces
 from rtprelay.plan.diff import diff
 from rtprelay.plan.flow import Capabilities, Flow, FlowReport
@@ -42,7 +43,8 @@ class Registry:
         self.totals = Totals(now)
         self.requests = RequestCounts()
         self.learning = Learning()
-        self.timers = Timers()
+        self.timers: Timers[CallId] = Timers()
+        self.transports = Transports()
         self.queue = EffectQueue()
         self.owners = Owners()
         self.calls: dict[CallId, Call] = {}
@@ -111,6 +113,7 @@ class Registry:
         for known in (self.calls, self.tables, self.records, self._activity):
             known.pop(call_id, None)
         self.timers.forget(call_id)
+        self.transports.forget(call_id)
 
     def replan(self, call: Call) -> tuple[Effect, ...]:
         """Bring the data plane in line with the call."""

@@ -67,10 +67,13 @@ class Relay:
     def handle_timeout(self, now: float) -> None:
         self._begin()
         expire(self.registry, now)
+        self.registry.transports.tick(self.registry, now)
 
     def poll_timeout(self) -> float | None:
         """When handle_timeout is due (same clock as `now`)."""
-        return self.registry.timers.next_deadline()
+        registry = self.registry
+        deadlines = (registry.timers.next_deadline(), registry.transports.next_deadline())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def port_failed(self, local: Endpoint, error: OSError, now: float) -> None:
         """An OpenPort failed: the command that wanted the port starts over with another; nothing was promised yet."""

@@ -50,6 +50,7 @@ def _revive(registry: Registry, call: Call, now: float) -> None:
         if media.local is not None and media.local_rtcp is not None:
             registry.emit(OpenPort(media.local, media.tos), OpenPort(media.local_rtcp, media.tos))
     registry.emit(*flows)
+    registry.emit(*registry.transports.sync(registry, call, now))
     if any(local not in found for local in registry.tables[call.call_id]):
         registry.touch(call.call_id, now)
     schedule(registry, call)

@@ -1,36 +1,41 @@
-"""When each call has to be looked at again. Lazy: a deadline that moved later is noticed when the earlier one comes."""
+"""When each call or transport has to be looked at again. Lazy: a deadline that moved later is noticed when the earlier
+one comes.
+"""
 
 from __future__ import annotations
 
 import heapq
+from typing import Generic, TypeVar
 
-from rtprelay.values import CallId
+K = TypeVar("K")
 
 
-class Timers:
+class Timers(Generic[K]):
     def __init__(self) -> None:
-        self._heap: list[tuple[float, CallId]] = []
-        self._due: dict[CallId, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._pushed = 0
+        self._due: dict[K, float] = {}
 
-    def schedule(self, call_id: CallId, deadline: float) -> None:
-        """Look at the call at `deadline`, unless something earlier is set already."""
-        if deadline < self._due.get(call_id, float("inf")):
-            self._due[call_id] = deadline
-            heapq.heappush(self._heap, (deadline, call_id))
+    def schedule(self, key: K, deadline: float) -> None:
+        """Look at it at `deadline`, unless something earlier is set already."""
+        if deadline < self._due.get(key, float("inf")):
+            self._due[key] = deadline
+            self._pushed += 1
+            heapq.heappush(self._heap, (deadline, self._pushed, key))
 
-    def forget(self, call_id: CallId) -> None:
-        self._due.pop(call_id, None)
+    def forget(self, key: K) -> None:
+        self._due.pop(key, None)
 
     def next_deadline(self) -> float | None:
-        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def pop_due(self, now: float) -> list[CallId]:
-        """The calls whose deadline has come; each has to be scheduled anew or forgotten."""
+    def pop_due(self, now: float) -> list[K]:
+        """Those whose deadline has come; each has to be scheduled anew or forgotten."""
         due = []
         while (deadline := self.next_deadline()) is not None and deadline <= now:
-            _, call_id = heapq.heappop(self._heap)
-            del self._due[call_id]
-            due.append(call_id)
+            _, _, key = heapq.heappop(self._heap)
+            del self._due[key]
+            due.append(key)
         return due

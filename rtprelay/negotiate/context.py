@@ -33,6 +33,8 @@ class Context(msgspec.Struct, frozen=True):
     random: random.Random
     learning: EndpointLearning
     tos: int
+    fingerprint: Callable[[str], str]
+    """Of our DTLS certificate, by the name of the hash."""
     warn: Callable[[str], None]
     """Something the operator should see, said with the call-id."""
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from rtprelay.call.call import Call, Party
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
-from rtprelay.negotiate import keys, mux
+from rtprelay.negotiate import ice, keys, mux
 from rtprelay.negotiate.branches import answering, offered_to, offering
 from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
@@ -50,6 +50,7 @@ def offer(call: Call, command: Command, context: Context) -> str:
         open_ports(ours, facing_us, context)
         open_ports(theirs, facing_them, context)
         keys.offered(ours, theirs, media_view, flags, context)
+        ice.offered(ours, theirs, media_view, flags, context)
         mux.offered(ours, theirs, media_view.rtcp_mux, flags.rtcp_mux)
     for party in (offerer, answerer):
         close_beyond(party.medias, len(view.media), context)
@@ -88,6 +89,7 @@ def answer(call: Call, command: Command, context: Context) -> str:
         for media in (ours, theirs):
             if media.local is None:  # another branch had rejected the section
                 open_ports(media, _own_interface(media, context), context)
+        ice.answered(ours, theirs, media_view, flags, context)
         mux.answered(ours, theirs, media_view.rtcp_mux)
     _mark(call, flags)
     call.connect(offerer, answerer)

@@ -9,18 +9,34 @@ import msgspec
 from rtprelay.call.call import Party, SentSdp
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
-from rtprelay.negotiate import keys
+from rtprelay.negotiate import ice, keys
 from rtprelay.negotiate.context import Context
 from rtprelay.sdp.attributes import Direction, number
 from rtprelay.sdp.codecs import select
 from rtprelay.sdp.document import SessionDescription
 from rtprelay.sdp.edit import MediaEdit, SessionEdit, rewrite
-from rtprelay.sdp.view import MediaView, SessionView
+from rtprelay.sdp.view import MediaView, SessionView, is_feedback
 from rtprelay.signalling.command import MediaFlags, SdpReplace
 from rtprelay.values import Family
 
 _SDES = frozenset({"crypto"})
 _DTLS = frozenset({"fingerprint", "setup", "tls-id"})
+_FEEDBACK = frozenset(
+    {
+        "rtcp-fb",
+        "rtcp-rsize",
+        "extmap",
+        "extmap-allow-mixed",
+        "msid",
+        "ssrc",
+        "ssrc-group",
+        "rid",
+        "simulcast",
+        "bundle-only",
+        "mid",
+    }
+)
+"""What only browsers and their like understand, all of it on top of RTP/AVPF."""
 KEEP = MediaEdit(keep=True)
 REJECT = MediaEdit(port=0)
 _ORIGIN = SdpReplace.ORIGIN | SdpReplace.ORIGIN_FULL
@@ -114,13 +130,31 @@ def _media_edit(media: Media, view: MediaView, flags: MediaFlags, context: Conte
             direction=direction,
             protocol=media.protocol,
             formats=_formats(view, flags) if offering else None,
-            mid=str(media.index + 1) if flags.generate_mid and view.mid is None else None,
+            mid=_mid(media, view, flags, offering=offering),
             remove_ice=True,
-            remove_attributes=_DTLS if media.passthrough else _DTLS | _SDES,
-            append=keys.attributes(media, offering=offering),
+            remove_attributes=_removed(media, view),
+            append=(
+                *keys.attributes(media, flags, context, offering=offering),
+                *ice.attributes(media, flags, context),
+            ),
         )
     except ValueError as error:
         raise PeerFault(f"Cannot write SDP: {error}") from error
+
+
+def _removed(media: Media, view: MediaView) -> frozenset[str]:
+    """What belongs to the other leg, and what the party's profile does not know: a plain phone sees a plain SDP."""
+    removed = _DTLS if media.passthrough else _DTLS | _SDES
+    if view.is_feedback and not is_feedback(media.protocol):
+        removed |= _FEEDBACK
+    return removed
+
+
+def _mid(media: Media, view: MediaView, flags: MediaFlags, *, offering: bool) -> str | None:
+    """In an answer the offer's own (RFC 5888 section 9.1), in an offer one of ours if that is wished."""
+    if not offering:
+        return media.mid if media.mid != view.mid else None
+    return str(media.index + 1) if flags.generate_mid and view.mid is None else None
 
 
 def _formats(view: MediaView, flags: MediaFlags) -> tuple[str, ...] | None:

@@ -47,10 +47,10 @@ def _flows(media: Media, sinks: list[Sink], capabilities: Capabilities) -> tuple
     rtp = Flow(
         local=local,
         expected=expected,
-        signalled=_beaten(media.source, media.remote),
+        signalled=_beaten(media.source, media.remote) if media.ice is None else None,
         rtcp_expected=expected,
         on_mismatch=_on_mismatch(media),
-        lock=not media.media_handover,
+        lock=not media.media_handover and media.ice is None,
         payloads=_payloads(media, sinks),
         outputs=outputs,
         # Opaque datagrams may look like RTCP by chance.
@@ -63,10 +63,10 @@ def _flows(media: Media, sinks: list[Sink], capabilities: Capabilities) -> tuple
     rtcp = Flow(
         local=media.local_rtcp,
         expected=None,
-        signalled=_beaten(media.source_rtcp, media.remote_rtcp),
+        signalled=_beaten(media.source_rtcp, media.remote_rtcp) if media.ice is None else None,
         rtcp_expected=media.expected_rtcp,
         on_mismatch=_on_mismatch(media),
-        lock=not media.media_handover,
+        lock=not media.media_handover and media.ice is None,
         rtcp_outputs=rtcp_outputs,
         srtp=srtp,
         userspace=userspace,
@@ -116,7 +116,9 @@ def _beaten(source: Endpoint | None, remote: Endpoint | None) -> Endpoint | None
 
 
 def _on_mismatch(media: Media) -> Mismatch:
-    return Mismatch.DROP if media.learning is EndpointLearning.OFF else Mismatch.PUNT
+    """With ICE another valid pair may be used at any time, so that the agent has to be asked."""
+    never = media.learning is EndpointLearning.OFF and media.ice is None
+    return Mismatch.DROP if never else Mismatch.PUNT
 
 
 def _payloads(media: Media, sinks: list[Sink]) -> tuple[PayloadRule, ...]:

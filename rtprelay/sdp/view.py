@@ -110,7 +110,7 @@ class MediaView(msgspec.Struct, frozen=True):
     @property
     def is_feedback(self) -> bool:
         """The feedback profile (RFC 4585, RFC 5124)."""
-        return self.protocol.upper().endswith(("RTP/AVPF", "RTP/SAVPF"))
+        return is_feedback(self.protocol)
 
 
 class SessionView(msgspec.Struct, frozen=True):
@@ -139,6 +139,11 @@ def is_rtp(protocol: str) -> bool:
 def is_savp(protocol: str) -> bool:
     """The secure profiles (RFC 3711, RFC 5124), whichever way keys are exchanged."""
     return protocol.upper().endswith(("RTP/SAVP", "RTP/SAVPF"))
+
+
+def is_feedback(protocol: str) -> bool:
+    """The feedback profiles (RFC 4585, RFC 5124)."""
+    return protocol.upper().endswith(("RTP/AVPF", "RTP/SAVPF"))
 
 
 def read(document: SessionDescription) -> SessionView:

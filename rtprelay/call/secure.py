@@ -1,0 +1,39 @@
+"""What a media's SDP says of ICE and DTLS, as long as the call lives; the agents at work are the core's."""
+
+from __future__ import annotations
+
+import msgspec
+
+from rtprelay.ice.agent import Credentials
+from rtprelay.ice.candidate import Candidate
+
+
+class IceLeg(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """ICE with one party (RFC 8445, RFC 8839)."""
+
+    local: Credentials
+    remote: Credentials | None = None
+    """None: the party has not answered yet."""
+    candidates: tuple[Candidate, ...] = ()
+    """The party's, trickled ones included."""
+    ended: bool = False
+    """It names no more."""
+    controlling: bool = False
+    """We made the offer."""
+    lite: bool = False
+    """We are lite towards this party."""
+    remote_lite: bool = False
+    relayed: bool = False
+    """Our candidates are shown as relayed ones (`ICE=force-relay`)."""
+
+
+class DtlsLeg(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """DTLS-SRTP with one party (RFC 5763)."""
+
+    setup: str
+    """Our a=setup: actpass in an offer, then active or passive."""
+    fingerprints: tuple[str, ...] = ()
+    """The party's a=fingerprint values."""
+    tls_id: str = ""
+    """Ours (RFC 8842): a new one asks for a new association."""
+    remote_tls_id: str | None = None

@@ -1,0 +1,244 @@
+"""One ICE and DTLS transport at work: the agents of a media (or of a bundle), fed with the packets of its port.
+
+Rules:
+- STUN goes to the ICE agent. The pair it selects is where the party's packets come from and go to.
+- DTLS is heard from verified sources only: with ICE those of a valid pair, without ICE the party's own host. So nobody
+  else can race with a ClientHello (CVE-2023-49786). The last flight of a pair that is still being checked is kept and
+  heard once it is valid: discarding it would cost the peer's retransmission timer.
+- Without ICE, one association per source, a few at most; the first whose certificate is the signalled one wins, the
+  others never disturb it.
+- A client starts when there is a path; a server answers. Keys come out once the fingerprint has been found right.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import msgspec
+from OpenSSL.SSL import Context as DtlsContext
+
+from rtprelay.call.media import Media
+from rtprelay.call.secure import DtlsLeg, IceLeg
+from rtprelay.ice.agent import ConsentLost, Event, Failed, IceAgent, Role, Selected
+from rtprelay.ice.candidate import Candidate
+from rtprelay.security.dtls import DtlsAssociation, DtlsRole, DtlsState, SrtpKeys
+from rtprelay.values import Endpoint
+
+MAX_ASSOCIATIONS = 4
+MAX_WAITING = 4
+
+
+class Datagram(msgspec.Struct, frozen=True):
+    local: Endpoint
+    remote: Endpoint
+    data: bytes
+
+
+class PathChanged(msgspec.Struct, frozen=True):
+    """A pair was selected for a component, or (remote None) lost."""
+
+    component: int
+    remote: Endpoint | None
+
+
+class Keyed(msgspec.Struct, frozen=True):
+    """The DTLS handshake has given keys."""
+
+    keys: SrtpKeys
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """ICE or DTLS has failed for good."""
+
+    reason: str
+
+
+Outcome = Datagram | PathChanged | Keyed | Broken
+
+
+class Transport:
+    """`update` tells what signalling says; `receive` and `tick` feed it; `outcomes` is to be drained after each."""
+
+    def __init__(self, context: DtlsContext, rng: random.Random) -> None:
+        self._context = context
+        self._random = rng
+        self._ice: IceAgent | None = None
+        self._dtls: DtlsLeg | None = None
+        self._local: Endpoint | None = None
+        self._remote: Endpoint | None = None
+        self._associations: dict[Endpoint, DtlsAssociation] = {}
+        self._winner: DtlsAssociation | None = None
+        self._waiting: dict[Endpoint, bytes] = {}
+        self._keyed = False
+        self._out: list[Outcome] = []
+
+    def update(self, media: Media, candidates: tuple[Candidate, ...]) -> None:
+        """Take over the media's ICE and DTLS legs; unchanged ones go on undisturbed."""
+        self._local = media.local
+        self._update_ice(media.ice, candidates)
+        if self._ice is None:
+            self._remote = media.expected
+        self._update_dtls(media.dtls, has_keys=media.crypto_receive is not None)
+
+    def _update_ice(self, leg: IceLeg | None, candidates: tuple[Candidate, ...]) -> None:
+        if leg is None:
+            self._ice = None
+            return
+        if self._ice is None or self._ice.local != leg.local or self._ice.lite != leg.lite:
+            role = Role.CONTROLLING if leg.controlling else Role.CONTROLLED
+            self._ice = IceAgent(role, leg.local, self._random, lite=leg.lite)
+        agent = self._ice
+        known = {(c.component, c.base) for c in agent.local_candidates}
+        for candidate in candidates:
+            if (candidate.component, candidate.base) not in known:
+                agent.add_local(candidate)
+        if leg.remote is not None:
+            agent.set_remote(leg.remote, lite=leg.remote_lite)
+            for candidate in leg.candidates:
+                agent.add_remote(candidate)
+            if leg.ended:
+                agent.end_of_candidates()
+
+    def _update_dtls(self, leg: DtlsLeg | None, *, has_keys: bool) -> None:
+        before, self._dtls = self._dtls, leg
+        if leg is None:
+            self._associations.clear()
+            self._winner = None
+            return
+        if before is None:
+            self._keyed = has_keys  # taken over from a predecessor, keys and all
+        elif before.fingerprints and (before.fingerprints, before.remote_tls_id) != (
+            leg.fingerprints,
+            leg.remote_tls_id,
+        ):
+            self._associations.clear()
+            self._winner = None
+            self._keyed = False
+        for source, association in list(self._associations.items()):
+            if leg.fingerprints:
+                association.expect(leg.fingerprints)
+            self._drain_dtls(source, association)
+        self._start_client()
+
+    # --- input ---
+
+    def stun(self, local: Endpoint, source: Endpoint, data: bytes, now: float) -> None:
+        if self._ice is not None:
+            self._ice.receive(local, source, data, now)
+            self._drain_ice(now)
+
+    def dtls(self, local: Endpoint, source: Endpoint, data: bytes) -> None:
+        if self._dtls is None or local != self._local:
+            return
+        if self._heard(source):
+            self._feed(source, data)
+        elif self._ice is not None and len(self._waiting) < MAX_WAITING:
+            self._waiting[source] = data
+
+    def tick(self, now: float) -> None:
+        if self._ice is not None:
+            self._ice.handle_timeout(now)
+            self._drain_ice(now)
+        for source, association in list(self._associations.items()):
+            association.handle_timeout()
+            self._drain_dtls(source, association)
+
+    def verified(self, local: Endpoint, source: Endpoint) -> bool:
+        """Whether ICE vouches for the source."""
+        return self._ice is not None and self._ice.verified(local, source)
+
+    # --- output ---
+
+    def poll_timeout(self, now: float) -> float | None:
+        times = [self._ice.poll_timeout()] if self._ice is not None else []
+        times += [association.poll_timeout(now) for association in self._associations.values()]
+        return min((time for time in times if time is not None), default=None)
+
+    def outcomes(self) -> Iterator[Outcome]:
+        while self._out:
+            yield self._out.pop(0)
+
+    # --- ICE ---
+
+    def _drain_ice(self, now: float) -> None:
+        assert self._ice is not None
+        while (transmit := self._ice.poll_transmit()) is not None:
+            self._out.append(Datagram(transmit.local, transmit.remote, transmit.data))
+        while (event := self._ice.poll_event()) is not None:
+            self._on_ice(event)
+        for source, data in list(self._waiting.items()):
+            if self._heard(source):
+                del self._waiting[source]
+                self._feed(source, data)
+
+    def _on_ice(self, event: Event) -> None:
+        match event:
+            case Selected(component, _, remote):
+                self._out.append(PathChanged(component, remote))
+                if component == 1:
+                    self._remote = remote
+                    self._start_client()
+            case ConsentLost(component):
+                self._out.append(PathChanged(component, None))
+            case Failed():
+                self._out.append(Broken("ICE failed: no pair of candidates works"))
+
+    # --- DTLS ---
+
+    def _heard(self, source: Endpoint) -> bool:
+        if self._ice is not None:
+            return self._local is not None and self._ice.verified(self._local, source)
+        return self._remote is None or source.address == self._remote.address
+
+    def _start_client(self) -> None:
+        leg = self._dtls
+        if leg is None or leg.setup != "active" or not leg.fingerprints or self._keyed or self._winner is not None:
+            return
+        if self._remote is not None and self._remote not in self._associations:
+            self._associate(self._remote, DtlsRole.CLIENT)
+
+    def _feed(self, source: Endpoint, data: bytes) -> None:
+        association = self._associations.get(source)
+        if association is None and self._ice is not None and self._associations:
+            association = next(iter(self._associations.values()))  # the same peer on another valid pair
+        if association is None or association.state in (DtlsState.FAILED, DtlsState.CLOSED):
+            if self._dtls is None or self._dtls.setup == "active" or not _client_hello(data):
+                return
+            if len(self._associations) >= MAX_ASSOCIATIONS:
+                return
+            association = self._associate(source, DtlsRole.SERVER)
+        association.receive(data)
+        self._drain_dtls(source, association)
+
+    def _associate(self, source: Endpoint, role: DtlsRole) -> DtlsAssociation:
+        fingerprints = self._dtls.fingerprints if self._dtls is not None else ()
+        association = self._associations[source] = DtlsAssociation(self._context, role, fingerprints)
+        self._drain_dtls(source, association)
+        return association
+
+    def _drain_dtls(self, source: Endpoint, association: DtlsAssociation) -> None:
+        while (data := association.poll_transmit()) is not None:
+            if self._local is not None:
+                self._out.append(Datagram(self._local, source, data))
+        if (
+            association.state is DtlsState.CONNECTED
+            and association.keys is not None
+            and not self._is_winner(association)
+        ):
+            self._winner = association
+            self._keyed = True
+            self._associations = {source: association}
+            self._out.append(Keyed(association.keys))
+        elif association.state is DtlsState.FAILED and association is not self._winner:
+            self._associations.pop(source, None)
+            if self._winner is None and not self._associations:
+                self._out.append(Broken(f"DTLS failed: {association.failure}"))
+
+    def _is_winner(self, association: DtlsAssociation) -> bool:
+        return self._winner is association
+
+
+def _client_hello(data: bytes) -> bool:
+    """A handshake record of epoch 0 whose message is a ClientHello (RFC 6347 sections 4.1, 4.2.2)."""
+    return len(data) > 13 and data[0] == 22 and data[3:5] == b"\0\0" and data[13] == 1

@@ -1,0 +1,125 @@
+"""The ICE and DTLS transports of all calls: made and renewed as signalling says, fed with packets and time; what they
+come to (paths, keys) goes into the call and its flows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from rtprelay.call.call import Call
+from rtprelay.call.media import Media
+from rtprelay.core.effects import Effect, Notify, SendDatagram
+from rtprelay.core.identity import DtlsIdentity
+from rtprelay.core.timers import Timers
+from rtprelay.core.transport import Broken, Datagram, Keyed, PathChanged, Transport
+from rtprelay.ice.candidate import RTP
+from rtprelay.negotiate.ice import candidates
+from rtprelay.security.sdes import CryptoLine
+from rtprelay.values import CallId, Endpoint
+
+if TYPE_CHECKING:
+    from rtprelay.core.registry import Registry
+
+
+class Key(NamedTuple):
+    call_id: CallId
+    party: int
+    section: int
+
+
+class Transports:
+    def __init__(self) -> None:
+        self.identity = DtlsIdentity()
+        self._transports: dict[Key, Transport] = {}
+        self._timers: Timers[Key] = Timers()
+
+    def sync(self, registry: Registry, call: Call, now: float) -> Iterable[Effect]:
+        """The call has been negotiated: its transports follow."""
+        wanted = {
+            Key(call.call_id, party.number, media.index): media
+            for party, media in call.medias()
+            if media.local is not None and media.transport is None and (media.ice or media.dtls) is not None
+        }
+        for key in self._of(call.call_id) - wanted.keys():
+            self._drop(key)
+        effects: list[Effect] = []
+        for key, media in wanted.items():
+            transport = self._transports.get(key)
+            if transport is None:
+                context = self.identity.context(registry.wall(now))
+                transport = self._transports[key] = Transport(context, registry.random)
+            transport.update(media, candidates(media, registry.interfaces.advertised))
+            effects += self._settle(registry, key, call, media, now)
+        return effects
+
+    def forget(self, call_id: CallId) -> None:
+        for key in self._of(call_id):
+            self._drop(key)
+
+    def stun(self, registry: Registry, key: Key, local: Endpoint, source: Endpoint, data: bytes, now: float) -> None:
+        transport = self._transports.get(key)
+        if transport is not None:
+            transport.stun(local, source, data, now)
+            registry.emit(*self._settled(registry, key, now))
+
+    def dtls(self, registry: Registry, key: Key, local: Endpoint, source: Endpoint, data: bytes, now: float) -> None:
+        transport = self._transports.get(key)
+        if transport is not None:
+            transport.dtls(local, source, data)
+            registry.emit(*self._settled(registry, key, now))
+
+    def verified(self, key: Key, local: Endpoint, source: Endpoint) -> bool:
+        transport = self._transports.get(key)
+        return transport is not None and transport.verified(local, source)
+
+    def tick(self, registry: Registry, now: float) -> None:
+        for key in self._timers.pop_due(now):
+            self._transports[key].tick(now)
+            registry.emit(*self._settled(registry, key, now))
+
+    def next_deadline(self) -> float | None:
+        return self._timers.next_deadline()
+
+    def _of(self, call_id: CallId) -> set[Key]:
+        return {key for key in self._transports if key.call_id == call_id}
+
+    def _drop(self, key: Key) -> None:
+        del self._transports[key]
+        self._timers.forget(key)
+
+    def _settled(self, registry: Registry, key: Key, now: float) -> Iterable[Effect]:
+        call = registry.calls[key.call_id]
+        return self._settle(registry, key, call, call.parties[key.party].medias[key.section], now)
+
+    def _settle(self, registry: Registry, key: Key, call: Call, media: Media, now: float) -> Iterable[Effect]:
+        """What the transport has come to, as effects; a new path or key changes the flows first."""
+        transport = self._transports[key]
+        before = (media.source, media.source_rtcp, media.crypto_receive)
+        effects: list[Effect] = list(_outcomes(transport, media, call))
+        if (media.source, media.source_rtcp, media.crypto_receive) != before:
+            effects = [*registry.replan(call), registry.persist(call), *effects]
+        due = transport.poll_timeout(now)
+        if due is not None:
+            self._timers.schedule(key, due)
+        return effects
+
+
+def _outcomes(transport: Transport, media: Media, call: Call) -> Iterator[Effect]:
+    """Carries the outcomes over into the media."""
+    for outcome in transport.outcomes():
+        match outcome:
+            case Datagram(local, remote, data):
+                yield SendDatagram(local, remote, data)
+            case PathChanged(component, remote):
+                if component == RTP:
+                    media.source = remote
+                else:
+                    media.source_rtcp = remote
+                fields = {"port": str(media.local), "component": component, "source": str(remote)}
+                yield Notify("path selected" if remote is not None else "consent lost", call.call_id, fields)
+            case Keyed(keys):
+                media.crypto_send, media.crypto_receive = CryptoLine(0, keys.send), CryptoLine(0, keys.receive)
+                fields = {"port": str(media.local), "suite": keys.send.suite.name}
+                yield Notify("DTLS connected", call.call_id, fields)
+            case Broken(reason):
+                yield Notify("transport failed", call.call_id, {"port": str(media.local), "reason": reason}, "warning")

@@ -1,0 +1,76 @@
+"""DTLS-SRTP in offer and answer (RFC 5763, RFC 8842): each leg has its own association.
+
+The other side is offered DTLS where the transport asks for it: UDP/TLS/..., or a secure profile with SDES off or a
+`DTLS` role given. Where a party offers both DTLS and SDES, DTLS is taken. Our role towards an `actpass` offer is
+active, unless `DTLS=passive` (in the answer) or `DTLS-reverse=passive` (in the offer) says otherwise.
+"""
+
+from __future__ import annotations
+
+from rtprelay.call.media import Media
+from rtprelay.call.secure import DtlsLeg
+from rtprelay.negotiate.context import Context
+from rtprelay.negotiate.sdes import sdes_options
+from rtprelay.sdp.view import MediaView, is_savp
+from rtprelay.signalling.command import MediaFlags
+
+MAX_FINGERPRINTS = 8
+OFF = "off"
+
+
+def offered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context) -> None:
+    passthrough = ours.passthrough and theirs.passthrough
+    ours.dtls = None if passthrough else _take(ours.dtls, view, _reply(view.setup, flags.dtls_reverse), context)
+    if passthrough or not _wanted(theirs, flags):
+        theirs.dtls = None
+    elif theirs.dtls is None or flags.reset:
+        theirs.dtls = DtlsLeg(setup="actpass", tls_id=_tls_id(context))
+
+
+def answered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context) -> None:
+    if theirs.dtls is not None:
+        theirs.dtls = _take(theirs.dtls, view, "passive" if view.setup == "active" else "active", context)
+    if ours.dtls is not None and flags.dtls == OFF:
+        ours.dtls = None
+    elif ours.dtls is not None and flags.dtls == "passive" and ours.dtls.setup == "active" and ours.crypto_send is None:
+        ours.dtls.setup = "passive"
+
+
+def attributes(media: Media, flags: MediaFlags, context: Context, *, offering: bool) -> tuple[str, ...]:
+    leg = media.dtls
+    if leg is None:
+        return ()
+    setup = "actpass" if offering else leg.setup
+    name = flags.dtls_fingerprint.lower()
+    tls_id = () if flags.no_tls_id else (f"tls-id:{leg.tls_id}",)
+    return (f"setup:{setup}", f"fingerprint:{name} {context.fingerprint(name)}", *tls_id)
+
+
+def _wanted(theirs: Media, flags: MediaFlags) -> bool:
+    if flags.dtls == OFF or not is_savp(theirs.protocol):
+        return False
+    over_tls = theirs.protocol.upper().startswith("UDP/TLS/")
+    return over_tls or sdes_options(flags.sdes).off or flags.dtls is not None
+
+
+def _reply(setup: str | None, wished: str | None) -> str:
+    """Our role towards an offered a=setup (RFC 5763 section 5)."""
+    if setup == "active":
+        return "passive"
+    return "passive" if setup != "passive" and wished == "passive" else "active"
+
+
+def _take(leg: DtlsLeg | None, view: MediaView, setup: str, context: Context) -> DtlsLeg | None:
+    """The party's certificate; the same one under the same tls-id goes on with the association there is."""
+    if not view.fingerprints or not view.is_savp:
+        return None
+    fingerprints = view.fingerprints[:MAX_FINGERPRINTS]
+    if leg is not None and leg.fingerprints and (leg.fingerprints, leg.remote_tls_id) == (fingerprints, view.tls_id):
+        return leg
+    tls_id = leg.tls_id if leg is not None and not leg.fingerprints else _tls_id(context)
+    return DtlsLeg(setup=setup, fingerprints=fingerprints, tls_id=tls_id, remote_tls_id=view.tls_id)
+
+
+def _tls_id(context: Context) -> str:
+    """RFC 8842 section 4: at least 120 bits of chance."""
+    return f"{context.random.getrandbits(128):032x}"

@@ -1,0 +1,120 @@
+"""ICE in offer and answer (RFC 8839): each leg has its own, or none.
+
+Left alone, ICE passes: offered on if it was offered. `ICE=` in an offer says what the other side is offered (`remove`,
+`force`, `force-relay`, `optional`), in an answer whether the offerer's ICE is answered. We control towards whom we made
+an offer to, and are lite where `ICE-lite` says so: `forward` towards the answerer, `backward` towards the offerer, or
+`both`.
+
+New credentials from the party mean a restart (RFC 8445 section 9): it gets new ones of ours, and media goes on along
+the old path until a new one is selected.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Callable
+
+from rtprelay.call.media import Media
+from rtprelay.call.secure import IceLeg
+from rtprelay.ice.agent import Credentials
+from rtprelay.ice.candidate import RTCP, RTP, Candidate, CandidateType, local_candidate, parse_candidate
+from rtprelay.negotiate.context import Context
+from rtprelay.sdp.view import MediaView
+from rtprelay.signalling.command import IceOption, MediaFlags
+from rtprelay.values import Endpoint
+
+MAX_CANDIDATES = 64
+AdvertisedAddress = Callable[[Endpoint], str]
+_FORCED = frozenset({IceOption.FORCE, IceOption.FORCE_RELAY, IceOption.OPTIONAL})
+
+
+def offered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context) -> None:
+    """The offerer's ICE, and what the answerer will be offered."""
+    capable = view.ice is not None and bool(view.ice.ufrag and view.ice.pwd) and not flags.reject_ice
+    ours.ice = _take(ours.ice, view, context) if capable else None
+    if ours.ice is not None:
+        ours.ice.lite = flags.ice_lite in ("backward", "both")
+        ours.ice.controlling = False
+    wanted = flags.ice in _FORCED or (flags.ice is IceOption.DEFAULT and (capable or theirs.ice is not None))
+    if not wanted:
+        theirs.ice = None
+    elif theirs.ice is None or flags.reset:
+        theirs.ice = IceLeg(local=_credentials(context.random))
+    if theirs.ice is not None:
+        theirs.ice.controlling = True
+        theirs.ice.lite = flags.ice_lite in ("forward", "both")
+        theirs.ice.relayed = flags.ice is IceOption.FORCE_RELAY
+
+
+def answered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context) -> None:
+    capable = view.ice is not None and bool(view.ice.ufrag and view.ice.pwd)
+    theirs.ice = _take(theirs.ice, view, context) if capable and theirs.ice is not None else None
+    if flags.ice is IceOption.REMOVE:
+        ours.ice = None
+    elif ours.ice is not None:
+        ours.ice.relayed = flags.ice is IceOption.FORCE_RELAY
+
+
+def attributes(media: Media, flags: MediaFlags, context: Context) -> tuple[str, ...]:
+    """Ours, as the party is to see them (RFC 8839 section 5)."""
+    leg = media.ice
+    if leg is None:
+        return ()
+    trickle = ("ice-options:trickle",) if flags.trickle_ice else ()
+    return (
+        f"ice-ufrag:{leg.local.ufrag}",
+        f"ice-pwd:{leg.local.pwd}",
+        *trickle,
+        *(f"candidate:{candidate}" for candidate in candidates(media, context.interfaces.advertised)),
+        "end-of-candidates",
+    )
+
+
+def candidates(media: Media, advertised: AdvertisedAddress) -> tuple[Candidate, ...]:
+    """Our own: one for each component in use."""
+    if media.local is None or media.ice is None:
+        return ()
+    kind = CandidateType.RELAYED if media.ice.relayed else CandidateType.HOST
+    components = [(RTP, media.local)]
+    if not media.rtcp_mux and media.local_rtcp is not None and media.rtp:
+        components.append((RTCP, media.local_rtcp))
+    return tuple(
+        local_candidate(component, Endpoint(advertised(base), base.port), base, 0, kind)
+        for component, base in components
+    )
+
+
+def trickled(media: Media, candidate_values: tuple[str, ...], ended: bool) -> None:
+    """More candidates of the party's (RFC 8840)."""
+    if media.ice is None:
+        return
+    known = {candidate.endpoint for candidate in media.ice.candidates}
+    new = tuple(c for c in map(parse_candidate, candidate_values) if c is not None and c.endpoint not in known)
+    media.ice.candidates = (*media.ice.candidates, *new)[:MAX_CANDIDATES]
+    media.ice.ended = media.ice.ended or ended
+
+
+def _take(leg: IceLeg | None, view: MediaView, context: Context) -> IceLeg:
+    """The party's credentials and candidates."""
+    assert view.ice is not None
+    remote = Credentials(view.ice.ufrag, view.ice.pwd)
+    if leg is None or leg.remote not in (None, remote):
+        leg = IceLeg(local=_credentials(context.random))
+    found = tuple(c for c in map(parse_candidate, view.ice.candidates[:MAX_CANDIDATES]) if c is not None)
+    leg.remote = remote
+    leg.candidates = tuple({c.endpoint: c for c in (*leg.candidates, *found)}.values())[:MAX_CANDIDATES]
+    leg.remote_lite = view.ice.lite
+    leg.ended = view.ice.ended or not view.ice.trickle
+    return leg
+
+
+def _credentials(rng: random.Random) -> Credentials:
+    """8 and 26 characters, as deployments know them; 48 and 156 bits of chance (RFC 8839 section 5.4 asks for 24 and
+    128).
+    """
+    return Credentials(_characters(rng, 8), _characters(rng, 26))
+
+
+def _characters(rng: random.Random, count: int) -> str:
+    return base64.b64encode(rng.randbytes(count)).decode()[:count]
