@@ -68,11 +68,11 @@ def inside(namespace: Namespace) -> Iterator[None]:
 @contextlib.contextmanager
 def veth_lab() -> Iterator[Lab]:
     with Namespace("relay") as relay, Namespace("caller") as caller, Namespace("callee") as callee:
-        sides = [_cable(relay, party, f"to-{label}", n) for n, label, party in ((1, "a", caller), (2, "b", callee))]
+        sides = [cable(relay, party, f"to-{label}", n) for n, label, party in ((1, "a", caller), (2, "b", callee))]
         yield Lab(relay, *sides)
 
 
-def _cable(relay: Namespace, party: Namespace, device: str, net: int) -> Side:
+def cable(relay: Namespace, party: Namespace, device: str, net: int) -> Side:
     veth(relay, device, party, "eth0")
     side = Side(
         party,
@@ -133,6 +133,13 @@ class SocketParty:
                 data, source = self._socket.recvfrom(65536)
                 self._waiting.append(Received(data, _endpoint(source)))
         return len(self._waiting)
+
+    def waiting(self) -> bool:
+        """Something has come."""
+        return self._read() > 0
+
+    def forget(self) -> None:
+        self._waiting.clear()
 
     def close(self) -> None:
         self._socket.close()
@@ -232,8 +239,8 @@ class KernelRig:
         self.wait(lambda: self.handled >= count, lambda: f"{self.handled} of {count} packets came up")
 
     def replace(self, max_flows: int | None = None) -> None:
-        """A new daemon. `stop` closes the descriptors of the old one, as the kernel does for the dead, and nothing else;
-        one that is killed in the middle of something is for the end-to-end tests."""
+        """A new daemon. `stop` closes the descriptors of the old one, as the kernel does for the dead, and no more; one
+        that is killed in the middle of something is for the end-to-end tests."""
         self._max_flows = max_flows or self._max_flows
         self.stop()
         self.backend = self._start()
