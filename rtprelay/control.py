@@ -28,7 +28,7 @@ from rtprelay.listen.tls import server_context
 from rtprelay.listen.tokens import Tokens
 from rtprelay.listen.udp import NgUdp
 from rtprelay.runtime.loop import RelayLoop
-from rtprelay.signalling.command import Command, CommandName
+from rtprelay.signalling.command import Command, CommandName, Request
 from rtprelay.signalling.session import Peer
 from rtprelay.values import Endpoint
 
@@ -56,7 +56,8 @@ class ControlPorts:
             Limits(connections=self._config.connections, rate=self._config.rate, timeout=self._config.timeout)
         )
         self._rota = Rota()
-        self._service = Service(handle=loop.handle, complain=self._complain)
+        self._requests = relay.registry.requests
+        self._service = Service(handle=loop.handle, complain=self._complain, took=self._took)
         self._tokens = self._read_tokens(self._config.token_file)
         self._tls = self._make_tls()
         self._udp = NgUdp(self._service, acl=self._acl("ng"))
@@ -100,7 +101,6 @@ class ControlPorts:
 
         sources = Sources(
             statistics=self._statistics,
-            proxies=self._service.tally.views,
             data_plane=self._loop.data_plane.counters,
             internal=lambda: self._loop.counters + self._loop.sockets.counters,
             turned_away=lambda: self._doorman.turned_away + Counter(datagram=self._udp.turned_away),
@@ -139,4 +139,8 @@ class ControlPorts:
         return server_context(config.certificate, config.key, config.client_ca)
 
     def _complain(self, peer: Peer, fault: RelayError) -> None:
+        self._requests.failed(peer.host)
         self._log.warning("request refused", peer=peer.host, reason=fault.reason)
+
+    def _took(self, request: Request, seconds: float) -> None:
+        self._requests.took(request.proxy, request.command.name.value, seconds)

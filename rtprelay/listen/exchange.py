@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from rtprelay.errors import RelayError
-from rtprelay.listen.tally import Tally
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Body, Request
 from rtprelay.signalling.replay import ReplayCache
@@ -23,24 +22,25 @@ from rtprelay.signalling.session import Answer, NgSession, Peer
 Respond = Callable[[Body], None]
 Handler = Callable[[Request, Respond], None]
 Complaint = Callable[[Peer, RelayError], None]
+Stopwatch = Callable[[Request, float], None]
 
 
-def _silent(peer: Peer, fault: RelayError) -> None:
-    """Nobody asked."""
+def _nobody(*_: object) -> None:
+    """Nobody wants to know."""
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """What every ng listener of a relay leads to.
 
     `handle` gets each request and what to call with its reply, at once or later. `complain` is told of messages that
-    were refused. `ids` numbers the requests of all. `clock` is CLOCK_MONOTONIC.
+    were refused, `took` how many seconds a reply took. `ids` numbers the requests of all. `clock` is CLOCK_MONOTONIC.
     """
 
     handle: Handler
-    complain: Complaint = _silent
+    complain: Complaint = _nobody
+    took: Stopwatch = _nobody
     clock: Callable[[], float] = time.monotonic
     ids: Iterator[int] = msgspec.field(default_factory=lambda: itertools.count(1))
-    tally: Tally = msgspec.field(default_factory=Tally)
 
 
 LONGEST_REPLY = 4 << 20
@@ -76,7 +76,6 @@ class Exchange:
         if isinstance(message, Answer):
             self._send(message.peer, message.data)
             if message.fault is not None:
-                service.tally.refused(peer.host)
                 service.complain(message.peer, message.fault)
             return True
         respond = functools.partial(self._reply, message, now)
@@ -93,11 +92,8 @@ class Exchange:
     def _reply(self, request: Request, since: float, body: Body) -> None:
         answer = self._session.reply(request.request_id, body)
         if answer is not None:
-            service = self._service
-            service.tally.answered(
-                answer[0].host, request.command.name.value, service.clock() - since, body.get("result") == "error"
-            )
             self._send(*answer)
+            self._service.took(request, self._service.clock() - since)
 
 
 class Question:

@@ -4,7 +4,7 @@ and what it does not know is not said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -29,10 +29,11 @@ from rtprelay.observe.families import (
     Kind,
     Row,
 )
-from rtprelay.signalling.statistics import ProxyView
+from rtprelay.signalling.statistics import COMMANDS
 
 PREFIX = "rtpengine_"
 Counts = Callable[[], Mapping[str, int]]
+Samples = Iterator[tuple[Family, Mapping[str, str], float]]
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +41,6 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
 
     statistics: Callable[[], Mapping[str, Any]]
     """As `statistics` in the reply to the ng command; numbers may be text."""
-    proxies: Callable[[], Iterable[ProxyView]]
     data_plane: Counts
     internal: Counts
     turned_away: Counts
@@ -72,7 +72,7 @@ class _Relay(Collector):
             metric.add_sample(self._prefix + family.name, dict(labels), value)
         yield from metrics.values()
 
-    def _samples(self) -> Iterator[tuple[Family, Mapping[str, str], float]]:
+    def _samples(self) -> Samples:
         sources = self._sources
         statistics = sources.statistics()
         for row in GLOBAL:
@@ -81,12 +81,8 @@ class _Relay(Collector):
             labels = {"name": str(interface.get("name", "")), "address": str(interface.get("address", ""))}
             for row in INTERFACE:
                 yield from _read(row, interface, labels)
-        for view in sources.proxies():
-            for request, count in view.requests.items():
-                labels = {"proxy": view.proxy, "request": request}
-                yield REQUESTS, labels, count
-                yield SECONDS, labels, view.seconds.get(request, 0.0)
-            yield ERRORS, {"proxy": view.proxy}, view.errors
+        for proxy in statistics.get("controlstatistics", {}).get("proxies", ()):
+            yield from _requests(proxy)
         for family, counts in (
             (DATA_PLANE, sources.data_plane),
             (INTERNAL, sources.internal),
@@ -105,9 +101,19 @@ class _Relay(Collector):
         return Metric(name, family.help, family.kind.value)
 
 
-def _read(
-    row: Row, where: Mapping[str, Any], labels: Mapping[str, str]
-) -> Iterator[tuple[Family, Mapping[str, str], float]]:
+def _requests(proxy: Mapping[str, Any]) -> Samples:
+    """Those it has made: a relay may have hundreds of proxies, and each could make any of 34 requests."""
+    name = str(proxy.get("proxy", ""))
+    for request, title in COMMANDS.items():
+        count = proxy.get(f"{title.lower()}count")
+        if count:
+            labels = {"proxy": name, "request": request}
+            yield REQUESTS, labels, float(count)
+            yield SECONDS, labels, float(proxy.get(f"{title.lower()}duration", 0))
+    yield ERRORS, {"proxy": name}, float(proxy.get("errorcount", 0))
+
+
+def _read(row: Row, where: Mapping[str, Any], labels: Mapping[str, str]) -> Samples:
     for key in row.section:
         where = where.get(key, {})
     for key, own in row.keys.items():

@@ -20,6 +20,8 @@ _OPENING_JSON = frozenset(b"{[")
 _CLOSING_JSON = frozenset(b"}]")
 _STRUCTURE = re.compile(rb'["{}\[\]]')
 _IN_STRING = re.compile(rb'["\\]')
+_MAX_ELEMENTS = 3 * MAX_ELEMENTS + 2
+"""A key, a value and its end if it is a container; the message's own beginning and end."""
 _MAX_TOKENS = 8 * MAX_ELEMENTS
 """Quotes, escapes and brackets: four a member that no escapes are in, and as many for those that are."""
 
@@ -71,8 +73,7 @@ class BencodeScanner:
             if not self._depth:
                 return behind
             self._elements += 1
-            if self._elements > 3 * MAX_ELEMENTS:
-                # A key, a value, and an end for each that is a container.
+            if self._elements > _MAX_ELEMENTS:
                 raise MalformedMessage(f"Could not decode bencode dictionary: more than {MAX_ELEMENTS} elements")
         return None
 

@@ -6,30 +6,17 @@ rtpengine-ctl ---- one line ----> CliServer ---- text, end of stream ----> rtpen
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvloop
 
 from rtprelay.listen.cli import MAX_LINE, CliServer
 from rtprelay.listen.door import Doorman
 from rtprelay.listen.limits import Limits
 from rtprelay.values import Endpoint
-
-TIMEOUT = 5.0
-
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    def runner(main: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=request.param) as loop:
-            loop.run(asyncio.wait_for(main, 4 * TIMEOUT))
-
-    return runner
+from tests.unit.listen.rig import TIMEOUT, Run
 
 
 @asynccontextmanager

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
-import uvloop
 
 from rtprelay.errors import RelayError
 from rtprelay.listen.exchange import Respond, Service
@@ -21,21 +19,7 @@ from rtprelay.signalling import reply
 from rtprelay.signalling.command import Request
 from rtprelay.signalling.session import Peer
 from rtprelay.values import Endpoint
-
-V4 = Endpoint("127.0.0.1", 0)
-V6 = Endpoint("::1", 0)
-TIMEOUT = 5.0
-
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    def runner(main: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(loop_factory=request.param) as loop:
-            loop.run(asyncio.wait_for(main, 4 * TIMEOUT))
-
-    return runner
+from tests.unit.listen.rig import TIMEOUT, V4, V6, Run, pong
 
 
 @contextmanager
@@ -50,10 +34,6 @@ async def ask(sock: socket.socket, data: bytes) -> bytes:
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, data)
     return await asyncio.wait_for(loop.sock_recv(sock, 65_535), TIMEOUT)
-
-
-def pong(request: Request, respond: Respond) -> None:
-    respond(reply.pong())
 
 
 def test_a_request_is_answered_where_it_came_from(run: Run) -> None:
