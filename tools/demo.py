@@ -36,7 +36,7 @@ from tools.netns import Namespace, run, veth
 
 ROOT = Path(__file__).resolve().parents[1]
 BPFFS = Path("/sys/fs/bpf")
-RELAY, EAST = "192.0.2.1", "198.51.100.1"
+WEST, EAST = "192.0.2.1", "198.51.100.1"
 NG_PORT, CLI_PORT = 2223, 9900
 SECONDS = 10
 KILL_AT, START_AT = 4, 7
@@ -53,6 +53,8 @@ class Party:
     name: str
     namespace: Namespace
     address: str
+    relay: str
+    """The relay's address on this party's side."""
     notes: tuple[int, ...]
     sends: int = 5000
     hears: int = 5002
@@ -68,7 +70,7 @@ class Party:
         """Four notes a second in G.711, in real time; RTCP BYE at the end (RFC 3550 section 6.6)."""
         pitch = "+".join(f"{note}*eq(mod(floor(t*4),{len(self.notes)}),{at})" for at, note in enumerate(self.notes))
         melody = f"aevalsrc='0.2*sin(2*PI*t*({pitch}))':s=8000:d={SECONDS}"
-        url = f"rtp://{RELAY}:{target}?localrtpport={self.sends}&localrtcpport={self.sends + 1}&pkt_size=172"
+        url = f"rtp://{self.relay}:{target}?localrtpport={self.sends}&localrtcpport={self.sends + 1}&pkt_size=172"
         output = ["-c:a", "pcm_mulaw", "-f", "rtp", "-rtpflags", "send_bye", url]
         return subprocess.Popen(
             self.namespace.command(*FFMPEG, "-re", "-f", "lavfi", "-i", melody, *output), stdout=subprocess.DEVNULL
@@ -99,7 +101,14 @@ class Relay:
     def __init__(self, namespace: Namespace, directory: Path, backend: str) -> None:
         self._namespace = namespace
         self._argv = [sys.executable, "-m", "rtprelay", "-f", "-E", "--config-file=none", f"--backend={backend}"]
-        self._argv += ["-i", RELAY, f"--listen-ng=127.0.0.1:{NG_PORT}", f"--listen-cli=127.0.0.1:{CLI_PORT}"]
+        self._argv += [
+            "-i",
+            f"west/{WEST}",
+            "-i",
+            f"east/{EAST}",
+            f"--listen-ng=127.0.0.1:{NG_PORT}",
+            f"--listen-cli=127.0.0.1:{CLI_PORT}",
+        ]
         self._argv += [f"--state-dir={directory / 'state'}", f"--bpf-path={BPFFS / namespace.name}"]
         self._log = directory / "relay.log"
         self._cookies = itertools.count()
@@ -127,7 +136,7 @@ class Relay:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def ng(self, command: str, **keys: str) -> Mapping[str, object]:
+    def ng(self, command: str, **keys: str | list[str]) -> Mapping[str, object]:
         with self._namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(2)
             client.connect(("127.0.0.1", NG_PORT))
@@ -204,13 +213,12 @@ def _demonstrate(backend: str) -> bool:
 
 def _set_up(stack: contextlib.ExitStack, directory: Path, backend: str) -> tuple[Party, Party, Relay]:
     west, middle, east = (stack.enter_context(Namespace(label)) for label in ("caller", "relay", "callee"))
-    caller = Party("caller", west, "192.0.2.2", notes=(440, 554, 659, 880))
-    callee = Party("callee", east, "198.51.100.2", notes=(262, 330, 392))
-    for party, end, gateway in ((caller, "west", RELAY), (callee, "east", EAST)):
+    caller = Party("caller", west, "192.0.2.2", WEST, notes=(440, 554, 659, 880))
+    callee = Party("callee", east, "198.51.100.2", EAST, notes=(262, 330, 392))
+    for party, end in ((caller, "west"), (callee, "east")):
         veth(party.namespace, "wire", middle, end)
         party.namespace.address("wire", f"{party.address}/24")
-        middle.address(end, f"{gateway}/24")
-        party.namespace.route("default", gateway)
+        middle.address(end, f"{party.relay}/24")
     if backend != "userspace" and not os.path.ismount(BPFFS):
         run("mount", "-t", "bpf", "bpf", str(BPFFS))
     relay = Relay(middle, directory, backend)
@@ -222,7 +230,7 @@ def _set_up(stack: contextlib.ExitStack, directory: Path, backend: str) -> tuple
 def _call(caller: Party, callee: Party, relay: Relay) -> tuple[int, int]:
     """Offer and answer, as a proxy makes them of INVITE and 200; the relay ports caller and callee send to."""
     offer = caller.sdp(caller.section(caller.sends, "sendonly"), caller.section(caller.hears, "recvonly"))
-    offered = str(relay.ng("offer", call_id="demo", from_tag="caller", sdp=offer)["sdp"])
+    offered = str(relay.ng("offer", call_id="demo", from_tag="caller", sdp=offer, direction=["west", "east"])["sdp"])
     answer = callee.sdp(callee.section(callee.hears, "recvonly"), callee.section(callee.sends, "sendonly"))
     answered = str(relay.ng("answer", call_id="demo", from_tag="caller", to_tag="callee", sdp=answer)["sdp"])
     _show("The answer the caller gets", answered)

@@ -152,6 +152,9 @@ def test_garbage_at_the_media_ports_does_not_reach_a_call(scene: Stage) -> None:
         def storm() -> None:
             garbage = chance.choice(starts) + chance.randbytes(chance.randrange(1400))
             stranger.sendto(garbage, chance.choice(ports))
+            if not scene.relay.in_kernel:
+                # A flood fills the socket that the party's own packets come in by; only the kernel can tell them apart.
+                time.sleep(0.0005)
 
         try:
             with stranger, in_background(storm):

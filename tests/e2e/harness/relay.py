@@ -37,6 +37,8 @@ class Relay:
     workdir: Path
     options: tuple[str, ...] = ()
     ports: tuple[int, int] = (30000, 39999)
+    instance: int = 0
+    """Told apart from others in the same lab by its control ports and pins."""
     program: Program | None = field(default=None, init=False)
 
     @property
@@ -49,11 +51,19 @@ class Relay:
 
     @property
     def bpf_path(self) -> Path:
-        return BPFFS / self.lab.relay.name
+        return BPFFS / f"{self.lab.relay.name}-{self.instance}"
 
     @property
     def state(self) -> Path:
         return self.workdir / "state"
+
+    @property
+    def ng_port(self) -> int:
+        return NG_PORT + self.instance
+
+    @property
+    def cli_port(self) -> int:
+        return CLI_PORT + self.instance
 
     @property
     def log(self) -> Path:
@@ -67,8 +77,8 @@ class Relay:
             "-f",
             "-E",
             "--config-file=none",
-            f"--listen-ng=127.0.0.1:{NG_PORT}",
-            f"--listen-cli=127.0.0.1:{CLI_PORT}",
+            f"--listen-ng=127.0.0.1:{self.ng_port}",
+            f"--listen-cli=127.0.0.1:{self.cli_port}",
             f"--port-min={self.ports[0]}",
             f"--port-max={self.ports[1]}",
             "--delete-delay=0",
@@ -98,11 +108,6 @@ class Relay:
     def running(self) -> bool:
         return self.program is not None and self.program.running
 
-    @property
-    def pid(self) -> int:
-        assert self.program
-        return self.program.pid
-
     def kill(self) -> None:
         """SIGKILL: no farewell."""
         assert self.program
@@ -124,13 +129,13 @@ class Relay:
         return Program(argv, log=log, namespace=self.lab.relay, cwd=self.workdir, env=environment)
 
     def client(self, *, use_json: bool = False) -> NgClient:
-        return NgClient(self.lab.relay, "127.0.0.1", NG_PORT, use_json=use_json)
+        return NgClient(self.lab.relay, "127.0.0.1", self.ng_port, use_json=use_json)
 
     def console(self, line: str) -> str:
         """What `rtprelay-ctl` would print."""
         with self.lab.relay.socket(socket.AF_INET, socket.SOCK_STREAM) as console:
             console.settimeout(5)
-            console.connect(("127.0.0.1", CLI_PORT))
+            console.connect(("127.0.0.1", self.cli_port))
             console.sendall(line.encode() + b"\n")
             console.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: console.recv(65536), b"")).decode()
@@ -159,11 +164,6 @@ class Relay:
         assert read <= packets, f"the daemon read {read} RTP packets: {self.reasons()}"
         if not self.lab.on_loopback:
             assert received <= packets + rtcp + _NG_PING, f"sockets at the relay received {received} datagrams"
-
-    def cpu_seconds(self) -> float:
-        """User and system time of the process so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / 100
 
 
 def _packages() -> str:

@@ -16,7 +16,7 @@ from tests.e2e.harness.polling import until
 from tests.e2e.harness.relay import BPFFS, Relay
 from tests.e2e.harness.rtp import Address, Party, exchange
 from tests.e2e.harness.sipp import Message, Sipp
-from tests.e2e.ng import NgClient
+from tests.e2e.ng import NgClient, Value
 from tools.netns import run
 
 
@@ -151,11 +151,13 @@ class Stage:
             b = [stack.enter_context(self.party(self.lab.callee, east)) for _ in agents]
             yield Phones(self, caller, agents, a, b, advertised or a.address)
 
-    def call_over_ng(self, ng: NgClient, call_id: str) -> Call:
-        """A call without SIP: offer and answer by ng alone. `close` it."""
-        a, b = self.party(self.lab.caller), self.party(self.lab.callee)
-        offered = ng.offer(call_id, f"{call_id}-a", sdp.describe(a.address, [a.port]))
-        answered = ng.answer(call_id, f"{call_id}-a", f"{call_id}-b", sdp.describe(b.address, [b.port]))
+    def call_over_ng(
+        self, ng: NgClient, call_id: str, a: Party | None = None, b: Party | None = None, **keys: Value
+    ) -> Call:
+        """A call without SIP: offer and answer by ng alone, `keys` in both. `close` it, with parties made for it."""
+        a, b = a or self.party(self.lab.caller), b or self.party(self.lab.callee)
+        offered = ng.offer(call_id, f"{call_id}-a", sdp.describe(a.address, [a.port]), **keys)
+        answered = ng.answer(call_id, f"{call_id}-a", f"{call_id}-b", sdp.describe(b.address, [b.port]), **keys)
         return Call(self.relay, call_id, a, sdp.section(answered.sdp).rtp, b, sdp.section(offered.sdp).rtp)
 
     def assert_gone(self, call_id: str) -> None:

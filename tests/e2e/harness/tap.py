@@ -30,6 +30,7 @@ class Captured:
     source: tuple[str, int]
     destination: tuple[str, int]
     data: bytes
+    tos: int
 
     @property
     def is_rtp(self) -> bool:
@@ -91,11 +92,13 @@ def _parse(frame: bytes, *, sent: bool) -> Captured | None:
     if kind == 0x0800 and frame[23] == socket.IPPROTO_UDP:
         at = 14 + (frame[14] & 0x0F) * 4
         hosts = frame[26:30], frame[30:34]
+        tos = frame[15]
     elif kind == 0x86DD and frame[20] == socket.IPPROTO_UDP:
         at = 54
         hosts = frame[22:38], frame[38:54]
+        tos = (frame[14] << 4 | frame[15] >> 4) & 0xFF
     else:
         return None
     source_port, destination_port, length = struct.unpack_from("!HHH", frame, at)
     source, destination = (str(ipaddress.ip_address(host)) for host in hosts)
-    return Captured(sent, (source, source_port), (destination, destination_port), frame[at + 8 : at + length])
+    return Captured(sent, (source, source_port), (destination, destination_port), frame[at + 8 : at + length], tos)
