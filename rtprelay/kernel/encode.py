@@ -17,6 +17,13 @@ _MAX_MTU = 0xFFFF
 _IP6_GROWTH = 20
 _TICKS_PER_SECOND = 1_000_000_000 << abi.Limits.CLOCK_SHIFT
 
+# Plain numbers: the operators of enum classes are methods in Python, 0.5 us each, and these run for every output.
+_PRESENT, _READY, _LOCAL = int(abi.OutputFlag.PRESENT), int(abi.OutputFlag.READY), int(abi.OutputFlag.LOCAL)
+_SSRC = int(abi.OutputFlag.SSRC)
+_XDP, _LOCK = int(abi.FlowFlag.XDP), int(abi.FlowFlag.LOCK)
+_CLOCK_MASK, _LISTED = int(abi.PayloadRule.CLOCK_MASK), int(abi.PayloadRule.LISTED)
+_DROP = int(abi.PayloadRule.DROP)
+
 
 class Range(msgspec.Struct, frozen=True):
     """Places of the output array: a block just large enough for `count` outputs and holes."""
@@ -78,13 +85,13 @@ def mtu_for(local: Endpoint, output: Output, hop: NextHop) -> int:
 
 
 def output_entry(output: Output, hop: NextHop) -> bytes:
-    flags = abi.OutputFlag.PRESENT
+    flags = _PRESENT
     if hop.local:
-        flags |= abi.OutputFlag.LOCAL
+        flags |= _LOCAL
     elif hop.mac is not None:
-        flags |= abi.OutputFlag.READY
+        flags |= _READY
     if output.ssrc is not None:
-        flags |= abi.OutputFlag.SSRC
+        flags |= _SSRC
     return bytes(
         abi.Output(
             source=_endpoint(endpoint_bytes(output.source)),
@@ -92,7 +99,7 @@ def output_entry(output: Output, hop: NextHop) -> bytes:
             destination_mac=_MAC.from_buffer_copy(hop.mac or bytes(6)),
             source_mac=_MAC.from_buffer_copy(hop.source_mac),
             ifindex=hop.index,
-            flags=int(flags),
+            flags=flags,
             ssrc=output.ssrc or 0,
             timestamp_offset=output.timestamp_offset & 0xFFFFFFFF,
             sequence_offset=output.sequence_offset & 0xFFFF,
@@ -120,12 +127,12 @@ def output_of(entry: bytes) -> Output | None:
     """The way back; None for a hole."""
     raw = abi.Output.from_buffer_copy(entry)
     source, destination = abi.address(raw.source), abi.address(raw.destination)
-    if not raw.flags & abi.OutputFlag.PRESENT or source is None or destination is None:
+    if not raw.flags & _PRESENT or source is None or destination is None:
         return None
     return Output(
         source=source,
         destination=destination,
-        ssrc=raw.ssrc if raw.flags & abi.OutputFlag.SSRC else None,
+        ssrc=raw.ssrc if raw.flags & _SSRC else None,
         sequence_offset=raw.sequence_offset,
         timestamp_offset=raw.timestamp_offset,
         tos=raw.tos,
@@ -134,11 +141,7 @@ def output_of(entry: bytes) -> Output | None:
 
 def flow_entry(flow: Flow, place: Place, mtu: int, xdp: bool, kernel_rtcp: bool) -> bytes:
     """`mtu`: the smallest of the outputs; `xdp`: XDP can serve all of them; `kernel_rtcp`: RTCP needs no rewriting."""
-    flags = abi.FlowFlag(0)
-    if xdp:
-        flags |= abi.FlowFlag.XDP
-    if flow.lock:
-        flags |= abi.FlowFlag.LOCK
+    flags = (_XDP if xdp else 0) | (_LOCK if flow.lock else 0)
     clocks, payload = payload_table(flow.payloads)
     return bytes(
         abi.Flow(
@@ -146,7 +149,7 @@ def flow_entry(flow: Flow, place: Place, mtu: int, xdp: bool, kernel_rtcp: bool)
             generation=place.generation,
             output_base=place.outputs.base,
             output_count=place.outputs.count,
-            flags=int(flags),
+            flags=flags,
             on_mismatch=int(flow.on_mismatch),
             expected=_endpoint(endpoint_bytes(flow.expected)),
             rtcp_expected=_endpoint(endpoint_bytes(flow.rtcp_expected)),
@@ -177,18 +180,19 @@ def payload_table(rules: tuple[PayloadRule, ...]) -> tuple[bytes, bytes]:
         if tick not in ticks and len(ticks) < abi.Limits.CLOCKS:
             ticks.append(tick)
         index = ticks.index(tick) if tick in ticks else 0
-        drop = abi.PayloadRule.DROP if rule.drop else 0
-        payload[rule.payload_type] = index | abi.PayloadRule.LISTED | drop
+        payload[rule.payload_type] = index | _LISTED | (_DROP if rule.drop else 0)
     ticks += [0] * (abi.Limits.CLOCKS - len(ticks))
     return bytes(_CLOCKS(*ticks)), bytes(payload)
 
 
-def payload_rules(entry: abi.Flow) -> tuple[PayloadRule, ...]:
-    rates = [round(_TICKS_PER_SECOND / tick) if tick else 0 for tick in entry.clocks]
+@functools.lru_cache(maxsize=1024)
+def payload_rules(clocks: bytes, payload: bytes) -> tuple[PayloadRule, ...]:
+    """The way back."""
+    rates = [round(_TICKS_PER_SECOND / tick) if tick else 0 for tick in _CLOCKS.from_buffer_copy(clocks)]
     return tuple(
-        PayloadRule(number, rates[rule & abi.PayloadRule.CLOCK_MASK], bool(rule & abi.PayloadRule.DROP))
-        for number, rule in enumerate(entry.payload)
-        if rule & abi.PayloadRule.LISTED
+        PayloadRule(number, rates[rule & _CLOCK_MASK], bool(rule & _DROP))
+        for number, rule in enumerate(payload)
+        if rule & _LISTED
     )
 
 
@@ -200,8 +204,8 @@ def flow_of(local: Endpoint, entry: abi.Flow, outputs: tuple[Output, ...], rtcp_
         signalled=abi.address(entry.signalled),
         rtcp_expected=abi.address(entry.rtcp_expected),
         on_mismatch=Mismatch(entry.on_mismatch),
-        lock=bool(entry.flags & abi.FlowFlag.LOCK),
-        payloads=payload_rules(entry),
+        lock=bool(entry.flags & _LOCK),
+        payloads=payload_rules(bytes(entry.clocks), bytes(entry.payload)),
         outputs=outputs,
         rtcp_outputs=rtcp_outputs,
     )
