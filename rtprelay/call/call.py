@@ -60,7 +60,15 @@ class Party(msgspec.Struct, kw_only=True, omit_defaults=True):
     publisher: bool = False
     subscriber: bool = False
     medias: list[Media] = []
+    bundle_wanted: tuple[int, ...] = ()
+    """The sections its pending offer has in one BUNDLE group (RFC 9143)."""
+    bundle_offered: bool = False
+    """Our pending offer to it has a BUNDLE group."""
     sent: SentSdp | None = None
+
+    def carrier(self, media: Media) -> Media:
+        """The media whose port, path and keys this one uses: itself, unless it is bundled."""
+        return media if media.transport is None else self.medias[media.transport]
 
 
 class Call(msgspec.Struct, kw_only=True, omit_defaults=True):

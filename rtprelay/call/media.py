@@ -113,7 +113,7 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     @property
     def live(self) -> bool:
         """Neither rejected nor left without ports."""
-        return self.local is not None and not self.rejected
+        return (self.local is not None or self.transport is not None) and not self.rejected
 
     @property
     def speaks(self) -> bool:

@@ -108,6 +108,7 @@ class _State:
         "flow",
         "forwarded",
         "forwarded_bytes",
+        "lanes",
         "last_packet",
         "moved",
         "outputs",
@@ -145,6 +146,7 @@ class _State:
         self.flow = flow
         self.expected = flow.expected
         self.clocks = {rule.payload_type: -1 if rule.drop else rule.clock_rate for rule in flow.payloads}
+        self.lanes = {rule.payload_type: rule.lane for rule in flow.payloads}
         self.srtp = contexts.receiving(flow.srtp)
         self.rtcp_outputs = {output.source: (output, contexts.sending(output.srtp)) for output in flow.rtcp_outputs}
         wanted = {output.source: output for output in flow.outputs}
@@ -175,7 +177,11 @@ class _State:
         if outputs != self.flow.outputs:
             self.flow = msgspec.structs.replace(self.flow, outputs=outputs)
         altered = any(
-            output.ssrc is not None or output.sequence_offset or output.timestamp_offset or output.srtp is not None
+            output.ssrc is not None
+            or output.sequence_offset
+            or output.timestamp_offset
+            or output.lane is not None
+            or output.srtp is not None
             for output in outputs
         )
         self.plain = None if altered else [(output.source, output.destination) for output in outputs]
@@ -304,6 +310,10 @@ class UserspaceForwarder:
         datagrams = []
         for known in state.outputs.values():
             output = known.output
+            if output.lane is not None and output.lane != state.lanes.get(payload_type):
+                known.packets -= 1
+                known.bytes -= size
+                continue
             header = _pack_header(
                 first,
                 second,

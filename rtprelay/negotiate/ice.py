@@ -56,16 +56,17 @@ def answered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, con
         ours.ice.relayed = flags.ice is IceOption.FORCE_RELAY
 
 
-def attributes(media: Media, flags: MediaFlags, context: Context) -> tuple[str, ...]:
-    """Ours, as the party is to see them (RFC 8839 section 5)."""
+def attributes(media: Media, flags: MediaFlags, context: Context, *, with_candidates: bool = True) -> tuple[str, ...]:
+    """Ours, as the party is to see them (RFC 8839 section 5); candidates only in the section that carries a bundle."""
     leg = media.ice
     if leg is None:
         return ()
     trickle = ("ice-options:trickle",) if flags.trickle_ice else ()
+    credentials = (f"ice-ufrag:{leg.local.ufrag}", f"ice-pwd:{leg.local.pwd}", *trickle)
+    if not with_candidates:
+        return credentials
     return (
-        f"ice-ufrag:{leg.local.ufrag}",
-        f"ice-pwd:{leg.local.pwd}",
-        *trickle,
+        *credentials,
         *(f"candidate:{candidate}" for candidate in candidates(media, context.interfaces.advertised)),
         "end-of-candidates",
     )

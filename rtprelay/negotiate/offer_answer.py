@@ -14,7 +14,7 @@ from __future__ import annotations
 from rtprelay.call.call import Call, Party
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
-from rtprelay.negotiate import ice, keys, mux
+from rtprelay.negotiate import bundle, ice, keys, mux
 from rtprelay.negotiate.branches import answering, offered_to, offering
 from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
@@ -47,11 +47,13 @@ def offer(call: Call, command: Command, context: Context) -> str:
         if moved and flags.no_port_latching:
             close_ports(theirs, context)
         facing_us, facing_them = _interfaces(ours, theirs, media_view, flags, context)
-        open_ports(ours, facing_us, context)
-        open_ports(theirs, facing_them, context)
+        for media, interface in ((ours, facing_us), (theirs, facing_them)):
+            if media.transport is None:
+                open_ports(media, interface, context)
         keys.offered(ours, theirs, media_view, flags, context)
         ice.offered(ours, theirs, media_view, flags, context)
         mux.offered(ours, theirs, media_view.rtcp_mux, flags.rtcp_mux)
+    bundle.offered(offerer, answerer, view, flags)
     for party in (offerer, answerer):
         close_beyond(party.medias, len(view.media), context)
     _mark(call, flags)
@@ -87,10 +89,11 @@ def answer(call: Call, command: Command, context: Context) -> str:
             close_ports(theirs, context)
             continue
         for media in (ours, theirs):
-            if media.local is None:  # another branch had rejected the section
+            if media.local is None and media.transport is None:  # another branch had rejected the section
                 open_ports(media, _own_interface(media, context), context)
         ice.answered(ours, theirs, media_view, flags, context)
         mux.answered(ours, theirs, media_view.rtcp_mux)
+    bundle.answered(offerer, answerer, view, context)
     _mark(call, flags)
     call.connect(offerer, answerer)
     call.answered = True

@@ -42,7 +42,7 @@ def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Cont
     media.hint = flags.received_from or media.hint
     endpoint, rtcp = view.endpoint, view.rtcp_fallback
     if endpoint is None:
-        if view.connection_host is not None and not view.rejected:
+        if view.connection_host is not None and view.port:
             context.warn(f"media address {view.connection_host!r} is a host name: waiting for packets instead")
         return False
     media.held = endpoint.unspecified

@@ -9,12 +9,12 @@ import msgspec
 from rtprelay.call.call import Party, SentSdp
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
-from rtprelay.negotiate import ice, keys
+from rtprelay.negotiate import bundle, ice, keys
 from rtprelay.negotiate.context import Context
 from rtprelay.sdp.attributes import Direction, number
 from rtprelay.sdp.codecs import select
 from rtprelay.sdp.document import SessionDescription
-from rtprelay.sdp.edit import MediaEdit, SessionEdit, rewrite
+from rtprelay.sdp.edit import Bundle, MediaEdit, SessionEdit, rewrite
 from rtprelay.sdp.view import MediaView, SessionView, is_feedback
 from rtprelay.signalling.command import MediaFlags, SdpReplace
 from rtprelay.values import Family
@@ -27,6 +27,7 @@ _FEEDBACK = frozenset(
         "rtcp-rsize",
         "extmap",
         "extmap-allow-mixed",
+        "msid-semantic",
         "msid",
         "ssrc",
         "ssrc-group",
@@ -58,18 +59,41 @@ def rewrite_for(
 ) -> str:
     """`document` with the ports, addresses and keys that face `receiver`. `offering`: it is an offer."""
     edits = tuple(
-        _media_edit(receiver.medias[section.index], section, flags, context, offering=offering)
+        _media_edit(receiver, receiver.medias[section.index], section, flags, context, offering=offering)
         if section.index < len(receiver.medias)
         else REJECT  # an answer to more than was offered
         for section in view.media
     )
-    edit = SessionEdit(media=edits)
+    edit = SessionEdit(
+        media=edits,
+        remove_attributes=_DTLS if _feedback(receiver) else _DTLS | _FEEDBACK,
+        bundle=Bundle.REMOVE,
+        append=_session_attributes(view, receiver, flags, offering=offering),
+    )
     replace = flags.replace
     if replace & _ORIGIN and (address := _first_address(edits)) is not None:
         edit = msgspec.structs.replace(edit, origin_address=address)
     if replace & _REMEMBERED:
         return _as_remembered(document, view, edit, receiver, replace)
     return rewrite(document, edit)
+
+
+def _feedback(receiver: Party) -> bool:
+    return any(is_feedback(media.protocol) for media in receiver.medias)
+
+
+def _session_attributes(view: SessionView, receiver: Party, flags: MediaFlags, *, offering: bool) -> tuple[str, ...]:
+    """What is ours to say about all sections together."""
+    lite = ("ice-lite",) if any(m.ice is not None and m.ice.lite for m in receiver.medias if m.live) else ()
+    if not offering:
+        group = bundle.group(receiver)
+    elif receiver.bundle_offered:
+        mids = [section.mid or (str(section.index + 1) if flags.generate_mid else "") for section in view.media]
+        live = [mid for mid, section in zip(mids, view.media, strict=True) if mid and not section.rejected]
+        group = "BUNDLE " + " ".join(live) if live else None
+    else:
+        group = None
+    return (*lite, f"group:{group}") if group is not None else lite
 
 
 def _first_address(edits: tuple[MediaEdit, ...]) -> str | None:
@@ -106,23 +130,26 @@ def _digest(text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "surrogateescape"))
 
 
-def _media_edit(media: Media, view: MediaView, flags: MediaFlags, context: Context, *, offering: bool) -> MediaEdit:
+def _media_edit(
+    receiver: Party, media: Media, view: MediaView, flags: MediaFlags, context: Context, *, offering: bool
+) -> MediaEdit:
     if not media.relayed:
         return KEEP
-    if media.local is None or media.rejected:
+    carrier = receiver.carrier(media)
+    if carrier.local is None or media.rejected:
         return MediaEdit(port=0, protocol=media.protocol)
-    address = flags.media_address or context.interfaces.advertised(media.local)
+    address = flags.media_address or context.interfaces.advertised(carrier.local)
     direction = None
-    if view.endpoint is not None and view.endpoint.unspecified and not flags.original_sendrecv:
+    if view.endpoint is not None and view.endpoint.unspecified and media.ice is None and not flags.original_sendrecv:
         direction = Direction.of(sends=view.direction.sends, receives=False)
         if SdpReplace.ZERO_ADDRESS not in flags.replace:
-            address = "0.0.0.0" if media.local.family is Family.IP4 else "::"
-    muxed = media.mux_proposed if offering else media.rtcp_mux
-    alone = media.rtcp_mux or (offering and "require" in flags.rtcp_mux)
-    rtcp = media.local if muxed and alone else media.local_rtcp
+            address = "0.0.0.0" if carrier.local.family is Family.IP4 else "::"
+    muxed = carrier.mux_proposed if offering else carrier.rtcp_mux
+    alone = carrier.rtcp_mux or (offering and "require" in flags.rtcp_mux)
+    rtcp = carrier.local if muxed and alone else carrier.local_rtcp
     try:
         return MediaEdit(
-            port=media.local.port,
+            port=carrier.local.port,
             address=address,
             rtcp_port=rtcp.port if rtcp and media.rtp and not flags.no_rtcp_attribute else None,
             rtcp_full=flags.full_rtcp_attribute,
@@ -134,8 +161,8 @@ def _media_edit(media: Media, view: MediaView, flags: MediaFlags, context: Conte
             remove_ice=True,
             remove_attributes=_removed(media, view),
             append=(
-                *keys.attributes(media, flags, context, offering=offering),
-                *ice.attributes(media, flags, context),
+                *keys.attributes(carrier, flags, context, offering=offering),
+                *ice.attributes(carrier, flags, context, with_candidates=carrier is media),
             ),
         )
     except ValueError as error:

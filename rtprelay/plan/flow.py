@@ -45,6 +45,8 @@ class PayloadRule(msgspec.Struct, frozen=True, array_like=True):
     payload_type: int
     clock_rate: int
     drop: bool = False
+    lane: int | None = None
+    """Of a bundled port: only outputs of this lane (or of none) get it. None: all outputs do."""
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True):
@@ -60,6 +62,8 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
     sequence_offset: int = 0
     timestamp_offset: int = 0
     tos: int = 0
+    lane: int | None = None
+    """Of a bundled port (RFC 9143): only payload types of this lane are copied; None: all."""
     srtp: SrtpParameters | None = None
     """The copy is protected with these keys; None: it leaves as it is."""
 
@@ -176,3 +180,5 @@ class Capabilities(msgspec.Struct, frozen=True):
     max_outputs: int = 256
     in_kernel: bool = False
     srtp_suites: frozenset[str] = frozenset()
+    lanes: bool = False
+    """Outputs that get only some of a flow's payload types."""

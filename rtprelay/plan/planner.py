@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from operator import attrgetter
+from typing import NamedTuple
+
+import msgspec
 
 from rtprelay.call.call import Call, MediaKey
 from rtprelay.call.media import Media
@@ -13,8 +16,13 @@ from rtprelay.security.srtp import SrtpParameters
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
 
-Sink = tuple[Media, int | None]
-"""A receiving media and the SSRC it gets (None: the sender's)."""
+
+class Sink(NamedTuple):
+    """A receiving media, the one whose port and keys it uses, and the SSRC it gets (None: the sender's)."""
+
+    media: Media
+    carrier: Media
+    ssrc: int | None
 
 
 def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
@@ -22,56 +30,77 @@ def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
     sinks: defaultdict[MediaKey, list[Sink]] = defaultdict(list)
     for subscription in call.subscriptions:
         sink = call.media(subscription.sink)
-        if sink is not None and sink.local is not None:
-            sinks[subscription.source].append((sink, subscription.ssrc))
+        if sink is not None and not sink.rejected:
+            carrier = call.parties[subscription.sink.party].carrier(sink)
+            if carrier.local is not None:
+                sinks[subscription.source].append(Sink(sink, carrier, subscription.ssrc))
     table: dict[Endpoint, Flow] = {}
     for party in call.parties.values():
+        carried: defaultdict[int, list[tuple[Media, list[Sink]]]] = defaultdict(list)
         for media in party.medias:
-            if media.local is None:
-                continue
-            receivers = sinks.get(MediaKey(party.number, media.index), [])
-            for flow in _flows(media, receivers, capabilities):
-                table[flow.local] = flow
+            carried[party.carrier(media).index].append((media, sinks.get(MediaKey(party.number, media.index), [])))
+        for index, sources in carried.items():
+            if party.medias[index].local is not None:
+                for flow in _flows(party.medias[index], sources, capabilities):
+                    table[flow.local] = flow
     return table
 
 
-def _flows(media: Media, sinks: list[Sink], capabilities: Capabilities) -> tuple[Flow, ...]:
-    local = media.local
+def _flows(carrier: Media, sources: list[tuple[Media, list[Sink]]], capabilities: Capabilities) -> tuple[Flow, ...]:
+    """The flows of one port pair; more than one source is a bundle (RFC 9143), each of them a lane."""
+    local = carrier.local
     assert local is not None
-    sinks = [sink for sink in sinks if _keyed(sink[0])] if _keyed(media) else []
-    outputs = _ordered((_rtp_output(*sink) for sink in sinks), capabilities.max_outputs)
-    rtcp_outputs = _ordered((_rtcp_output(*sink) for sink in sinks), capabilities.max_outputs)
-    srtp = media.crypto_receive.parameters if media.crypto_receive is not None else None
-    userspace = not _kernel_can(capabilities, srtp, outputs)
-    expected = media.expected
+    if not _keyed(carrier):
+        sources = [(media, []) for media, _ in sources]
+    sources = [(media, [sink for sink in sinks if _keyed(sink.carrier)]) for media, sinks in sources]
+    outputs, laned = _outputs(sources, capabilities.max_outputs)
+    rtcp_outputs = _ordered((_rtcp_output(sink) for _, sinks in sources for sink in sinks), capabilities.max_outputs)
+    srtp = carrier.crypto_receive.parameters if carrier.crypto_receive is not None else None
+    userspace = not _kernel_can(capabilities, srtp, outputs) or (laned and not capabilities.lanes)
+    expected = carrier.expected
     rtp = Flow(
         local=local,
         expected=expected,
-        signalled=_beaten(media.source, media.remote) if media.ice is None else None,
+        signalled=_beaten(carrier.source, carrier.remote) if carrier.ice is None else None,
         rtcp_expected=expected,
-        on_mismatch=_on_mismatch(media),
-        lock=not media.media_handover and media.ice is None,
-        payloads=_payloads(media, sinks),
+        on_mismatch=_on_mismatch(carrier),
+        lock=not carrier.media_handover and carrier.ice is None,
+        payloads=tuple(
+            rule
+            for lane, (media, sinks) in enumerate(sources)
+            for rule in _payloads(media, sinks, lane if laned else None)
+        ),
         outputs=outputs,
         # Opaque datagrams may look like RTCP by chance.
-        rtcp_outputs=rtcp_outputs if media.rtcp_mux else () if media.rtp else outputs,
+        rtcp_outputs=rtcp_outputs if carrier.rtcp_mux else () if carrier.rtp else outputs,
         srtp=srtp,
         userspace=userspace,
     )
-    if media.local_rtcp is None or media.rtcp_mux or not media.rtp:
+    if carrier.local_rtcp is None or carrier.rtcp_mux or not carrier.rtp:
         return (rtp,)
     rtcp = Flow(
-        local=media.local_rtcp,
+        local=carrier.local_rtcp,
         expected=None,
-        signalled=_beaten(media.source_rtcp, media.remote_rtcp) if media.ice is None else None,
-        rtcp_expected=media.expected_rtcp,
-        on_mismatch=_on_mismatch(media),
-        lock=not media.media_handover and media.ice is None,
+        signalled=_beaten(carrier.source_rtcp, carrier.remote_rtcp) if carrier.ice is None else None,
+        rtcp_expected=carrier.expected_rtcp,
+        on_mismatch=_on_mismatch(carrier),
+        lock=not carrier.media_handover and carrier.ice is None,
         rtcp_outputs=rtcp_outputs,
         srtp=srtp,
         userspace=userspace,
     )
     return (rtp, rtcp)
+
+
+def _outputs(sources: list[tuple[Media, list[Sink]]], at_most: int) -> tuple[tuple[Output, ...], bool]:
+    """The RTP outputs of a port, and whether they differ by lane. Where all sections go the same ways, lanes mean
+    nothing.
+    """
+    by_lane = [_ordered((_rtp_output(sink) for sink in sinks), at_most) for _, sinks in sources]
+    if len(set(by_lane)) <= 1:
+        return by_lane[0] if by_lane else (), False
+    laned = (msgspec.structs.replace(o, lane=lane) for lane, outputs in enumerate(by_lane) for o in outputs)
+    return _ordered(laned, at_most), True
 
 
 def _keyed(media: Media) -> bool:
@@ -85,16 +114,20 @@ def _kernel_can(capabilities: Capabilities, srtp: SrtpParameters | None, outputs
     return used <= capabilities.srtp_suites
 
 
-def _rtp_output(sink: Media, ssrc: int | None) -> Output | None:
+def _rtp_output(sink: Sink) -> Output | None:
     """A party gets media unless its own SDP says that it does not receive; what the sender's says binds only the
     sender.
     """
-    return _output(sink, sink.local, sink.destination, ssrc) if sink.direction.receives else None
+    carrier = sink.carrier
+    if not sink.media.direction.receives or sink.media.held:
+        return None
+    return _output(carrier, carrier.local, carrier.destination, sink.ssrc)
 
 
-def _rtcp_output(sink: Media, ssrc: int | None) -> Output | None:
+def _rtcp_output(sink: Sink) -> Output | None:
     """RTCP goes on during hold (RFC 3264 section 8.4)."""
-    return _output(sink, sink.rtcp_socket, sink.destination_rtcp, ssrc) if sink.rtp else None
+    carrier = sink.carrier
+    return _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, sink.ssrc) if carrier.rtp else None
 
 
 def _output(sink: Media, local: Endpoint | None, destination: Endpoint | None, ssrc: int | None) -> Output | None:
@@ -107,7 +140,8 @@ def _output(sink: Media, local: Endpoint | None, destination: Endpoint | None, s
 
 def _ordered(outputs: Iterable[Output | None], at_most: int) -> tuple[Output, ...]:
     """Those there are, always in the same order: tables can be compared whoever came first."""
-    return tuple(sorted(filter(None, outputs), key=attrgetter("source"))[:at_most])
+    distinct = dict.fromkeys(filter(None, outputs))
+    return tuple(sorted(distinct, key=attrgetter("source"))[:at_most])
 
 
 def _beaten(source: Endpoint | None, remote: Endpoint | None) -> Endpoint | None:
@@ -121,8 +155,8 @@ def _on_mismatch(media: Media) -> Mismatch:
     return Mismatch.DROP if never else Mismatch.PUNT
 
 
-def _payloads(media: Media, sinks: list[Sink]) -> tuple[PayloadRule, ...]:
+def _payloads(media: Media, sinks: list[Sink], lane: int | None) -> tuple[PayloadRule, ...]:
     """Clock rates of all payload types either side named: senders use the receiver's numbers (RFC 3264 section 5.1)."""
-    rates = {codec.payload_type: codec.clock_rate for sink, _ in sinks for codec in sink.codecs}
+    rates = {codec.payload_type: codec.clock_rate for sink in sinks for codec in sink.media.codecs}
     rates.update((codec.payload_type, codec.clock_rate) for codec in media.codecs)
-    return tuple(PayloadRule(payload_type, rates[payload_type]) for payload_type in sorted(rates))
+    return tuple(PayloadRule(payload_type, rates[payload_type], lane=lane) for payload_type in sorted(rates))

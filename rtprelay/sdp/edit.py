@@ -37,9 +37,11 @@ class SessionEdit(msgspec.Struct, frozen=True, kw_only=True):
     session_name: str | None = None
     remove_attributes: frozenset[str] = frozenset()
     bundle: Bundle = Bundle.KEEP
+    append: tuple[str, ...] = ()
+    """Further session-level attributes without the `a=`, at the section's end; one that is there is not repeated."""
 
     def __post_init__(self) -> None:
-        check_single_line(self.session_name)
+        check_single_line(self.session_name, *self.append)
         for field in (self.origin_address, self.origin_username, self.origin_session_id, self.origin_version):
             if field is not None and len(field.split()) != 1:
                 raise ValueError(f"{field[:40]!r} does not fit into an o= line")
@@ -65,8 +67,20 @@ def rewrite(document: SessionDescription, edit: SessionEdit) -> str:
 
     out = [_session_line(line, edit, moved, dropped) for line in document.session.lines]
     inherited = Inherited.of(document.session, address)
+    there = {line.value for line in document.session.lines if line.type == "a"}
+    out += [
+        f"a={attribute}{inherited.ending}"
+        for attribute in edit.append
+        if attribute not in there or _dropped(attribute, edit, dropped)
+    ]
     out += [str(section) if change.keep else rewrite_media(section, change, inherited) for section, change in changes]
     return "".join(out)
+
+
+def _dropped(attribute: str, edit: SessionEdit, dropped: frozenset[str]) -> bool:
+    """Whether the line that says so already goes."""
+    name, _, value = attribute.partition(":")
+    return name in dropped or (edit.bundle is Bundle.REMOVE and name == "group" and value.split()[:1] == ["BUNDLE"])
 
 
 def _live(section: Section, change: MediaEdit) -> bool:
@@ -87,12 +101,8 @@ def _session_line(line: Line, edit: SessionEdit, connection_moved: bool, dropped
         return f"s={edit.session_name}{line.ending}"
     if line.type == "c" and connection_moved:
         return ""
-    if line.type == "a":
-        name, value = line.attribute()
-        if name in dropped:
-            return ""
-        if edit.bundle is Bundle.REMOVE and name == "group" and value.split()[:1] == ["BUNDLE"]:
-            return ""
+    if line.type == "a" and _dropped(line.value, edit, dropped):
+        return ""
     return str(line)
 
 

@@ -76,6 +76,8 @@ class MediaFlags(msgspec.Struct, frozen=True, kw_only=True):
     replace: SdpReplace = SdpReplace.NONE
     rtcp_mux: frozenset[str] = frozenset()
     """Of offer, require, demux, accept, reject."""
+    bundle: frozenset[str] = frozenset()
+    """Of accept, offer, require, strict, reject."""
     asymmetric: bool = False
     symmetric: bool = False
     unidirectional: bool = False
