@@ -9,6 +9,9 @@
 #include "rtp.h"
 #include "transmit.h"
 
+/* On to the next filter: there may be another relay's. */
+#define NOT_OURS TC_ACT_UNSPEC
+
 static __always_inline int drop(struct rtprelay_state *state, enum rtprelay_reason reason)
 {
 	state->dropped++;
@@ -236,12 +239,12 @@ int relay_tc(struct __sk_buff *skb)
 	if (!parse(skb, &packet)) {
 		if (unlikely(packet.obstacle))
 			count_reason(packet.obstacle);
-		return TC_ACT_OK;
+		return NOT_OURS;
 	}
 	flow = flow_find(&packet);
 	state = flow ? flow_state(flow) : NULL;
 	if (!state)
-		return TC_ACT_OK;
+		return NOT_OURS;
 	ctx_pull(skb, packet.payload + sizeof(struct rtp_header));
 	kind = demux(skb, &packet);
 	if (kind != KIND_RTP && kind != KIND_RTCP)

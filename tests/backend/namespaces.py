@@ -148,7 +148,7 @@ class SocketParty:
 class KernelRig:
     in_kernel = True
 
-    def __init__(self, name: str, lab: Lab, use_xdp: bool, max_flows: int = 1024) -> None:
+    def __init__(self, name: str, lab: Lab, use_xdp: bool, max_flows: int = 1024, ports: int = 20000) -> None:
         self.name = name
         self.lab = lab
         self.punts: list[Punted] = []
@@ -156,7 +156,7 @@ class KernelRig:
         self.path = Path(f"/sys/fs/bpf/rrtest-{os.getpid()}-{next(_serial)}")
         self._use_xdp = use_xdp
         self._max_flows = max_flows
-        self._ports = itertools.count(20000)
+        self._ports = itertools.count(ports)
         self._sockets: dict[Endpoint, socket.socket] = {}
         self._parties: list[SocketParty] = []
         self.runner = asyncio.Runner()

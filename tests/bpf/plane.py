@@ -36,6 +36,7 @@ class Xdp(enum.IntEnum):
 
 
 class Tc(enum.IntEnum):
+    UNSPEC = -1
     OK = 0
     SHOT = 2
     REDIRECT = 7
@@ -48,6 +49,9 @@ class Engine(NamedTuple):
     program: Program
     sent: int
     passed: int
+    """Up the stack."""
+    not_ours: int
+    """Of no flow of this relay: on to another one's program, or up the stack."""
     dropped: int
 
     def run(self, frame: bytes, repeat: int = 1) -> TestRun:
@@ -79,8 +83,8 @@ class Plane:
             loaded.load()
             self.maps = loaded.maps | self.maps
             self.programs |= loaded.programs
-        self.xdp = Engine("xdp", self.programs["relay_xdp"], Xdp.REDIRECT, Xdp.PASS, Xdp.DROP)
-        self.tc = Engine("tc", self.programs["relay_tc"], Tc.REDIRECT, Tc.OK, Tc.SHOT)
+        self.xdp = Engine("xdp", self.programs["relay_xdp"], Xdp.REDIRECT, Xdp.PASS, Xdp.PASS, Xdp.DROP)
+        self.tc = Engine("tc", self.programs["relay_tc"], Tc.REDIRECT, Tc.OK, Tc.UNSPEC, Tc.SHOT)
         self._state = self.maps["rtprelay_state"].mmap(writable=True)
         self._sent = self.maps["rtprelay_sent"].mmap(writable=True)
         self.serve(1)

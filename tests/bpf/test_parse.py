@@ -32,7 +32,7 @@ def frame(plane: Plane) -> Iterator[Frame]:
 
 def passed(engine: Engine, frame: bytes) -> bool:
     run = engine.run(frame)
-    return run.verdict == engine.passed and run.data == frame
+    return run.verdict in (engine.passed, engine.not_ours) and run.data == frame
 
 
 def test_the_plain_packet_is_forwarded(engine: Engine, frame: Frame) -> None:
