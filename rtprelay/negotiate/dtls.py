@@ -21,19 +21,38 @@ OFF = "off"
 def offered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context) -> None:
     passthrough = ours.passthrough and theirs.passthrough
     ours.dtls = None if passthrough else _take(ours.dtls, view, _reply(view.setup, flags.dtls_reverse), context)
-    if passthrough or not _wanted(theirs, flags):
+    if passthrough:
+        theirs.dtls = None
+    else:
+        proposed(theirs, flags, context)
+
+
+def proposed(theirs: Media, flags: MediaFlags, context: Context) -> None:
+    """What a party will be offered."""
+    if not _wanted(theirs, flags):
         theirs.dtls = None
     elif theirs.dtls is None or flags.reset:
         theirs.dtls = DtlsLeg(setup="actpass", tls_id=_tls_id(context))
 
 
-def answered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context) -> None:
+def agreed(theirs: Media, view: MediaView, context: Context) -> None:
+    """What a party answered."""
     if theirs.dtls is not None:
         theirs.dtls = _take(theirs.dtls, view, "passive" if view.setup == "active" else "active", context)
+
+
+def replied(ours: Media, flags: MediaFlags) -> None:
+    """What the offerer will be answered: the last word on our role, as long as nothing has been said to it."""
     if ours.dtls is not None and flags.dtls == OFF:
         ours.dtls = None
     elif ours.dtls is not None and flags.dtls == "passive" and ours.dtls.setup == "active" and ours.crypto_send is None:
         ours.dtls.setup = "passive"
+
+
+def taken(media: Media, view: MediaView, flags: MediaFlags, context: Context) -> None:
+    """An offer we answer ourselves (publish)."""
+    wished = flags.dtls if flags.dtls != OFF else None
+    media.dtls = None if flags.dtls == OFF else _take(media.dtls, view, _reply(view.setup, wished), context)
 
 
 def attributes(media: Media, flags: MediaFlags, context: Context, *, offering: bool) -> tuple[str, ...]:

@@ -31,29 +31,53 @@ _FORCED = frozenset({IceOption.FORCE, IceOption.FORCE_RELAY, IceOption.OPTIONAL}
 
 def offered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context) -> None:
     """The offerer's ICE, and what the answerer will be offered."""
-    capable = view.ice is not None and bool(view.ice.ufrag and view.ice.pwd) and not flags.reject_ice
-    ours.ice = _take(ours.ice, view, context) if capable else None
+    taken(ours, view, flags, context)
+    wanted = flags.ice in _FORCED or (
+        flags.ice is IceOption.DEFAULT and (ours.ice is not None or theirs.ice is not None)
+    )
+    _propose(theirs, flags, context, wanted=wanted)
+
+
+def taken(ours: Media, view: MediaView, flags: MediaFlags, context: Context) -> None:
+    """An offerer's ICE, which is answered: by the other side's answer, or by ourselves (publish)."""
+    ours.ice = _take(ours.ice, view, context) if _capable(view) and not flags.reject_ice else None
     if ours.ice is not None:
         ours.ice.lite = flags.ice_lite in ("backward", "both")
         ours.ice.controlling = False
-    wanted = flags.ice in _FORCED or (flags.ice is IceOption.DEFAULT and (capable or theirs.ice is not None))
-    if not wanted:
-        theirs.ice = None
-    elif theirs.ice is None or flags.reset:
-        theirs.ice = IceLeg(local=_credentials(context.random))
-    if theirs.ice is not None:
-        theirs.ice.controlling = True
-        theirs.ice.lite = flags.ice_lite in ("forward", "both")
-        theirs.ice.relayed = flags.ice is IceOption.FORCE_RELAY
 
 
-def answered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context) -> None:
-    capable = view.ice is not None and bool(view.ice.ufrag and view.ice.pwd)
-    theirs.ice = _take(theirs.ice, view, context) if capable and theirs.ice is not None else None
+def proposed(theirs: Media, flags: MediaFlags, context: Context) -> None:
+    """Our own offer to a subscriber: ICE if it is asked for, or was agreed before."""
+    wanted = flags.ice in _FORCED or (flags.ice is IceOption.DEFAULT and theirs.ice is not None)
+    _propose(theirs, flags, context, wanted=wanted)
+
+
+def agreed(theirs: Media, view: MediaView, context: Context) -> None:
+    """What a party answered."""
+    theirs.ice = _take(theirs.ice, view, context) if _capable(view) and theirs.ice is not None else None
+
+
+def replied(ours: Media, flags: MediaFlags) -> None:
+    """What the offerer will be answered."""
     if flags.ice is IceOption.REMOVE:
         ours.ice = None
     elif ours.ice is not None:
         ours.ice.relayed = flags.ice is IceOption.FORCE_RELAY
+
+
+def _capable(view: MediaView) -> bool:
+    return view.ice is not None and bool(view.ice.ufrag and view.ice.pwd)
+
+
+def _propose(theirs: Media, flags: MediaFlags, context: Context, *, wanted: bool) -> None:
+    if not wanted:
+        theirs.ice = None
+        return
+    if theirs.ice is None or flags.reset:
+        theirs.ice = IceLeg(local=_credentials(context.random))
+    theirs.ice.controlling = True
+    theirs.ice.lite = flags.ice_lite in ("forward", "both")
+    theirs.ice.relayed = flags.ice is IceOption.FORCE_RELAY
 
 
 def attributes(media: Media, flags: MediaFlags, context: Context, *, with_candidates: bool = True) -> tuple[str, ...]:
@@ -102,7 +126,8 @@ def _take(leg: IceLeg | None, view: MediaView, context: Context) -> IceLeg:
     remote = Credentials(view.ice.ufrag, view.ice.pwd)
     if leg is None or leg.remote not in (None, remote):
         leg = IceLeg(local=_credentials(context.random))
-    found = tuple(c for c in map(parse_candidate, view.ice.candidates[:MAX_CANDIDATES]) if c is not None)
+    read = map(parse_candidate, view.ice.candidates[:MAX_CANDIDATES])
+    found = tuple(c for c in read if c is not None and context.policy.permits(c.endpoint))
     leg.remote = remote
     leg.candidates = tuple({c.endpoint: c for c in (*leg.candidates, *found)}.values())[:MAX_CANDIDATES]
     leg.remote_lite = view.ice.lite

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rtprelay.call.media import Media
 from rtprelay.negotiate import dtls
 from rtprelay.negotiate.context import Context
-from rtprelay.negotiate.sdes import accept, choose, propose, respond, sdes_options
+from rtprelay.negotiate.sdes import SdesOptions, accept, choose, propose, respond, sdes_options
 from rtprelay.sdp.view import MediaView, is_savp
 from rtprelay.security.sdes import CryptoLine, parse_crypto
 from rtprelay.signalling.command import MediaFlags
@@ -26,28 +26,66 @@ def offered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, cont
     if ours.dtls is None and not ours.crypto_received:
         _forget(ours)
     offers = is_savp(theirs.protocol) or any(word.startswith("offer") for word in flags.osrtp)
-    if passthrough or not offers or options.off or theirs.protocol.upper().startswith("UDP/TLS/"):
-        theirs.crypto_proposed = ()
-        return
-    agreed = (theirs.crypto_send,) if theirs.crypto_send is not None and theirs.dtls is None else ()
-    before = theirs.crypto_proposed or agreed
-    theirs.crypto_proposed = propose(ours.crypto_received, before, options, context.random.randbytes)
+    _propose(theirs, ours.crypto_received, options, context, offers=offers and not passthrough)
 
 
 def answered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context) -> bool:
     """The key in an answer, and the one we answer with. False: a leg that needs keys has none, the media cannot be."""
-    dtls.answered(ours, theirs, view, flags, context)
+    keyed = subscribed(theirs, view, context)
+    dtls.replied(ours, flags)
     options = sdes_options(flags.sdes)
-    if theirs.dtls is None:
-        agreed = accept(_lines(view), theirs.crypto_proposed)
-        theirs.crypto_send, theirs.crypto_receive = agreed if agreed is not None else (None, None)
     chosen = choose(ours.crypto_received, options)
     if chosen is not None:
-        ours.crypto_send = respond(chosen, ours.crypto_send, options, context.random.randbytes)
-        ours.crypto_receive = chosen
-    return all(
-        not media.secure or media.dtls is not None or media.crypto_receive is not None for media in (ours, theirs)
-    )
+        _respond(ours, chosen, options, context)
+    return keyed and _keyed(ours)
+
+
+def published(media: Media, view: MediaView, flags: MediaFlags, context: Context) -> bool:
+    """A publisher's offer, which we answer ourselves. False: it needs keys and there are none in common."""
+    dtls.taken(media, view, flags, context)
+    options = sdes_options(flags.sdes)
+    lines = _lines(view) if media.dtls is None and is_savp(media.protocol) else ()
+    chosen = choose(lines, options)
+    if chosen is not None:
+        _respond(media, chosen, options, context)
+    elif media.dtls is None:
+        _forget(media)
+    return _keyed(media)
+
+
+def proposed(media: Media, flags: MediaFlags, context: Context) -> None:
+    """Our own offer to a subscriber."""
+    dtls.proposed(media, flags, context)
+    _propose(media, (), sdes_options(flags.sdes), context, offers=is_savp(media.protocol))
+
+
+def _propose(
+    media: Media, received: tuple[CryptoLine, ...], options: SdesOptions, context: Context, *, offers: bool
+) -> None:
+    if not offers or options.off or media.protocol.upper().startswith("UDP/TLS/"):
+        media.crypto_proposed = ()
+        return
+    agreed = (media.crypto_send,) if media.crypto_send is not None and media.dtls is None else ()
+    media.crypto_proposed = propose(received, media.crypto_proposed or agreed, options, context.random.randbytes)
+
+
+def subscribed(media: Media, view: MediaView, context: Context) -> bool:
+    """The subscriber's answer. False: no key was agreed."""
+    dtls.agreed(media, view, context)
+    if media.dtls is None:
+        agreed = accept(_lines(view), media.crypto_proposed)
+        media.crypto_send, media.crypto_receive = agreed if agreed is not None else (None, None)
+    return _keyed(media)
+
+
+def _respond(media: Media, chosen: CryptoLine, options: SdesOptions, context: Context) -> None:
+    media.crypto_send = respond(chosen, media.crypto_send, options, context.random.randbytes)
+    media.crypto_receive = chosen
+
+
+def _keyed(media: Media) -> bool:
+    """Keys are there, will come by DTLS, or are not needed."""
+    return not media.secure or media.dtls is not None or media.crypto_receive is not None
 
 
 def _forget(media: Media) -> None:

@@ -14,6 +14,7 @@ from rtprelay.call.call import Call, MediaKey, Party, SentSdp, Subscription, Sub
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
+from rtprelay.negotiate import ice, keys
 from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
 from rtprelay.sdp.attributes import Direction
@@ -63,7 +64,13 @@ def _publish_media(party: Party, view: MediaView, flags: MediaFlags, context: Co
     media.direction = Direction.of(sends=sends, receives=False)
     media.rtcp_mux = view.rtcp_mux and "reject" not in flags.rtcp_mux
     open_ports(media, _interface(media, flags, media.interface, context), context)
-    return _spec(media, Direction.of(sends=False, receives=sends), flags, context)
+    ice.taken(media, view, flags, context)
+    if not keys.published(media, view, flags, context):
+        context.warn(f"media {media.index}: no SRTP key in common, rejected")
+        media.rejected = True
+        close_ports(media, context)
+        return _gone(media)
+    return _spec(media, Direction.of(sends=False, receives=sends), flags, context, offering=False)
 
 
 def subscribe_request(call: Call, sources: Sequence[Party], command: Command, context: Context) -> tuple[Party, str]:
@@ -95,7 +102,8 @@ def subscribe_request(call: Call, sources: Sequence[Party], command: Command, co
         before = had.get(index)
         ssrc = before.ssrc if before and before.source == key else context.random.getrandbits(32)
         call.subscriptions.append(Subscription(key, MediaKey(party.number, index), SubscriptionKind.PUB_SUB, ssrc))
-        specs.append(_spec(media, Direction.INACTIVE if flags.inactive else Direction.SENDONLY, flags, context))
+        direction = Direction.INACTIVE if flags.inactive else Direction.SENDONLY
+        specs.append(_spec(media, direction, flags, context, offering=True))
     # An m-line that is no more keeps its place in a renewed offer (RFC 3264 section 8).
     close_beyond(party.medias, len(wanted), context)
     specs += [_gone(media) for media in party.medias[len(wanted) :]]
@@ -129,6 +137,8 @@ def _subscriber_media(party: Party, index: int, source: Media, flags: MediaFlags
     _mark(media, flags)
     open_ports(media, _interface(media, flags, media.interface or source.interface, context, source), context)
     media.mux_proposed = media.rtcp_mux or bool(flags.rtcp_mux & {"offer", "require"})
+    keys.proposed(media, flags, context)
+    ice.proposed(media, flags, context)
     return media
 
 
@@ -151,6 +161,11 @@ def subscribe_answer(party: Party, command: Command, context: Context) -> None:
         learn_remote(media, media_view, command.flags, context)
         media.codecs = codecs
         media.rtcp_mux = media.mux_proposed and media_view.rtcp_mux
+        ice.agreed(media, media_view, context)
+        if not keys.subscribed(media, media_view, context):
+            context.warn(f"media {media.index}: no SRTP key agreed, rejected")
+            media.rejected = True
+            close_ports(media, context)
 
 
 def _accept(offered: tuple[Codec, ...], accept: tuple[str, ...]) -> Codec | None:
@@ -191,7 +206,7 @@ def _build(party: Party, specs: list[MediaSpec], context: Context) -> str:
     return build(session, tuple(specs))
 
 
-def _spec(media: Media, direction: Direction, flags: MediaFlags, context: Context) -> MediaSpec:
+def _spec(media: Media, direction: Direction, flags: MediaFlags, context: Context, *, offering: bool) -> MediaSpec:
     assert media.local is not None
     muxed = media.rtcp_mux or media.mux_proposed
     rtcp = media.local if media.rtcp_mux or (muxed and "require" in flags.rtcp_mux) else media.local_rtcp
@@ -206,6 +221,10 @@ def _spec(media: Media, direction: Direction, flags: MediaFlags, context: Contex
         rtcp_full=flags.full_rtcp_attribute,
         rtcp_mux=muxed,
         attributes=(f"mid:{media.mid}",) if media.mid is not None else (),
+        append=(
+            *keys.attributes(media, flags, context, offering=offering),
+            *ice.attributes(media, flags, context),
+        ),
     )
 
 
