@@ -94,7 +94,7 @@ def _fault(window: Window, late: float = 1 - _DELIVERY) -> str | None:
     """Why this window says nothing about the relay."""
     counted = window.counted
     if window.late > late:
-        return f"the generator left out {percent(window.sent.late, window.sent.packets)}"
+        return f"the generator left out {percent(window.late, 1)}"
     if window.delivered < _DELIVERY:
         return f"delivered {percent(counted.packets, window.sent.packets)}"
     if counted.bad:
