@@ -85,7 +85,8 @@ class Transport:
         if leg is None:
             self._ice = None
             return
-        if self._ice is None or self._ice.local != leg.local or self._ice.lite != leg.lite:
+        restarted = self._ice is not None and self._ice.remote not in (None, leg.remote)
+        if self._ice is None or restarted or (self._ice.local, self._ice.lite) != (leg.local, leg.lite):
             role = Role.CONTROLLING if leg.controlling else Role.CONTROLLED
             self._ice = IceAgent(role, leg.local, self._random, lite=leg.lite)
         agent = self._ice

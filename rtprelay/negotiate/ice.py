@@ -54,7 +54,11 @@ def proposed(theirs: Media, flags: MediaFlags, context: Context) -> None:
 
 def agreed(theirs: Media, view: MediaView, context: Context) -> None:
     """What a party answered."""
-    theirs.ice = _take(theirs.ice, view, context) if _capable(view) and theirs.ice is not None else None
+    leg = theirs.ice
+    if leg is not None and leg.remote is not None and view.ice is not None and leg.remote.ufrag != view.ice.ufrag:
+        # Another device answers than before: our credentials stand as we offered them.
+        leg = IceLeg(local=leg.local, controlling=True, lite=leg.lite, relayed=leg.relayed)
+    theirs.ice = _take(leg, view, context) if _capable(view) and leg is not None else None
 
 
 def replied(ours: Media, flags: MediaFlags) -> None:
