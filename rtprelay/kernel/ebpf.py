@@ -25,7 +25,7 @@ from rtprelay.errors import BackendFault
 from rtprelay.kernel import abi
 from rtprelay.kernel.attach import Attachments, allow_local_delivery
 from rtprelay.kernel.backend import InterfaceMode
-from rtprelay.kernel.encode import raw_address
+from rtprelay.kernel.encode import flow_fits, output_fits, raw_address
 from rtprelay.kernel.forwarder import UserspaceForwarder
 from rtprelay.kernel.groups import Groups
 from rtprelay.kernel.install import Installer, Port
@@ -34,7 +34,7 @@ from rtprelay.kernel.netlink import AddressChanged, EventsLost, LinkChanged, Mon
 from rtprelay.kernel.nexthop import NextHops
 from rtprelay.kernel.pins import Pins
 from rtprelay.kernel.reports import merge, ssrc_report
-from rtprelay.plan.flow import Capabilities, DropFlow, Flow, FlowOp, FlowReport, FlowTable, PutFlow, PutOutput
+from rtprelay.plan.flow import Capabilities, DropFlow, FlowOp, FlowReport, FlowTable, PutFlow, PutOutput
 from rtprelay.values import Endpoint
 
 _TICK = 0.25
@@ -48,12 +48,6 @@ _STATE_STRIDE = stride(ctypes.sizeof(abi.State))
 _HEAD = struct.Struct("=7Q2I")
 """struct rtprelay_state up to its first source."""
 _WORD = 8
-
-
-def _needs_userspace(flow: Flow) -> bool:
-    """What the programs cannot do; plain packets of a protected stream least of all."""
-    protected = any(output.srtp is not None for output in (*flow.outputs, *flow.rtcp_outputs))
-    return flow.userspace or protected or flow.srtp is not None
 
 
 def _sum(*reports: FlowReport | None) -> FlowReport | None:
@@ -83,6 +77,8 @@ class EbpfBackend:
         self._reported: list[int] = []
         self._withdrawn: dict[Endpoint, FlowReport] = {}
         """What the kernel counted of flows that userspace has taken over."""
+        self._heard: dict[Endpoint, Endpoint | None] = {}
+        """The expected source that the kernel had heard of such a flow."""
         self._ticks = 0
         self._handles: list[asyncio.TimerHandle] = []
 
@@ -129,14 +125,15 @@ class EbpfBackend:
     def _apply(self, op: FlowOp) -> None:
         """The kernel's part. It has no entry for a flow it cannot serve: all packets go up."""
         match op:
-            case PutFlow(flow) if _needs_userspace(flow):
+            case PutFlow(flow) if not flow_fits(flow):
                 self._withdraw(flow.local)
-            case PutOutput(local, output) if output.srtp is not None:
+            case PutOutput(local, output) if not output_fits(output):
                 self._withdraw(local)
             case PutOutput(local) if local not in self._installer.ports and self.forwarder.flow(local) is not None:
                 return
             case DropFlow(local):
                 self._withdrawn.pop(local, None)
+                self._heard.pop(local, None)
                 self._installer.apply(op)
             case _:
                 self._installer.apply(op)
@@ -144,11 +141,14 @@ class EbpfBackend:
     def _withdraw(self, local: Endpoint) -> None:
         """From now on userspace alone forwards this flow; what the kernel has counted stays counted."""
         port = self._installer.ports.get(local)
-        if port is not None:
-            counted = self._kernel_report(port)
-            before = self._withdrawn.get(local)
-            self._withdrawn[local] = counted if before is None else merge(counted, before)
-            self._installer.apply(DropFlow(local))
+        if port is None:
+            return
+        counted = _sum(self._kernel_report(port), self._withdrawn.get(local))
+        if counted is not None:
+            heard = port.flow.expected if counted.spoken else None
+            self._withdrawn[local] = msgspec.structs.replace(counted, spoken=False, in_kernel=False)
+            self._heard[local] = heard
+        self._installer.apply(DropFlow(local))
 
     @property
     def occupied(self) -> int:
@@ -179,19 +179,30 @@ class EbpfBackend:
         return self._packets[: (highest + 1) * step : step].tolist()
 
     def _spoken(self, local: Endpoint) -> bool:
+        """Whether the kernel has heard the flow's expected source."""
         port = self._installer.ports.get(local)
-        return port is not None and self._installer.read_state(port.slot).confirmed == port.generation
+        if port is not None:
+            return self._installer.read_state(port.slot).confirmed == port.generation
+        heard, flow = self._heard.get(local), self.forwarder.flow(local)
+        return heard is not None and flow is not None and heard == flow.expected
 
     def _summary(self, local: Endpoint) -> FlowReport | None:
         """The counters without those of single sources and outputs."""
         port = self._installer.ports.get(local)
         kernel = self._kernel_summary(port) if port is not None else None
-        return _sum(kernel, self.forwarder.summary(local), self._withdrawn.get(local))
+        return self._complete(local, kernel, self.forwarder.summary(local))
 
     def _report(self, local: Endpoint) -> FlowReport | None:
         port = self._installer.ports.get(local)
         kernel = self._kernel_report(port) if port is not None else None
-        return _sum(kernel, self.forwarder.report(local), self._withdrawn.get(local))
+        return self._complete(local, kernel, self.forwarder.report(local))
+
+    def _complete(self, local: Endpoint, kernel: FlowReport | None, user: FlowReport | None) -> FlowReport | None:
+        withdrawn = self._withdrawn.get(local)
+        report = _sum(kernel, user, withdrawn)
+        if report is None or withdrawn is None:
+            return report
+        return msgspec.structs.replace(report, spoken=report.spoken or self._spoken(local))
 
     def _kernel_summary(self, port: Port) -> FlowReport:
         head = _HEAD.unpack_from(self._installer.state, port.slot * _STATE_STRIDE)

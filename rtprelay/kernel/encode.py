@@ -78,6 +78,40 @@ def by_xdp(local: Endpoint, output: Output, hop: NextHop) -> bool:
     return hop.mac is not None and hop.transmit and output.destination.family is local.family
 
 
+def output_fits(output: Output) -> bool:
+    """Whether the maps can say all of it. Whatever else an output may come to ask for - its keys above all - makes its
+    flow one for userspace, rather than being passed over."""
+    return output == Output(
+        source=output.source,
+        destination=output.destination,
+        ssrc=output.ssrc,
+        sequence_offset=output.sequence_offset,
+        timestamp_offset=output.timestamp_offset,
+        tos=output.tos,
+    )
+
+
+def flow_fits(flow: Flow) -> bool:
+    """The same for a flow."""
+    plain = Flow(
+        local=flow.local,
+        expected=flow.expected,
+        signalled=flow.signalled,
+        rtcp_expected=flow.rtcp_expected,
+        on_mismatch=flow.on_mismatch,
+        lock=flow.lock,
+        payloads=flow.payloads,
+        outputs=flow.outputs,
+        rtcp_outputs=flow.rtcp_outputs,
+    )
+    return flow == plain and all(map(output_fits, (*flow.outputs, *flow.rtcp_outputs))) and _rules_fit(flow.payloads)
+
+
+@functools.lru_cache(maxsize=1024)
+def _rules_fit(rules: tuple[PayloadRule, ...]) -> bool:
+    return all(rule == PayloadRule(rule.payload_type, rule.clock_rate, rule.drop) for rule in rules)
+
+
 def mtu_for(local: Endpoint, output: Output, hop: NextHop) -> int:
     """Of packets as they come in: those that change from IPv4 to IPv6 grow on the way."""
     grows = local.family is Family.IP4 and output.destination.family is Family.IP6

@@ -21,29 +21,30 @@ def ssrc_report(entry: abi.Ssrc) -> SsrcReport:
     )
 
 
-def merge(kernel: FlowReport, user: FlowReport) -> FlowReport:
-    """The sum. What userspace judged, the kernel has handed up and counted as punted, where it saw it at all."""
+def merge(one: FlowReport, other: FlowReport) -> FlowReport:
+    """The sum; `one` says who forwards now, and to which outputs. What userspace has judged, the kernel has handed up
+    and counted as punted, where it saw it at all: so punts are not added."""
     return FlowReport(
-        local=kernel.local,
-        packets=kernel.packets + user.packets,
-        bytes=kernel.bytes + user.bytes,
-        dropped=kernel.dropped + user.dropped,
-        punted=max(kernel.punted, user.punted),
-        rtcp_packets=kernel.rtcp_packets + user.rtcp_packets,
-        rtcp_bytes=kernel.rtcp_bytes + user.rtcp_bytes,
-        last_packet=max(kernel.last_packet, user.last_packet),
-        spoken=kernel.spoken or user.spoken,
-        kernel_packets=kernel.kernel_packets,
-        kernel_bytes=kernel.kernel_bytes,
-        in_kernel=kernel.in_kernel,
-        ssrcs=_merge_ssrcs(kernel.ssrcs, user.ssrcs),
-        outputs=_merge_outputs(kernel.outputs, user.outputs),
+        local=one.local,
+        packets=one.packets + other.packets,
+        bytes=one.bytes + other.bytes,
+        dropped=one.dropped + other.dropped,
+        punted=max(one.punted, other.punted),
+        rtcp_packets=one.rtcp_packets + other.rtcp_packets,
+        rtcp_bytes=one.rtcp_bytes + other.rtcp_bytes,
+        last_packet=max(one.last_packet, other.last_packet),
+        spoken=one.spoken or other.spoken,
+        kernel_packets=one.kernel_packets + other.kernel_packets,
+        kernel_bytes=one.kernel_bytes + other.kernel_bytes,
+        in_kernel=one.in_kernel,
+        ssrcs=_merge_ssrcs(one.ssrcs, other.ssrcs),
+        outputs=_merge_outputs(one.outputs, other.outputs),
     )
 
 
-def _merge_ssrcs(kernel: tuple[SsrcReport, ...], user: tuple[SsrcReport, ...]) -> tuple[SsrcReport, ...]:
-    merged = {stream.ssrc: stream for stream in kernel}
-    for stream in user:
+def _merge_ssrcs(one: tuple[SsrcReport, ...], other: tuple[SsrcReport, ...]) -> tuple[SsrcReport, ...]:
+    merged = {stream.ssrc: stream for stream in one}
+    for stream in other:
         known = merged.get(stream.ssrc)
         merged[stream.ssrc] = stream if known is None else merge_ssrc(known, stream)
     return tuple(merged.values())
@@ -75,17 +76,17 @@ def _base(stream: SsrcReport) -> int:
     return stream.highest_sequence + 1 - stream.packets - stream.lost
 
 
-def _merge_outputs(kernel: tuple[OutputReport, ...], user: tuple[OutputReport, ...]) -> tuple[OutputReport, ...]:
-    by_source = {output.source: output for output in user}
-    merged = []
-    for output in kernel:
-        other = by_source.get(output.source, OutputReport(output.source, 0, 0, 0))
-        merged.append(
-            OutputReport(
-                source=output.source,
-                packets=output.packets + other.packets,
-                bytes=output.bytes + other.bytes,
-                errors=output.errors + other.errors,
-            )
-        )
-    return tuple(merged)
+def _merge_outputs(one: tuple[OutputReport, ...], other: tuple[OutputReport, ...]) -> tuple[OutputReport, ...]:
+    by_source = {output.source: output for output in other}
+    return tuple(_merge_output(output, by_source.get(output.source)) for output in one)
+
+
+def _merge_output(one: OutputReport, other: OutputReport | None) -> OutputReport:
+    if other is None:
+        return one
+    return OutputReport(
+        source=one.source,
+        packets=one.packets + other.packets,
+        bytes=one.bytes + other.bytes,
+        errors=one.errors + other.errors,
+    )
