@@ -4,7 +4,7 @@
 #   make build    the same without starting: .venv with pinned dependencies, the eBPF objects
 #   make test     all tests but the slow ones          make lint    ruff, mypy, import contracts, clang-format
 #   make demo     a call with real audio, to look at   make bench   measure, beside Debian's rtpengine
-#   make fuzz     hypothesis, long                     make vm      the kernel tests on other kernels, in qemu
+#   make fuzz     properties, for FUZZ_SECONDS         make vm      the kernel tests on other kernels, in qemu
 #   make clean    forget what was built                make format  ruff and clang-format, in place
 #
 # What is done once is remembered in build/stamps: a second `make` costs nothing. Packages are installed by apt only
@@ -14,7 +14,7 @@ SHELL := /bin/sh
 
 RUN_PACKAGES  := python3 python3-venv libbpf1 iproute2
 BUILD_PACKAGES := clang-16 llvm-16 libbpf-dev linux-libc-dev bpftool make
-TEST_PACKAGES := kamailio sip-tester baresip ffmpeg rtpengine-daemon ethtool tcpdump util-linux clang-format-16 gcc libc6-dev
+TEST_PACKAGES := kamailio sip-tester baresip ffmpeg rtpengine-daemon ethtool tcpdump procps util-linux clang-format-16 gcc libc6-dev
 VM_PACKAGES   := qemu-system-x86 busybox-static kmod cpio xz-utils
 
 STAMPS := build/stamps
@@ -24,6 +24,8 @@ PYTHON ?= python3
 ARGS   ?=
 CLANG_FORMAT ?= clang-format-16
 
+FUZZ_SECONDS ?= 600
+
 # The distribution's python: one with its own thousands of files starts slowly over the guest's file system.
 VM         ?= ../shared/vm/run
 VM_KERNELS ?= 6.1 6.12
@@ -32,6 +34,7 @@ IN_VM       = mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; cd $(CU
               PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$$(echo .venv/lib/python3*/site-packages) \
               /usr/bin/python3 -m pytest -q -p no:cacheprovider
 
+.DEFAULT_GOAL := build
 .PHONY: run build test lint format demo bench fuzz vm clean
 
 run: build
@@ -62,7 +65,9 @@ bench: build $(STAMPS)/dev $(STAMPS)/test-packages
 	$(VENV)/python -m bench $(ARGS)
 
 fuzz: build $(STAMPS)/dev
-	$(VENV)/pytest tests/fuzz tests/property $(ARGS)
+	end=$$(( $$(date +%s) + $(FUZZ_SECONDS) )); while [ $$(date +%s) -lt $$end ]; do \
+	    $(VENV)/pytest -q -x --hypothesis-seed=$$(date +%N) tests/property $(ARGS) || exit 1; \
+	done
 
 vm: build $(STAMPS)/dev $(STAMPS)/vm-packages
 	@test -x $(VM) || { echo "no $(VM): name the program that boots a kernel, make vm VM=..." >&2; exit 1; }
