@@ -9,7 +9,8 @@ depth, element count and string lengths are checked before anything is built fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rtprelay.errors import MalformedMessage
@@ -107,33 +108,48 @@ def decode_prefix(data: bytes, start: int = 0) -> tuple[Any, int]:
 def encode(value: Any) -> bytes:
     """`value` of str, bytes, int, list and dict; dictionary keys stay in their order, as rtpengine sends them."""
     out: list[bytes] = []
-    _encode(value, out)
+    _encode(value, out.append)
     return b"".join(out)
 
 
-def _encode(value: Any, out: list[bytes]) -> None:
-    if isinstance(value, str):
-        raw = value.encode("utf-8", "surrogateescape")
-        out.append(b"%d:%b" % (len(raw), raw))
+def _encode(value: Any, put: Callable[[bytes], None]) -> None:
+    """Exact types first: replies hold hardly anything else, and asking an ABC costs more than encoding."""
+    kind = type(value)
+    if kind is str:
+        put(_string(value))
+    elif kind is int:
+        put(b"i%de" % value)
+    elif kind is dict or (kind is not list and isinstance(value, Mapping)):
+        put(b"d")
+        for key, item in value.items():
+            put(_key(key) if len(key) <= _SHORT_KEY else _string(key))
+            _encode(item, put)
+        put(b"e")
     elif isinstance(value, bool):
         raise TypeError("bencode has no booleans")
+    elif isinstance(value, str):
+        put(_string(value))
     elif isinstance(value, int):
-        out.append(b"i%de" % value)
-    elif isinstance(value, Mapping):
-        out.append(b"d")
-        for key, item in value.items():
-            _encode(key, out)
-            _encode(item, out)
-        out.append(b"e")
+        put(b"i%de" % value)
     elif isinstance(value, bytes):
-        out.append(b"%d:%b" % (len(value), value))
+        put(b"%d:%b" % (len(value), value))
     elif isinstance(value, Sequence):
-        out.append(b"l")
+        put(b"l")
         for item in value:
-            _encode(item, out)
-        out.append(b"e")
+            _encode(item, put)
+        put(b"e")
     else:
-        raise TypeError(f"bencode has no {type(value).__name__}")
+        raise TypeError(f"bencode has no {kind.__name__}")
+
+
+def _string(value: str) -> bytes:
+    raw = value.encode("utf-8", "surrogateescape")
+    return b"%d:%b" % (len(raw), raw)
+
+
+# The keys of replies are always the same few; a tag, which a stranger chose, may be a key as well.
+_key = functools.lru_cache(maxsize=1024)(_string)
+_SHORT_KEY = 24
 
 
 def _merged(old: Any, new: Any) -> Any:
