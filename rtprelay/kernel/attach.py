@@ -122,6 +122,8 @@ class Attachments:
         features = self._netlink.xdp_features(link.index)
         if features is not None and not (features.basic and features.redirect):
             return "the driver has no native XDP"
+        if link.kind == "veth" and features is None:
+            return "this kernel (before 6.3) does not tell whether the peer of a veth takes redirected frames"
         if link.kind == "veth" and not takes_redirects(link, features):
             return "the peer of this veth has neither an XDP program nor GRO, so it takes no redirected frames"
         return None

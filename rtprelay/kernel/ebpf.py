@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import functools
+import os
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,6 +84,8 @@ class EbpfBackend:
         self._handles: list[asyncio.TimerHandle] = []
 
     async def start(self) -> None:
+        if os.geteuid() != 0:
+            raise BackendFault("eBPF needs root: to load programs, and to keep its maps from others")
         try:
             self._monitor = Monitor()
             self._netlink = Netlink()
