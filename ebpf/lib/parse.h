@@ -23,9 +23,10 @@ struct vlan_tag {
 	__be16 next;
 };
 
+/* Endpoints are written as they are read, in whole words: to read a word back that was stored in parts stalls the processor. */
 struct packet {
-	struct rtprelay_endpoint local; /* where it was sent to: key of the flow */
-	struct rtprelay_endpoint source;
+	struct rtprelay_endpoint local __attribute__((aligned(8))); /* where it was sent to: key of the flow */
+	struct rtprelay_endpoint source __attribute__((aligned(8)));
 	/* Offsets of the IP header and of the UDP payload; 64 bits, because the verifier keeps the bounds of whole words only. */
 	__u64 network;
 	__u64 payload;
@@ -42,31 +43,34 @@ struct cursor {
 };
 
 /* The IPv4 address as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2). */
-static __always_inline void endpoint_ip4(struct rtprelay_endpoint *endpoint, __be32 address, __be16 port)
+static __always_inline void address_ip4(struct rtprelay_endpoint *endpoint, const __be32 *address)
 {
-	__u32 *word = (__u32 *) endpoint->address;
+	__u64 *half = (__u64 *) endpoint->address;
 
-	word[0] = 0;
-	word[1] = 0;
-	word[2] = bpf_htonl(0xffff);
-	word[3] = address;
-	endpoint->port = port;
-	endpoint->zero = 0;
+	half[0] = 0;
+	half[1] = bpf_cpu_to_be64(0xffff00000000ull | bpf_ntohl(*address));
 }
 
-static __always_inline void endpoint_ip6(struct rtprelay_endpoint *endpoint, const struct in6_addr *address, __be16 port)
+static __always_inline void address_ip6(struct rtprelay_endpoint *endpoint, const struct in6_addr *address)
 {
-	__builtin_memcpy(endpoint->address, address, sizeof(endpoint->address));
-	endpoint->port = port;
-	endpoint->zero = 0;
+	const __u64 *from = (const __u64 *) address;
+	__u64 *half = (__u64 *) endpoint->address;
+
+	half[0] = from[0];
+	half[1] = from[1];
+}
+
+/* `port`: a word that begins with it. */
+static __always_inline void endpoint_port(struct rtprelay_endpoint *endpoint, __u32 port)
+{
+	*(__u32 *) &endpoint->port = port & bpf_htonl(0xffff0000);
 }
 
 static __always_inline bool endpoint_same(const struct rtprelay_endpoint *a, const struct rtprelay_endpoint *b)
 {
-	const __u32 *x = (const __u32 *) a, *y = (const __u32 *) b;
+	const __u64 *x = (const __u64 *) a, *y = (const __u64 *) b;
 
-	/* Port and last address word first: they differ most. */
-	return x[4] == y[4] && x[3] == y[3] && !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]));
+	return *(const __u32 *) &a->port == *(const __u32 *) &b->port && x[1] == y[1] && x[0] == y[0];
 }
 
 static __always_inline int parse_ethernet(struct cursor *cursor, struct packet *packet)
@@ -77,7 +81,7 @@ static __always_inline int parse_ethernet(struct cursor *cursor, struct packet *
 	if ((void *) (eth + 1) > cursor->end)
 		return -1;
 	cursor->at = eth + 1;
-	next = eth->h_proto;
+	next = ((const __be16 *) cursor->at)[-1];
 	packet->tags = 0;
 	packet->network = sizeof(*eth);
 #pragma unroll
@@ -115,8 +119,8 @@ static __always_inline int parse_ip4(struct cursor *cursor, struct packet *packe
 	packet->payload = packet->network + ip->ihl * 4;
 	packet->v6 = false;
 	packet->length = bpf_ntohs(ip->tot_len);
-	endpoint_ip4(&packet->source, ip->saddr, 0);
-	endpoint_ip4(&packet->local, ip->daddr, 0);
+	address_ip4(&packet->source, &ip->saddr);
+	address_ip4(&packet->local, &ip->daddr);
 	return ip->protocol;
 }
 
@@ -130,8 +134,8 @@ static __always_inline int parse_ip6(struct cursor *cursor, struct packet *packe
 	packet->payload = packet->network + sizeof(*ip);
 	packet->v6 = true;
 	packet->length = sizeof(*ip) + bpf_ntohs(ip->payload_len);
-	endpoint_ip6(&packet->source, &ip->saddr, 0);
-	endpoint_ip6(&packet->local, &ip->daddr, 0);
+	address_ip6(&packet->source, &ip->saddr);
+	address_ip6(&packet->local, &ip->daddr);
 	if (unlikely(ip->nexthdr == IPPROTO_HOPOPTS || ip->nexthdr == IPPROTO_ROUTING ||
 		     ip->nexthdr == IPPROTO_FRAGMENT || ip->nexthdr == IPPROTO_DSTOPTS))
 		packet->obstacle = RTPRELAY_REASON_EXTENSION_HEADER;
@@ -141,7 +145,7 @@ static __always_inline int parse_ip6(struct cursor *cursor, struct packet *packe
 static __always_inline int parse_udp(struct cursor *cursor, struct packet *packet)
 {
 	struct udphdr *udp = cursor->at;
-	__u32 length;
+	__u32 length, ports;
 
 	if ((void *) (udp + 1) > cursor->end)
 		return -1;
@@ -150,8 +154,9 @@ static __always_inline int parse_udp(struct cursor *cursor, struct packet *packe
 	/* No one can be answered at port 0, and an all-zero source would equal "no endpoint". */
 	if (!udp->source || length < sizeof(*udp))
 		return -1;
-	packet->source.port = udp->source;
-	packet->local.port = udp->dest;
+	ports = *(__u32 *) udp;
+	endpoint_port(&packet->source, ports);
+	endpoint_port(&packet->local, bpf_htonl(bpf_ntohl(ports) << 16));
 	packet->payload += sizeof(*udp);
 	packet->payload_length = length - sizeof(*udp);
 	return 0;
