@@ -57,13 +57,15 @@ def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Cont
     if rtcp is not None:
         context.policy.check(rtcp)
     changed = endpoint != media.remote
-    if changed and (media.remote is not None or not _same_host(media.source, endpoint)):
+    if media.ice is not None:
+        pass  # the selected pair stands until ICE selects another
+    elif changed and (media.remote is not None or not _same_host(media.source, endpoint)):
         media.forget_sources()
     elif rtcp != media.remote_rtcp:
         media.source_rtcp = None
     moved = changed and media.remote is not None
     media.remote, media.remote_rtcp = endpoint, rtcp
-    if media.source == endpoint:
+    if media.source == endpoint and media.ice is None:
         media.source = None
     return moved
 

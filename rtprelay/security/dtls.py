@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 from cryptography import x509
-from OpenSSL import SSL, crypto
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
+from OpenSSL import SSL
 
 from rtprelay.errors import RelayError
 from rtprelay.security.certificate import Certificate, matches
@@ -70,8 +72,8 @@ class SrtpKeys(msgspec.Struct, frozen=True):
 def make_context(certificate: Certificate, profiles: Sequence[str] = DEFAULT_PROFILES) -> SSL.Context:
     """Shared by all associations under one certificate: loading a key costs more than a handshake's share of it."""
     context = SSL.Context(SSL.DTLS_METHOD)
-    context.use_certificate(crypto.X509.from_cryptography(_load_certificate(certificate)))
-    context.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_ASN1, certificate.key))
+    context.use_certificate(x509.load_der_x509_certificate(certificate.certificate))
+    context.use_privatekey(_private_key(certificate))
     context.set_cipher_list(_CIPHERS)
     context.set_tlsext_use_srtp(":".join(profiles).encode())
     context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION)
@@ -171,8 +173,8 @@ class DtlsAssociation:
         """The handshake is done: hold the certificate against the fingerprint, then take the keys."""
         if not self._expected:
             return
-        certificate = self._connection.get_peer_certificate()
-        der = b"" if certificate is None else crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+        certificate = self._connection.get_peer_certificate(as_cryptography=True)
+        der = b"" if certificate is None else certificate.public_bytes(Encoding.DER)
         if not der or not any(matches(der, signalled) for signalled in self._expected):
             self._fail("the peer's certificate is not the one that was signalled")
             return
@@ -222,5 +224,7 @@ def _datagrams(records: bytes) -> Iterable[bytes]:
         yield records[start:]
 
 
-def _load_certificate(certificate: Certificate) -> x509.Certificate:
-    return x509.load_der_x509_certificate(certificate.certificate)
+def _private_key(certificate: Certificate) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    key = load_der_private_key(certificate.key, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
+    return key

@@ -1,0 +1,371 @@
+"""A browser (ICE, DTLS-SRTP, BUNDLE) and a phone (plain RTP) on either side of the core; every packet by hand.
+
+Browser --- STUN, DTLS, SRTP ---> Relay --- RTP ---> phone at B
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from rtprelay.call.media import Media
+from rtprelay.call.secure import DtlsLeg, IceLeg
+from rtprelay.core.identity import DtlsIdentity
+from rtprelay.core.transport import Broken, Datagram, Keyed, PathChanged, Transport
+from rtprelay.ice.agent import CONSENT_EXPIRY, Credentials
+from rtprelay.ice.candidate import RTP, Candidate, local_candidate, parse_candidate
+from rtprelay.security.srtp import SrtpContext
+from rtprelay.signalling.command import CommandName, IceOption
+from rtprelay.values import Endpoint, Tag
+from tests.unit.core_stage import B, Section, Stage, at, rtp, sdp, sections
+
+BROWSER = at("198.51.100.9:50000")
+STRANGER = at("198.51.100.66:666")
+PHONE = at(f"{B}:4002")
+IDENTITY = DtlsIdentity()
+FINGERPRINT = IDENTITY.certificate(0.0).fingerprint("sha-256")
+
+
+class Browser:
+    """The far end of a WebRTC leg: the offers it makes and the packets it sends. `kinds` share one transport."""
+
+    def __init__(self, kinds: Sequence[str] = ("audio",), endpoint: Endpoint = BROWSER, seed: int = 7) -> None:
+        self.kinds = kinds
+        self.endpoint = endpoint
+        self.transport = Transport(IDENTITY.context(0.0), random.Random(seed))
+        self.credentials = Credentials(f"user{seed}", "browser-password-of-22+")
+        self.connected: Keyed | None = None
+        self.remote: Endpoint | None = None
+        self.failures: list[str] = []
+
+    def sdp(self, setup: str = "actpass") -> str:
+        codecs = {"audio": ("111 0", "rtpmap:111 opus/48000/2"), "video": ("96", "rtpmap:96 VP8/90000")}
+        media = [f"a=group:BUNDLE {' '.join(str(i) for i in range(len(self.kinds)))}"]
+        for mid, kind in enumerate(self.kinds):
+            formats, rtpmap = codecs[kind]
+            media += [
+                f"m={kind} {self.endpoint.port} UDP/TLS/RTP/SAVPF {formats}",
+                f"c=IN IP4 {self.endpoint.address}",
+                f"a={rtpmap}",
+                f"a=mid:{mid}",
+                "a=rtcp-mux",
+                "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid",
+                f"a=setup:{setup}",
+                f"a=fingerprint:sha-256 {FINGERPRINT}",
+                f"a=ice-ufrag:{self.credentials.ufrag}",
+                f"a=ice-pwd:{self.credentials.pwd}",
+                f"a=candidate:{self._candidate()}",
+                "a=end-of-candidates",
+            ]
+        return sdp(self.endpoint.address, media=media)
+
+    def _candidate(self) -> Candidate:
+        return local_candidate(RTP, self.endpoint, self.endpoint, 0)
+
+    def learn(self, section: Section, *, setup: str, controlling: bool, fingerprint: str | None = None) -> None:
+        """The relay's answer (or offer) to us; `setup` is ours."""
+        candidates = tuple(
+            c
+            for line in section.lines
+            if line.startswith("a=candidate:") and (c := parse_candidate(line.removeprefix("a=candidate:")))
+        )
+        ufrag, pwd = section.attribute("ice-ufrag"), section.attribute("ice-pwd")
+        theirs = fingerprint or section.attribute("fingerprint")
+        assert ufrag is not None
+        assert pwd is not None
+        assert theirs is not None
+        ice = IceLeg(
+            local=self.credentials,
+            remote=Credentials(ufrag, pwd),
+            candidates=candidates,
+            ended=True,
+            controlling=controlling,
+            remote_lite=section.attribute("ice-lite") is not None,
+        )
+        media = Media(
+            index=0,
+            kind="audio",
+            protocol=section.protocol,
+            local=self.endpoint,
+            rtcp_mux=True,
+            ice=ice,
+            dtls=DtlsLeg(setup=setup, fingerprints=(theirs,)),
+        )
+        self.transport.update(media, (self._candidate(),))
+
+    def protect(self, packet: bytes) -> bytes:
+        assert self.connected is not None
+        return self._sending.protect(packet)
+
+    def unprotect(self, packet: bytes) -> bytes:
+        assert self.connected is not None
+        return self._receiving.unprotect(packet)
+
+    def outcomes(self) -> list[Datagram]:
+        sent = []
+        for outcome in self.transport.outcomes():
+            match outcome:
+                case Datagram():
+                    sent.append(outcome)
+                case Keyed(keys):
+                    self.connected = outcome
+                    self._sending, self._receiving = SrtpContext(keys.send), SrtpContext(keys.receive)
+                case PathChanged(_, remote):
+                    self.remote = remote
+                case Broken(reason):
+                    self.failures.append(reason)
+        return sent
+
+
+def run(stage: Stage, *browsers: Browser, seconds: float = 2.0) -> list[tuple[Endpoint, bytes, Endpoint]]:
+    """Both sides talk for a while, 5 ms each way; returns what went to no browser."""
+    strays = []
+    end = stage.now + seconds
+    stage.sent = []
+    while stage.now < end:
+        arrived, stage.sent = stage.sent, []
+        collected = []
+        for local, data, destination in arrived:
+            for browser in browsers:
+                if destination == browser.endpoint:
+                    kind = browser.transport.stun if data[0] < 4 else None
+                    if kind is not None:
+                        kind(destination, local, data, stage.now)
+                    elif 20 <= data[0] < 64:
+                        browser.transport.dtls(destination, local, data)
+                    break
+            else:
+                strays.append((local, data, destination))
+        for browser in browsers:
+            browser.transport.tick(stage.now)
+            for datagram in browser.outcomes():
+                if datagram.remote in stage.open:
+                    collected += stage.receive(datagram.remote, datagram.local, datagram.data)
+        stage.sent = []
+        stage.wait(0.005)
+        stage.sent = collected + stage.sent
+    return strays
+
+
+def browser_calls_phone(stage: Stage, browser: Browser, **answer: object) -> tuple[Endpoint, Endpoint]:
+    """Returns the relay's ports facing the browser and the phone."""
+    facing_phone, *_ = stage.offered(
+        browser.sdp(), ice=IceOption.REMOVE, transport_protocol="RTP/AVP", rtcp_mux=frozenset({"demux"})
+    )
+    facing_browser, *_ = stage.answered(sdp(B, 4002), **answer)
+    browser.learn(facing_browser, setup="passive", controlling=True)
+    run(stage, browser)
+    assert browser.connected is not None
+    return facing_browser.local, facing_phone.local
+
+
+def test_a_browser_calls_a_phone() -> None:
+    stage, browser = Stage(), Browser()
+    to_browser, to_phone = browser_calls_phone(stage, browser)
+    ((source, data, destination),) = stage.receive(to_browser, BROWSER, browser.protect(rtp(1)))
+    assert (source, data, destination) == (to_phone, rtp(1), PHONE)
+    ((source, data, destination),) = stage.receive(to_phone, PHONE, rtp(1, ssrc=9))
+    assert (source, browser.unprotect(data), destination) == (to_browser, rtp(1, ssrc=9), BROWSER)
+
+
+def test_the_phone_sees_a_plain_sdp() -> None:
+    stage, browser = Stage(), Browser()
+    body = stage.offer(browser.sdp(), ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    for foreign in ("ice-", "candidate", "fingerprint", "setup", "extmap", "mid", "BUNDLE", "SAVPF"):
+        assert foreign not in body["sdp"]
+
+
+def test_a_phone_calls_a_browser() -> None:
+    stage, browser = Stage(), Browser()
+    (facing_browser,) = stage.offered(
+        sdp(B, 4002), ice=IceOption.FORCE, transport_protocol="UDP/TLS/RTP/SAVPF", rtcp_mux=frozenset({"require"})
+    )
+    assert facing_browser.attribute("setup") == "actpass"
+    (facing_phone,) = stage.answered(browser.sdp("active"))
+    browser.learn(facing_browser, setup="active", controlling=False)
+    run(stage, browser)
+    ((_, data, destination),) = stage.receive(facing_browser.local, BROWSER, browser.protect(rtp(1)))
+    assert (data, destination) == (rtp(1), PHONE)
+    assert facing_phone.protocol == "RTP/AVP"
+    assert facing_phone.attribute("fingerprint") is None
+
+
+def test_media_before_the_keys_goes_nowhere() -> None:
+    stage, browser = Stage(), Browser()
+    stage.offered(browser.sdp(), ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    (facing_browser,) = stage.answered(sdp(B, 4002))
+    assert stage.receive(facing_browser.local, BROWSER, rtp(1)) == []
+    assert stage.outputs(facing_browser.local) == []
+
+
+def test_we_are_lite_where_it_is_wished() -> None:
+    stage, browser = Stage(), Browser()
+    stage.offered(browser.sdp(), ice=IceOption.REMOVE, transport_protocol="RTP/AVP", ice_lite="backward")
+    body = stage.answer(sdp(B, 4002))
+    assert "\r\na=ice-lite\r\n" in body["sdp"].split("m=")[0]
+    (facing_browser,) = sections(body["sdp"])
+    facing_browser.lines.append("a=ice-lite")
+    browser.learn(facing_browser, setup="passive", controlling=True)
+    run(stage, browser)
+    assert browser.connected is not None
+
+
+def test_a_strangers_hello_before_the_real_one_changes_nothing() -> None:
+    stage, browser = Stage(), Browser()
+    stage.offered(browser.sdp("active"), ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    (facing_browser,) = stage.answered(sdp(B, 4002))
+    assert facing_browser.attribute("setup") == "passive"
+    attacker = Browser(endpoint=STRANGER, seed=8)
+    attacker.transport.update(
+        Media(
+            index=0,
+            kind="audio",
+            protocol="",
+            local=STRANGER,
+            remote=facing_browser.local,
+            dtls=DtlsLeg(setup="active", fingerprints=("sha-256 00",)),
+        ),
+        (),
+    )
+    hello = attacker.outcomes()
+    assert hello
+    for datagram in hello:
+        assert stage.receive(facing_browser.local, STRANGER, datagram.data) == []
+    browser.learn(facing_browser, setup="active", controlling=True)
+    run(stage, browser)
+    assert browser.connected is not None
+    assert stage.receive(facing_browser.local, STRANGER, browser.protect(rtp(1))) == []
+
+
+def test_another_certificate_than_the_signalled_one_gets_no_keys() -> None:
+    stage, browser = Stage(), Browser()
+    wrong = browser.sdp().replace(FINGERPRINT, FINGERPRINT[:-2] + ("00" if FINGERPRINT[-2:] != "00" else "01"))
+    stage.offered(wrong, ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    (facing_browser,) = stage.answered(sdp(B, 4002))
+    browser.learn(facing_browser, setup="passive", controlling=True)
+    run(stage, browser)
+    assert stage.flow(facing_browser.local).srtp is None
+    assert stage.outputs(facing_browser.local) == []
+
+
+def test_unauthenticated_stun_is_not_answered() -> None:
+    stage, browser = Stage(), Browser()
+    to_browser, _ = browser_calls_phone(stage, browser)
+    assert stage.receive(to_browser, STRANGER, bytes.fromhex("000100002112a442") + bytes(12)) == []
+
+
+def test_without_consent_nothing_is_sent() -> None:
+    stage, browser = Stage(), Browser()
+    to_browser, to_phone = browser_calls_phone(stage, browser)
+    stage.wait(CONSENT_EXPIRY + 10)
+    assert stage.outputs(to_phone) == []
+    assert stage.flow(to_browser).expected is None
+
+
+def test_an_ice_restart_keeps_media_until_the_new_path_is_there() -> None:
+    stage, browser = Stage(), Browser()
+    to_browser, to_phone = browser_calls_phone(stage, browser)
+    before = stage.flow(to_browser)
+    browser.credentials, browser.endpoint = Credentials("again", "another-password-of-22"), at("198.51.100.10:50010")
+    stage.offered(browser.sdp(), to_tag="b", ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    (facing,) = stage.answered(sdp(B, 4002))
+    assert stage.outputs(to_phone) == [(to_browser, BROWSER)]
+    assert stage.flow(to_browser).srtp == before.srtp
+    browser.learn(facing, setup="passive", controlling=True)
+    run(stage, browser)
+    assert stage.outputs(to_phone) == [(to_browser, browser.endpoint)]
+    assert stage.flow(to_browser).srtp == before.srtp
+
+
+def test_a_restarted_relay_goes_on_with_keys_and_path() -> None:
+    stage, browser = Stage(), Browser()
+    to_browser, to_phone = browser_calls_phone(stage, browser)
+    before = stage.flows()
+    stage.restart()
+    assert stage.flows() == before
+    ((_, data, _),) = stage.receive(to_browser, BROWSER, browser.protect(rtp(1)))
+    assert data == rtp(1)
+    run(stage, browser, seconds=8)
+    assert stage.outputs(to_phone) == [(to_browser, BROWSER)]
+
+
+def test_two_browsers_share_nothing_but_the_media() -> None:
+    stage, one = Stage(), Browser(("audio", "video"))
+    other = Browser(("audio", "video"), at("198.51.100.11:50011"), seed=9)
+    facing_other, second = stage.offered(one.sdp())
+    assert facing_other.local != second.local
+    facing_one, bundled = stage.answered(other.sdp("active"))
+    assert facing_one.local == bundled.local
+    one.learn(facing_one, setup="passive", controlling=True)
+    other.learn(facing_other, setup="active", controlling=False)
+    run(stage, one, other)
+    for payload_type in (111, 96):
+        packet = rtp(payload_type, payload_type=payload_type)
+        ((_, data, destination),) = stage.receive(facing_one.local, BROWSER, one.protect(packet))
+        assert (other.unprotect(data), destination) == (packet, other.endpoint)
+
+
+def test_a_bundle_is_taken_apart_for_a_video_phone() -> None:
+    stage, browser = Stage(), Browser(("audio", "video"))
+    stage.offered(browser.sdp(), ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    media = ("m=audio 4002 RTP/AVP 0", "m=video 4004 RTP/AVP 96", "a=rtpmap:96 VP8/90000")
+    facing_browser, bundled = stage.answered(sdp(B, media=media))
+    assert bundled.local == facing_browser.local
+    browser.learn(facing_browser, setup="passive", controlling=True)
+    run(stage, browser)
+    for payload_type, port in ((0, 4002), (96, 4004)):
+        packet = rtp(payload_type, payload_type=payload_type)
+        ((_, data, destination),) = stage.receive(facing_browser.local, BROWSER, browser.protect(packet))
+        assert (data, destination) == (packet, PHONE.with_port(port))
+
+
+def test_the_answer_names_the_bundle_and_the_mids_of_the_offer() -> None:
+    stage, browser = Stage(), Browser(("audio", "video"))
+    stage.offered(browser.sdp(), ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    media = ("m=audio 4002 RTP/AVP 0", "m=video 4004 RTP/AVP 96", "a=rtpmap:96 VP8/90000")
+    body = stage.answer(sdp(B, media=media))
+    assert "\r\na=group:BUNDLE 0 1\r\n" in body["sdp"]
+    assert [section.attribute("mid") for section in sections(body["sdp"])] == ["0", "1"]
+
+
+def test_ports_of_bundled_sections_are_given_back() -> None:
+    stage, browser = Stage(), Browser(("audio", "video"))
+    stage.offered(browser.sdp(), ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    used = stage.ports_used()
+    stage.answer(sdp(B, media=("m=audio 4002 RTP/AVP 0", "m=video 4004 RTP/AVP 96")))
+    assert stage.ports_used() == used - 2
+
+
+def test_a_browser_publishes_to_a_phone() -> None:
+    stage, browser = Stage(), Browser()
+    (facing_browser,) = sections(stage.ask(CommandName.PUBLISH, browser.sdp(), from_tag=Tag("p"))["sdp"])
+    browser.learn(facing_browser, setup="passive", controlling=True)
+    request = stage.ask(CommandName.SUBSCRIBE_REQUEST, from_tag=Tag("p"), to_tag=Tag("s"), transport_protocol="RTP/AVP")
+    (facing_phone,) = sections(request["sdp"])
+    stage.ask(CommandName.SUBSCRIBE_ANSWER, sdp(B, 4002), to_tag=Tag("s"))
+    run(stage, browser)
+    packet = rtp(1, payload_type=111)
+    ((source, data, destination),) = stage.receive(facing_browser.local, BROWSER, browser.protect(packet))
+    assert (source, destination) == (facing_phone.local, PHONE)
+    assert (data[:8], data[12:]) == (packet[:8], packet[12:])
+
+
+def test_a_browser_subscribes_to_a_phone() -> None:
+    stage, browser = Stage(), Browser()
+    (facing_phone,) = sections(stage.ask(CommandName.PUBLISH, sdp(B, 4002), from_tag=Tag("p"))["sdp"])
+    request = stage.ask(
+        CommandName.SUBSCRIBE_REQUEST,
+        from_tag=Tag("p"),
+        to_tag=Tag("s"),
+        transport_protocol="UDP/TLS/RTP/SAVPF",
+        ice=IceOption.FORCE,
+        rtcp_mux=frozenset({"require"}),
+    )
+    (facing_browser,) = sections(request["sdp"])
+    assert facing_browser.attribute("setup") == "actpass"
+    stage.ask(CommandName.SUBSCRIBE_ANSWER, browser.sdp("active"), to_tag=Tag("s"))
+    browser.learn(facing_browser, setup="active", controlling=False)
+    run(stage, browser)
+    ((source, data, destination),) = stage.receive(facing_phone.local, PHONE, rtp(1))
+    assert (source, destination) == (facing_browser.local, BROWSER)
+    assert browser.unprotect(data)[12:] == rtp(1)[12:]
