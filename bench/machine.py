@@ -2,9 +2,9 @@
 
 Two clocks, both in seconds of CPU, both exact to the nanosecond or to a jiffy over many seconds:
 
-* `machine`: cores x time minus idle time of the whole machine. Nothing escapes it, other people's work included.
-  Without IRQ time accounting only this clock sees an interrupt's work wherever it ran: a quiet machine is
-  measured with it.
+* `machine`: cores x time minus idle time of the whole machine, minus what the scheduler charged to processes that take
+  no part. Without IRQ time accounting only this clock sees an interrupt's work wherever it ran. Where the kernel does
+  not tell the total of all processes (no cgroup v1 cpuacct), neighbours stay in it, and it needs a quiet machine.
 * `charged`: what the scheduler charged to the processes taking part and to the ksoftirqd threads. On veth a packet is
   handled to its end in the context of whoever sent it, so this sees nearly all of the work, and nothing of the
   neighbours'.
@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 _TICK = os.sysconf("SC_CLK_TCK")
+_ALL_PROCESSES = Path("/sys/fs/cgroup/cpuacct/cpuacct.usage")
 
 
 class CpuTimes(msgspec.Struct, frozen=True):
@@ -28,10 +29,25 @@ class CpuTimes(msgspec.Struct, frozen=True):
 
     wall: float
     machine: float
+    """Neighbours included."""
     charged: float
+    everyone: float | None
+    """Charged to any process; None: not known."""
 
     def since(self, earlier: CpuTimes) -> CpuTimes:
-        return CpuTimes(self.wall - earlier.wall, self.machine - earlier.machine, self.charged - earlier.charged)
+        known = self.everyone is not None and earlier.everyone is not None
+        return CpuTimes(
+            self.wall - earlier.wall,
+            self.machine - earlier.machine,
+            self.charged - earlier.charged,
+            (self.everyone or 0) - (earlier.everyone or 0) if known else None,
+        )
+
+    def with_generator(self, cpu: float) -> CpuTimes:
+        """The generator, which reads its own clock, takes part; neighbours do not."""
+        charged = self.charged + cpu
+        neighbours = 0.0 if self.everyone is None else max(0.0, self.everyone - charged)
+        return CpuTimes(self.wall, self.machine - neighbours, charged, self.everyone)
 
 
 def cpu_times(pids: Iterable[int]) -> CpuTimes:
@@ -40,7 +56,8 @@ def cpu_times(pids: Iterable[int]) -> CpuTimes:
     idle, iowait = int(fields[3]), int(fields[4])
     wall = time.monotonic()
     machine = (os.cpu_count() or 1) * wall - (idle + iowait) / _TICK
-    return CpuTimes(wall, machine, sum(process_cpu(pid) for pid in (*_ksoftirqd(), *pids)))
+    everyone = int(_ALL_PROCESSES.read_text(encoding="ascii")) / 1e9 if _ALL_PROCESSES.exists() else None
+    return CpuTimes(wall, machine, sum(process_cpu(pid) for pid in (*_ksoftirqd(), *pids)), everyone)
 
 
 def process_cpu(pid: int) -> float:
