@@ -1,4 +1,4 @@
-"""diff: FlowTable x FlowTable -> FlowOps. New things first, removals last."""
+"""diff: FlowTable x FlowTable -> FlowOps. New flows first, removals last; of one flow's outputs, leavers first."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def _head(flow: Flow) -> Flow:
 def _output_ops(before: Flow, after: Flow) -> list[FlowOp]:
     had = {output.source: output for output in before.outputs}
     has = {output.source for output in after.outputs}
-    ops: list[FlowOp] = [PutOutput(after.local, o) for o in after.outputs if had.get(o.source) != o]
-    ops.extend(DropOutput(before.local, source) for source in had if source not in has)
+    ops: list[FlowOp] = [DropOutput(before.local, source) for source in had if source not in has]
+    ops.extend(PutOutput(after.local, o) for o in after.outputs if had.get(o.source) != o)
     return ops

@@ -1,0 +1,120 @@
+"""T.38 and other datagrams that are no RTP: passed on from the party's own host, whichever port its NAT gives it.
+
+A 198.51.100.1:4000 (or behind NAT) --UDPTL--> facing_a [relay] --UDPTL--> B 198.51.100.3:4002
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rtprelay.signalling.command import CommandName, EndpointLearning
+from rtprelay.values import Endpoint
+from tests.unit.core_stage import A, B, Stage, at, rtp, sdp
+
+FAX = b"\x00\x01\x06\x01\x02\x00"
+NAT = at("203.0.113.200:7000")
+
+
+def t38(port: int) -> tuple[str, ...]:
+    return (f"m=image {port} udptl t38", "a=T38FaxVersion:0")
+
+
+def fax_call(stage: Stage, **fields: Any) -> tuple[Endpoint, Endpoint]:
+    return stage.call(sdp(A, media=t38(4000)), sdp(B, media=t38(4002)), **fields)
+
+
+def test_a_fax_passes_both_ways() -> None:
+    stage = Stage()
+    facing_a, facing_b = fax_call(stage)
+    assert stage.receive(facing_a, at(f"{A}:4000"), FAX) == [(facing_b, FAX, at(f"{B}:4002"))]
+    assert stage.receive(facing_b, at(f"{B}:4002"), FAX) == [(facing_a, FAX, at(f"{A}:4000"))]
+
+
+@pytest.mark.parametrize("data", [rtp(40000), b"\x80\xc9" + bytes(20), b"\x20\x00", b"\x16\xfe\xff" + bytes(20)])
+def test_datagrams_that_look_like_something_else_pass_as_well(data: bytes) -> None:
+    """A UDPTL sequence number of 0x80c9 is no RTCP."""
+    stage = Stage()
+    facing_a, facing_b = fax_call(stage)
+    assert stage.receive(facing_a, at(f"{A}:4000"), data) == [(facing_b, data, at(f"{B}:4002"))]
+
+
+def test_audio_turns_into_fax_and_back_on_the_same_ports() -> None:
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    (to_b,) = stage.offered(sdp(A, media=t38(4000)), to_tag="b")
+    (to_a,) = stage.answered(sdp(B, media=t38(4002)))
+    assert (to_a.local, to_b.local) == (facing_a, facing_b)
+    assert stage.receive(facing_a, at(f"{A}:4000"), FAX)
+    stage.offer(sdp(A), to_tag="b")
+    stage.answer(sdp(B, 4002))
+    assert stage.receive(facing_a, at(f"{A}:4000"), rtp(1))
+    assert stage.receive(facing_a, at(f"{A}:4000"), FAX) == []
+
+
+def test_a_fax_keeps_its_call_alive() -> None:
+    stage = Stage(timeout=60)
+    facing_a, _ = fax_call(stage)
+    for _ in range(5):
+        stage.wait(50)
+        stage.receive(facing_a, at(f"{A}:4000"), FAX)
+    assert stage.relay.registry.calls
+
+
+def test_a_fax_behind_nat_is_learned_from_the_host_of_the_signalling() -> None:
+    stage = Stage()
+    facing_a, facing_b = fax_call(stage, received_from=NAT.address)
+    assert stage.receive(facing_a, NAT, FAX)
+    assert stage.receive(facing_b, at(f"{B}:4002"), FAX) == [(facing_a, FAX, NAT)]
+
+
+def test_what_was_learned_for_audio_serves_the_fax() -> None:
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    stage.stream(facing_a, NAT, 8)
+    stage.offer(sdp(A, media=t38(4000)), to_tag="b")
+    stage.answer(sdp(B, media=t38(4002)))
+    assert stage.receive(facing_a, NAT, FAX)
+    assert stage.receive(facing_b, at(f"{B}:4002"), FAX) == [(facing_a, FAX, NAT)]
+
+
+def test_a_stranger_is_never_heard() -> None:
+    stage = Stage()
+    facing_a, facing_b = fax_call(stage, received_from=NAT.address)
+    assert stage.receive(facing_a, at("203.0.113.66:4000"), FAX) == []
+    assert stage.receive(facing_b, at(f"{B}:4002"), FAX) == [(facing_a, FAX, at(f"{A}:4000"))]
+
+
+def test_the_sdp_address_wins_and_stays() -> None:
+    stage = Stage()
+    facing_a, facing_b = fax_call(stage, received_from=NAT.address)
+    stage.receive(facing_a, NAT, FAX)
+    assert stage.receive(facing_a, at(f"{A}:4000"), FAX)
+    assert stage.receive(facing_a, NAT, FAX) == []
+    assert stage.receive(facing_b, at(f"{B}:4002"), FAX) == [(facing_a, FAX, at(f"{A}:4000"))]
+
+
+def test_with_learning_off_only_the_sdp_address_is_heard() -> None:
+    stage = Stage(endpoint_learning=EndpointLearning.OFF)
+    facing_a, _ = fax_call(stage, received_from=NAT.address)
+    assert stage.receive(facing_a, NAT, FAX) == []
+    assert stage.receive(facing_a, at(f"{A}:4000"), FAX)
+
+
+def test_fax_packets_are_counted() -> None:
+    stage = Stage()
+    facing_a, _ = fax_call(stage)
+    stage.receive(facing_a, at(f"{A}:4000"), FAX)
+    totals = stage.ask(CommandName.STATISTICS)["statistics"]["totalstatistics"]
+    assert (totals["relayedpackets"], totals["relayedbytes"]) == (1, len(FAX))
+
+
+@pytest.mark.parametrize(
+    "media", ["m=application 4000 UDP/BFCP *", "m=application 4000 UDP/DTLS/SCTP webrtc-datachannel"]
+)
+def test_other_udp_media_is_relayed_too(media: str) -> None:
+    stage = Stage()
+    facing_a, facing_b = stage.call(sdp(A, media=(media,)), sdp(B, media=(media.replace("4000", "4002"),)))
+    data = b"\x16\xfe\xff" + bytes(20)
+    assert stage.receive(facing_a, at(f"{A}:4000"), data) == [(facing_b, data, at(f"{B}:4002"))]
