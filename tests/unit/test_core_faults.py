@@ -192,7 +192,7 @@ def test_a_host_name_as_media_address_waits_for_packets() -> None:
 
 
 def test_timers_give_each_due_call_once_and_in_time() -> None:
-    timers = Timers()
+    timers: Timers[CallId] = Timers()
     timers.schedule(CallId("late"), 20.0)
     timers.schedule(CallId("early"), 10.0)
     timers.schedule(CallId("early"), 15.0)
@@ -203,7 +203,7 @@ def test_timers_give_each_due_call_once_and_in_time() -> None:
 
 
 def test_an_earlier_deadline_replaces_a_later_one() -> None:
-    timers = Timers()
+    timers: Timers[CallId] = Timers()
     timers.schedule(CallId("c"), 20.0)
     timers.schedule(CallId("c"), 5.0)
     assert timers.pop_due(5.0) == [CallId("c")]
@@ -211,7 +211,7 @@ def test_an_earlier_deadline_replaces_a_later_one() -> None:
 
 
 def test_a_forgotten_call_is_never_due() -> None:
-    timers = Timers()
+    timers: Timers[CallId] = Timers()
     timers.schedule(CallId("c"), 5.0)
     timers.forget(CallId("c"))
     assert timers.pop_due(100.0) == []
