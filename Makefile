@@ -29,6 +29,7 @@ FUZZ_SECONDS ?= 600
 # The distribution's python: one with its own thousands of files starts slowly over the guest's file system.
 VM         ?= ../shared/vm/run
 VM_KERNELS ?= 6.1 6.12
+VM_SECONDS ?= 1500
 VM_TESTS   ?= tests/bpf tests/backend
 IN_VM       = mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; cd $(CURDIR) && \
               PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$$(echo .venv/lib/python3*/site-packages) \
@@ -72,7 +73,7 @@ fuzz: build $(STAMPS)/dev
 vm: build $(STAMPS)/dev $(STAMPS)/vm-packages
 	@test -x $(VM) || { echo "no $(VM): name the program that boots a kernel, make vm VM=..." >&2; exit 1; }
 	for series in $(VM_KERNELS); do \
-	    $(VM) -k $$series -v -c '$(IN_VM) $(VM_TESTS) $(ARGS)' || exit 1; \
+	    $(VM) -k $$series -t $(VM_SECONDS) -v -c '$(IN_VM) $(VM_TESTS) $(ARGS)' || exit 1; \
 	done
 
 clean:
