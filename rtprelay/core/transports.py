@@ -3,6 +3,8 @@ come to (paths, keys) goes into the call and its flows."""
 
 from __future__ import annotations
 
+import functools
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +33,7 @@ class Transports:
     def __init__(self) -> None:
         self.identity = DtlsIdentity()
         self._transports: dict[Key, Transport] = {}
+        self._keys: defaultdict[CallId, set[Key]] = defaultdict(set)
         self._timers: Timers[Key] = Timers()
 
     def sync(self, registry: Registry, call: Call, now: float) -> Iterable[Effect]:
@@ -40,7 +43,7 @@ class Transports:
             for party, media in call.medias()
             if media.local is not None and media.transport is None and (media.ice or media.dtls) is not None
         }
-        for key in self._of(call.call_id) - wanted.keys():
+        for key in self._keys.get(call.call_id, set()) - wanted.keys():
             self._drop(key)
         effects: list[Effect] = []
         for key, media in wanted.items():
@@ -48,12 +51,13 @@ class Transports:
             if transport is None:
                 context = self.identity.context(registry.wall(now))
                 transport = self._transports[key] = Transport(context, registry.random)
+                self._keys[call.call_id].add(key)
             transport.update(media, candidates(media, registry.interfaces.advertised))
             effects += self._settle(registry, key, call, media, now)
         return effects
 
     def forget(self, call_id: CallId) -> None:
-        for key in self._of(call_id):
+        for key in list(self._keys.get(call_id, ())):
             self._drop(key)
 
     def stun(self, registry: Registry, key: Key, local: Endpoint, source: Endpoint, data: bytes, now: float) -> None:
@@ -74,17 +78,24 @@ class Transports:
 
     def tick(self, registry: Registry, now: float) -> None:
         for key in self._timers.pop_due(now):
-            self._transports[key].tick(now)
-            registry.emit(*self._settled(registry, key, now))
+            # One by one, so that a fault in one does not stop the others.
+            registry.queue.later(functools.partial(self._tick, registry, key, now), key.call_id)
+
+    def _tick(self, registry: Registry, key: Key, now: float) -> Iterable[Effect]:
+        transport = self._transports.get(key)
+        if transport is None:
+            return ()
+        transport.tick(now)
+        return self._settled(registry, key, now)
 
     def next_deadline(self) -> float | None:
         return self._timers.next_deadline()
 
-    def _of(self, call_id: CallId) -> set[Key]:
-        return {key for key in self._transports if key.call_id == call_id}
-
     def _drop(self, key: Key) -> None:
         del self._transports[key]
+        self._keys[key.call_id].remove(key)
+        if not self._keys[key.call_id]:
+            del self._keys[key.call_id]
         self._timers.forget(key)
 
     def _settled(self, registry: Registry, key: Key, now: float) -> Iterable[Effect]:
