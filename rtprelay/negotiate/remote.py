@@ -45,8 +45,9 @@ def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Cont
         if view.connection_host is not None and view.port:
             context.warn(f"media address {view.connection_host!r} is a host name: waiting for packets instead")
         return False
-    media.held = endpoint.unspecified
-    if media.held:
+    # With ICE the address says nothing: browsers write 0.0.0.0 and port 9 (RFC 8840 section 4.3.1).
+    media.held = endpoint.unspecified and view.ice is None
+    if endpoint.unspecified:
         return False
     if rtcp is not None and rtcp.unspecified:
         rtcp = None

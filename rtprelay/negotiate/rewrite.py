@@ -140,7 +140,7 @@ def _media_edit(
         return MediaEdit(port=0, protocol=media.protocol)
     address = flags.media_address or context.interfaces.advertised(carrier.local)
     direction = None
-    if view.endpoint is not None and view.endpoint.unspecified and media.ice is None and not flags.original_sendrecv:
+    if view.endpoint is not None and view.endpoint.unspecified and view.ice is None and not flags.original_sendrecv:
         direction = Direction.of(sends=view.direction.sends, receives=False)
         if SdpReplace.ZERO_ADDRESS not in flags.replace:
             address = "0.0.0.0" if carrier.local.family is Family.IP4 else "::"

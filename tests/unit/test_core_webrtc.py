@@ -369,3 +369,17 @@ def test_a_browser_subscribes_to_a_phone() -> None:
     ((source, data, destination),) = stage.receive(facing_phone.local, PHONE, rtp(1))
     assert (source, destination) == (facing_browser.local, BROWSER)
     assert browser.unprotect(data)[12:] == rtp(1)[12:]
+
+
+def test_no_address_is_no_hold_where_ice_will_tell() -> None:
+    stage, one = Stage(), Browser(("audio", "video"))
+    other = Browser(("audio", "video"), at("198.51.100.11:50011"), seed=9)
+    unknown = one.sdp().replace(f" {BROWSER.port} ", " 9 ").replace(f"c=IN IP4 {BROWSER.address}", "c=IN IP4 0.0.0.0")
+    facing_other, _ = stage.offered(unknown)
+    assert facing_other.direction == "sendrecv"
+    assert facing_other.address != "0.0.0.0"
+    facing_one, _ = stage.answered(other.sdp("active"))
+    one.learn(facing_one, setup="passive", controlling=True)
+    other.learn(facing_other, setup="active", controlling=False)
+    run(stage, one, other)
+    assert stage.outputs(facing_other.local) == [(facing_one.local, BROWSER)]
