@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from rtprelay.signalling.command import CommandName, EndpointLearning, SdpReplace
+from rtprelay.signalling.command import CommandName, EndpointLearning, IceOption, SdpReplace
 from rtprelay.values import CallId, Endpoint, Family, Tag
 from tests.unit.core_stage import INSIDE, INTERFACES, RELAY, RELAY6, Stage, at, receiver_report, rtp, sdp
 
@@ -31,7 +32,23 @@ PORTS = st.sampled_from([4000, 4002] * USUALLY + [0, 65535, 30000, 30002, 30004]
 DIRECTIONS = st.sampled_from(["", "a=sendonly", "a=recvonly", "a=inactive", "a=sendrecv"])
 PROTOCOLS = st.sampled_from(
     ["RTP/AVP 0 8"] * USUALLY
-    + ["RTP/AVPF 96", "udptl t38", "TCP/MSRP *", "UDP/DTLS/SCTP webrtc-datachannel", "RTP/SAVP 0"]
+    + ["RTP/AVPF 96", "udptl t38", "TCP/MSRP *", "UDP/DTLS/SCTP webrtc-datachannel"]
+    + ["RTP/SAVP 0", "UDP/TLS/RTP/SAVPF 0 96"] * 3
+)
+ATTRIBUTES = st.sampled_from(
+    [
+        "a=rtcp-mux",
+        "a=rtcp:4100",
+        "a=rtcp:9 IN IP4 0.0.0.0",
+        "a=mid:1",
+        "a=mid:2",
+        "a=ice-ufrag:abcd",
+        "a=ice-pwd:1234567890123456789012",
+        "a=candidate:1 1 UDP 2130706431 198.51.100.1 4000 typ host",
+        "a=setup:actpass",
+        "a=fingerprint:sha-256 " + ":".join(["AB"] * 32),
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + "A" * 40,
+    ]
 )
 OFFERERS = st.sampled_from(["a"] * USUALLY + ["b", "c", "s1", ""]).map(Tag)
 ANSWERERS = st.sampled_from(["b", "c", "e"] * USUALLY + ["a", "s1", ""]).map(Tag)
@@ -53,13 +70,18 @@ OPTIONS = st.fixed_dictionaries(
         "media_handover": st.booleans(),
         "asymmetric": st.booleans(),
         "endpoint_learning": st.sampled_from(list(EndpointLearning)),
-        "transport_protocol": st.sampled_from(["RTP/AVPF", "RTP/AVP", "accept"]),
+        "transport_protocol": st.sampled_from(["RTP/AVPF", "RTP/AVP", "RTP/SAVP", "UDP/TLS/RTP/SAVPF", "accept"]),
+        "ice": st.sampled_from(list(IceOption)),
+        "bundle": st.frozensets(st.sampled_from(["accept", "offer", "require", "reject"]), max_size=1),
         "tos": st.integers(0, 255),
         "label": st.sampled_from(["l1", "l2"]),
         "codec_strip": st.sampled_from([("PCMU",), ("all",)]),
         "generate_mid": st.booleans(),
     },
 )
+
+STUN = b"\0\1\0\0\x21\x12\xa4\x42" + bytes(12)
+CLIENT_HELLO = b"\x16\xfe\xff" + bytes(8) + b"\0\1\1"
 
 
 @st.composite
@@ -68,7 +90,7 @@ def media_section(draw: st.DrawFn) -> list[str]:
     if draw(st.booleans()):
         address = draw(ADDRESSES)
         lines.append(f"c=IN IP{6 if ':' in address else 4} {address}")
-    lines += draw(st.lists(st.sampled_from(["a=rtcp-mux", "a=rtcp:4100", "a=rtcp:9 IN IP4 0.0.0.0"]), max_size=2))
+    lines += draw(st.lists(ATTRIBUTES, max_size=6, unique=True))
     direction = draw(DIRECTIONS)
     return [*lines, direction] if direction else lines
 
@@ -78,7 +100,8 @@ def descriptions(draw: st.DrawFn) -> str:
     if draw(st.integers(0, 19)) == 0:
         return draw(st.sampled_from(["", "v=0", "v=0\r\no=-\r\n", "v=0\r\no=- 1 1 IN IP4 a\r\nm=audio x RTP/AVP\r\n"]))
     sections = draw(st.lists(media_section(), max_size=3))
-    return sdp(draw(ADDRESSES), media=[line for section in sections for line in section])
+    bundle = ["a=group:BUNDLE 1 2"] * draw(st.integers(0, 1))
+    return sdp(draw(ADDRESSES), media=[*bundle, *(line for section in sections for line in section)])
 
 
 class Commands(RuleBasedStateMachine):
@@ -140,7 +163,9 @@ class Commands(RuleBasedStateMachine):
             return
         local = data.draw(st.sampled_from(sorted(self.stage.open)))
         source = data.draw(st.sampled_from(["198.51.100.1:4000", "198.51.100.99:7777", "[2001:db8::1]:4000"]).map(at))
-        packet = data.draw(st.sampled_from([rtp(first), receiver_report(), b"\0\1udptl", b"", b"\x80\xc8\0\1"]))
+        packet = data.draw(
+            st.sampled_from([rtp(first), receiver_report(), STUN, CLIENT_HELLO, b"\0\1udptl", b"", b"\x80\xc8\0\1"])
+        )
         if packet == rtp(first):
             self.stage.stream(local, source, 6, first=first)
         else:
@@ -179,5 +204,12 @@ class Commands(RuleBasedStateMachine):
 
 TestCommands = Commands.TestCase
 TestCommands.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+@pytest.mark.slow
+def test_many_more_commands() -> None:
+    run_state_machine_as_test(
+        Commands, settings=settings(TestCommands.settings, max_examples=1000, stateful_step_count=50)
+    )
