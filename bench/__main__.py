@@ -28,13 +28,11 @@ def main() -> int:
         print(f"not installed: {', '.join(missing)}", file=sys.stderr)
         return 2
     traffic.build()
-    provenance = (
-        f"{datetime.date.today()}, `python -m bench {shlex.join(sys.argv[1:])}`: {machine.facts()}; "
-        f"others kept {machine.neighbours_load():.2f} cores busy at the start."
-    )
+    command = f"{datetime.date.today()}, `python -m bench {shlex.join(sys.argv[1:])}`: {machine.facts()}"
     written, complete = {}, True
     for name in options.benchmark or _BENCHMARKS:
         module = _BENCHMARKS[name]
+        provenance = f"{command}; others kept {machine.wait_for_quiet(options.patience):.2f} cores busy at the start."
         try:
             section = module.run(subjects, options.quick)
         except (NgError, MeasureError) as error:
@@ -54,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
         "benchmark", nargs="*", choices=[*_BENCHMARKS, []], help="which ones; all by default", metavar="BENCHMARK"
     )
     parser.add_argument("--quick", action="store_true", help="seconds, not minutes: proves the bench, not the figures")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="before each benchmark wait at most so long for the machine to be quiet",
+    )
     parser.add_argument("--write", action="store_true", help="put the results into docs/benchmarks.md")
     parser.add_argument("--subject", action="append", choices=list(SUBJECTS), help="which daemons, repeatable")
     return parser

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 _TICK = os.sysconf("SC_CLK_TCK")
+_QUIET = 0.05
 _ALL_PROCESSES = Path("/sys/fs/cgroup/cpuacct/cpuacct.usage")
 
 
@@ -87,6 +88,14 @@ def neighbours_load(seconds: float = 1.0) -> float:
     time.sleep(seconds)
     passed = cpu_times(()).since(before)
     return max(0.0, passed.machine / passed.wall)
+
+
+def wait_for_quiet(patience: float) -> float:
+    """Wait at most so many seconds for the neighbours to rest; what they use now, in cores."""
+    give_up = time.monotonic() + patience
+    while (load := neighbours_load()) > _QUIET and time.monotonic() < give_up:
+        time.sleep(5)
+    return load
 
 
 def facts() -> str:
