@@ -9,22 +9,10 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.harness.rtp import assert_heard
-from tests.e2e.harness.stage import Call, Stage
+from tests.e2e.harness.stage import Stage
 
 PRIVATE = "10.23.0.5"
 UNREACHABLE = "203.0.113.77"
-
-
-def learn(call: Call, patience: int = 400) -> None:
-    """The caller talks until both sides hear each other; 400 packets are eight seconds of G.711."""
-    call.b.send(call.b_target)
-    for _ in range(patience):
-        call.a.send(call.a_target, spacing=0.02)
-        call.b.send(call.b_target, spacing=0)
-        if call.a.collect() and call.b.collect():
-            return
-    heard = len(call.a.received), len(call.b.received)
-    raise AssertionError(f"the caller's address was not learned: he and the callee have heard {heard} packets")
 
 
 def test_the_source_of_the_sip_message_replaces_a_private_address(scene: Stage) -> None:
@@ -39,7 +27,7 @@ def test_the_address_of_a_caller_behind_nat_is_learned(scene: Stage) -> None:
     with scene.phones("WITH_TRUST_SDP", advertised=UNREACHABLE) as phones:
         call = phones.establish("learned")
         with scene.relay.reading_at_most(10):
-            learn(call)
+            call.find_each_other()
         call.talk()
         phones.hang_up("learned")
 
@@ -75,6 +63,7 @@ def test_a_stranger_who_comes_first_does_not_steal_the_call(scene: Stage) -> Non
         call = phones.establish("bleed")
         with scene.party(scene.lab.caller) as stranger:
             stranger.send(call.a_target, 30)
+            call.find_each_other()
             call.talk(20)
             stranger.forget()
             for _ in range(50):

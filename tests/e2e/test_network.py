@@ -32,14 +32,6 @@ def needs_wires(scene: Stage) -> None:
         pytest.skip("lo has no neighbours")
 
 
-def heard_again(made: Call) -> bool:
-    """Whether a round of talk gets through, both ways."""
-    made.forget()
-    for party, target in made.directions:
-        party.send(target)
-    return bool(made.a.collect() and made.b.collect())
-
-
 def test_a_neighbour_gets_another_mac_address(scene: Stage) -> None:
     """A phone is replaced, a gateway fails over: the address stays, the card behind it is another."""
     needs_wires(scene)
@@ -50,7 +42,7 @@ def test_a_neighbour_gets_another_mac_address(scene: Stage) -> None:
         # As after any change of card: it announces itself (RFC 5227 section 3), here by asking for its gateway.
         callee.namespace.ip("neighbour", "flush", "dev", "wire")
         callee.namespace.run("ping", "-c1", "-W2", scene.lab.east.ip4)
-        until(lambda: heard_again(made), "media to the new card")
+        made.find_each_other()
         made.talk()
 
 
@@ -64,7 +56,7 @@ def test_an_interface_goes_down_and_comes_back(scene: Stage) -> None:
         scene.lab.relay.ip("link", "set", "east", "up")
         # An interface that goes down takes its global IPv6 addresses with it.
         scene.lab.relay.address("east", f"{scene.lab.east.ip6}/64")
-        until(lambda: heard_again(made), "media after the flap")
+        made.find_each_other()
         made.talk()
 
 
@@ -106,7 +98,7 @@ def test_punted_packets_do_not_bounce_while_the_daemon_is_dead(scene: Stage) -> 
                     # A bounced packet makes the next send fail.
                     stranger.socket.send(stranger.next_packet())
                 made.a.socket.sendto(b"\x80\xc9\x00\x01\x00\x00\x00\x01", made.a_target)
-                assert heard_again(made)
+                made.find_each_other()
                 stranger.socket.send(stranger.next_packet())
             finally:
                 scene.relay.start()

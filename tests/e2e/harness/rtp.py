@@ -135,6 +135,24 @@ def exchange(
         assert not symmetric or {seen.source for seen in listener.received} == {target}
 
 
+def talk_until_heard(a: Party, a_target: Address, b: Party, b_target: Address, seconds: float = 10.0) -> None:
+    """Both talk, 50 packets a second, until each has heard the other's latest: what came before is in or lost."""
+
+    def heard() -> bool:
+        a.send(a_target, spacing=0)
+        b.send(b_target, spacing=0.02)
+        return all(
+            any(seen.data == speaker.sent[-1] for seen in listener.collect()[-3:])
+            for listener, speaker in ((a, b), (b, a))
+        )
+
+    try:
+        until(heard, "media both ways", seconds)
+    except AssertionError as error:
+        counts = [(party.address, len(party.sent), len(party.received)) for party in (a, b)]
+        raise AssertionError(f"{error}; (address, sent, heard): {counts}") from None
+
+
 def assert_heard(listener: Party, speaker: Party, seconds: float = 5.0) -> None:
     """The listener has got exactly the packets the speaker sent: none missing, none twice, none altered, no others."""
     heard: Counter[bytes] = Counter()

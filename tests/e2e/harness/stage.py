@@ -14,7 +14,7 @@ from tests.e2e.harness.kamailio import Kamailio
 from tests.e2e.harness.lab import Lab, Site, loopback_lab, veth_lab
 from tests.e2e.harness.polling import until
 from tests.e2e.harness.relay import BPFFS, Relay
-from tests.e2e.harness.rtp import Address, Party, exchange
+from tests.e2e.harness.rtp import Address, Party, exchange, talk_until_heard
 from tests.e2e.harness.sipp import Message, Sipp
 from tests.e2e.ng import NgClient, Value
 from tools.netns import run
@@ -43,6 +43,10 @@ class Call:
     def close(self) -> None:
         self.a.close()
         self.b.close()
+
+    def find_each_other(self, seconds: float = 10.0) -> None:
+        """Talk until both are heard, as long as it takes: learning, a changed network."""
+        talk_until_heard(self.a, self.a_target, self.b, self.b_target, seconds)
 
     def talk(self, count: int = 50, *, symmetric: bool = True) -> None:
         """Both parties are where the relay expects them: all is heard, and the kernel forwards it alone."""
