@@ -42,7 +42,7 @@ class _Reader:
 
     def tag(self, party: Party) -> view.TagView:
         return view.TagView(
-            tag=_name(party),
+            tag=party.tag,
             created=int(party.created),
             via_branch=party.via_branch,
             label=party.label or "",
@@ -58,7 +58,7 @@ class _Reader:
             mine, other = (s.sink.party, s.source.party) if sources else (s.source.party, s.sink.party)
             if mine == party.number:
                 found[other, s.kind] = None
-        return tuple(view.Subscription(_name(self._call.parties[other]), kind.value) for other, kind in found)
+        return tuple(view.Subscription(self._call.parties[other].tag, kind.value) for other, kind in found)
 
     def _media(self, party: Party, media: Media) -> view.MediaView:
         ingress = self._ingress(media)
@@ -168,8 +168,3 @@ def _ssrc(report: SsrcReport) -> view.SsrcView:
         last_timestamp=report.last_timestamp,
         last_sequence=report.highest_sequence & 0xFFFF,
     )
-
-
-def _name(party: Party) -> str:
-    """A key of its own for a party that has not told its tag."""
-    return party.tag or f"<untagged {party.number}>"

@@ -75,6 +75,7 @@ class Subscription(msgspec.Struct, frozen=True):
 
 class TagView(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
+    """Empty while the party has not answered; the reply has a key of its own for it."""
     created: int
     via_branch: str = ""
     aliases: tuple[str, ...] = ()
@@ -106,7 +107,7 @@ def query(call: CallView) -> Body:
         "last signal": call.last_signal,
         "last redis update": 0,
         "SSRC": {str(ssrc.ssrc): _source(ssrc) for tag in call.tags for media in tag.medias for ssrc in media.ingress},
-        "tags": {tag.tag: _tag(tag) for tag in call.tags},
+        "tags": {tag.tag or f"<untagged {number}>": _tag(tag) for number, tag in enumerate(call.tags, 1)},
         "totals": {"RTP": _counts(rtp), "RTCP": _counts(rtcp)},
     }
     if call.metadata:
