@@ -30,7 +30,7 @@ from rtprelay.listen.door import Door, Doorman
 from rtprelay.listen.exchange import LONGEST_REPLY, Question, Service
 from rtprelay.listen.limits import Rota
 from rtprelay.listen.tokens import Tokens
-from rtprelay.listen.websocket import WebSockets
+from rtprelay.listen.websocket import GOODBYE, WebSockets, text_response
 from rtprelay.signalling.replay import ReplayCache
 from rtprelay.signalling.session import NgSession, Peer
 from rtprelay.values import Endpoint
@@ -39,12 +39,14 @@ NG = "application/x-rtpengine-ng"
 JSON = "application/json"
 TEXT = "text/plain"
 
-_CORS = {"Access-Control-Allow-Origin": "*", "Server": "rtprelay"}
-_PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Content-Type, Authorization",
     "Access-Control-Max-Age": "86400",
+    "Server": "rtprelay",
 }
+"""Of every response."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 
@@ -107,7 +109,8 @@ class NgHttp:
         """Stop listening and drop whoever is connected."""
         await self._door.close()
         await self._web_sockets.close()
-        await self._server.shutdown(0)
+        self._server.pre_shutdown()
+        await self._server.shutdown(GOODBYE)
 
     # --- one request ---
 
@@ -135,14 +138,14 @@ class NgHttp:
             else:
                 response = await self._respond(request)
         except TimeoutError:
-            response = _text(408, f"The request was not complete within {timeout:g} seconds")
+            response = text_response(408, f"The request was not complete within {timeout:g} seconds")
             response.force_close()
         except web.HTTPRequestEntityTooLarge:
             response = _too_large(self._doorman.limits.message)
         except web.HTTPException as refused:
-            response = _text(refused.status, refused.text or refused.reason)
+            response = text_response(refused.status, refused.text or refused.reason)
         except web.RequestPayloadError:
-            response = _text(400, "The request's body cannot be read")
+            response = text_response(400, "The request's body cannot be read")
             response.force_close()
         except ConnectionError:
             raise
@@ -150,8 +153,8 @@ class NgHttp:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"{request.method} {request.path} from {request.remote} failed", "exception": error}
             )
-            response = _text(500, "Internal error")
-        response.headers.update(_CORS)
+            response = text_response(500, "Internal error")
+        response.headers.update(_HEADERS)
         await self._send(request, response)
         return response
 
@@ -181,7 +184,7 @@ class NgHttp:
         wait = doorman.rates.wait(host, doorman.clock())
         if wait:
             doorman.turned_away["rate"] += 1
-            return _text(429, "Too many requests", {"Retry-After": str(math.ceil(wait))})
+            return text_response(429, "Too many requests", {"Retry-After": str(math.ceil(wait))})
         if request.path == "/ping" or request.method == "OPTIONS" or not self._tokens:
             return None
         transport = request.transport
@@ -191,33 +194,33 @@ class NgHttp:
             return None
         doorman.turned_away["token"] += 1
         self._service.complain(_peer(request), PeerFault("No valid token in the request"))
-        return _text(401, "A valid bearer token is required", {"WWW-Authenticate": 'Bearer realm="rtprelay"'})
+        return text_response(401, "A valid bearer token is required", {"WWW-Authenticate": 'Bearer realm="rtprelay"'})
 
     def _route(self, request: web.BaseRequest) -> Handler | web.Response:
         path = request.path
         if path.startswith("/cli/"):
             methods: Mapping[str, Handler] = {"GET": self._get_cli}
         elif path in ("/janus", "/admin") or path.startswith("/janus/"):
-            return _text(501, "The Janus protocol is not spoken here")
+            return text_response(501, "The Janus protocol is not spoken here")
         elif path in self._routes:
             methods = self._routes[path]
         else:
-            return _text(404, "Not found")
+            return text_response(404, "Not found")
         if request.method == "OPTIONS":
-            return web.Response(status=204, headers=_PREFLIGHT)
+            return web.Response(status=204)
         # RFC 9110 section 9.3.2: a GET whose body is left away, which aiohttp does.
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             allowed = ", ".join([*methods, "OPTIONS"])
-            return _text(405, f"{path} takes {allowed}", {"Allow": allowed})
+            return text_response(405, f"{path} takes {allowed}", {"Allow": allowed})
         return handler
 
     async def _body(self, request: web.BaseRequest, *types: str) -> bytes | web.Response:
         """The body, or what is wrong with it. Raises TimeoutError."""
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            return _text(415, "Bodies are not to be compressed")
+            return text_response(415, "Bodies are not to be compressed")
         if "Content-Type" in request.headers and request.content_type not in types:
-            return _text(415, f"{request.path} takes {' or '.join(types)}, not {request.content_type}")
+            return text_response(415, f"{request.path} takes {' or '.join(types)}, not {request.content_type}")
         longest = self._doorman.limits.message
         if request.content_length is not None and request.content_length > longest:
             return _too_large(longest)
@@ -230,7 +233,7 @@ class NgHttp:
     # --- the resources ---
 
     async def _get_ping(self, request: web.BaseRequest) -> web.Response:
-        return _text(200, "pong")
+        return text_response(200, "pong")
 
     async def _get_metrics(self, request: web.BaseRequest) -> web.Response:
         body, content_type = self._metrics()
@@ -246,8 +249,7 @@ class NgHttp:
         return body if isinstance(body, web.Response) else self._console(body)
 
     def _console(self, line: bytes) -> web.Response:
-        answer = console_answer(self._execute, line)
-        return web.Response(body=answer, headers={"Content-Type": f"{TEXT}; charset=utf-8"})
+        return web.Response(body=console_answer(self._execute, line), content_type=TEXT)
 
     async def _post_ng(self, request: web.BaseRequest) -> web.Response:
         body = await self._body(request, NG)
@@ -260,9 +262,9 @@ class NgHttp:
         if isinstance(body, web.Response):
             return body
         if body[:1] not in (b"d", b"{"):
-            return _text(400, "The body is neither a bencode dictionary nor a JSON object")
+            return text_response(400, "The body is neither a bencode dictionary nor a JSON object")
         response = await self._asked(self._ng_plain, request, body, "")
-        if body.startswith(b"{"):
+        if request.content_type == JSON:
             response.content_type = JSON
         return response
 
@@ -271,10 +273,10 @@ class NgHttp:
         try:
             answer = await question.ask(body, peer)
         except TimeoutError:
-            return _text(504, "The relay did not reply in time")
+            return text_response(504, "The relay did not reply in time")
         if answer is None:
-            return _text(400, silence)
-        return web.Response(body=answer, headers={"Content-Type": NG})
+            return text_response(400, silence)
+        return web.Response(body=answer, content_type=NG)
 
 
 def _host(request: web.BaseRequest) -> str:
@@ -285,12 +287,8 @@ def _peer(request: web.BaseRequest) -> Peer:
     return Peer(0, (_host(request), 0))
 
 
-def _text(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.Response(status=status, text=text + "\n", headers=headers)
-
-
 def _too_large(longest: int) -> web.Response:
-    response = _text(413, f"The body is longer than {longest} bytes")
+    response = text_response(413, f"The body is longer than {longest} bytes")
     # What is still to come of it is not worth waiting for.
     response.force_close()
     return response

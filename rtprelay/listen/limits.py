@@ -39,6 +39,9 @@ TURNS = 16
 """Pieces of work of stream clients between two looks at the sockets: about 1 ms."""
 
 
+_ROUNDING = 1e-9
+
+
 class Places:
     """Connections there are, by source address."""
 
@@ -82,7 +85,7 @@ class Rates:
             return 0.0
         due = max(now, self._due.get(host, now))
         early = due - now + messages * self._interval - 1.0
-        if early > 0 and due > now:
+        if early > _ROUNDING and due > now:
             return early
         # Out and in again: the dictionary is in the order in which addresses were last heard of.
         self._due.pop(host, None)
@@ -105,12 +108,14 @@ class Rota:
     def __init__(self, turns: int = TURNS) -> None:
         self._turns = turns
         self._queue: deque[Callable[[], None]] = deque()
+        self._serving = False
 
     def enter(self, work: Callable[[], None]) -> None:
         """Have `work` called when it is its turn."""
-        if not self._queue:
-            asyncio.get_running_loop().call_soon(self._serve)
         self._queue.append(work)
+        if not self._serving:
+            self._serving = True
+            asyncio.get_running_loop().call_soon(self._serve)
 
     async def turn(self) -> None:
         """Wait for one's turn."""
@@ -120,9 +125,12 @@ class Rota:
 
     def _serve(self) -> None:
         try:
-            for _ in range(min(self._turns, len(self._queue))):
+            for _ in range(self._turns):
+                if not self._queue:
+                    break
                 self._queue.popleft()()
         finally:
             # Whatever one's work came to, the others' goes on.
-            if self._queue:
+            self._serving = bool(self._queue)
+            if self._serving:
                 asyncio.get_running_loop().call_soon(self._serve)

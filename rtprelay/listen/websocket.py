@@ -9,7 +9,7 @@ connection may be silent as long as its peer lives.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -22,8 +22,8 @@ from rtprelay.signalling.session import NgSession, Peer
 
 ECHO = "echo.rtpengine.com"
 JANUS = "janus-protocol"
-_GOODBYE = 1.0
-"""Seconds for a client to say goodbye as well."""
+GOODBYE = 1.0
+"""Seconds for a client to take what it is owed, and to say goodbye as well."""
 
 Respond = Callable[[bytes], Awaitable[bytes | None]]
 
@@ -48,23 +48,21 @@ class WebSockets:
         """Why there will be no WebSocket, None where there will be."""
         offered = _offered(request)
         if request.method != "GET":
-            return web.Response(status=405, text="A WebSocket begins with GET\n", headers={"Allow": "GET"})
+            return text_response(405, "A WebSocket begins with GET", {"Allow": "GET"})
         if request.headers.get("Sec-WebSocket-Version") != "13":
-            headers = {"Sec-WebSocket-Version": "13"}
-            return web.Response(status=426, text="The WebSocket version spoken here is 13\n", headers=headers)
+            return text_response(426, "The WebSocket version spoken here is 13", {"Sec-WebSocket-Version": "13"})
         if any(name in self._subprotocols for name in offered):
             return None
         if JANUS in offered:
-            return web.Response(status=501, text="The Janus protocol is not spoken here\n")
-        known = ", ".join(self._subprotocols)
-        return web.Response(status=400, text=f"Sec-WebSocket-Protocol has to name one of {known}\n")
+            return text_response(501, "The Janus protocol is not spoken here")
+        return text_response(400, f"Sec-WebSocket-Protocol has to name one of {', '.join(self._subprotocols)}")
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Until either side closes."""
         socket = web.WebSocketResponse(
             # The client's order is that of its preference.
             protocols=[name for name in _offered(request) if name in self._subprotocols],
-            timeout=_GOODBYE,
+            timeout=GOODBYE,
             compress=False,
             max_msg_size=self._doorman.limits.message,
             decode_text=False,
@@ -124,6 +122,10 @@ class WebSockets:
             return data
 
         return respond
+
+
+def text_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, body=f"{text}\n".encode(), content_type="text/plain", headers=headers)
 
 
 def _offered(request: web.BaseRequest) -> list[str]:

@@ -121,7 +121,7 @@ GLOBAL: tuple[Row, ...] = (
     *_sampled("mos", "mos"),
     *(row for name in _SAMPLED if name != "mos" for row in _sampled(name, _VOIP)),
     _one(_VOIP, "packets_lost", "packets_lost", Kind.UNTYPED, "RTP packets lost"),
-    _one(_VOIP, "rtp_duplicates", "rtp_duplicates", Kind.UNTYPED, "RTP packets that came twice"),
+    _one(_VOIP, "rtp_duplicates", "rtp_duplicates", Kind.UNTYPED, "RTP packets come twice"),
     _one(_VOIP, "rtp_skips", "rtp_skips", Kind.UNTYPED, "Jumps of RTP sequence numbers"),
     _one(_VOIP, "rtp_seq_resets", "rtp_seq_resets", Kind.UNTYPED, "RTP streams that began anew"),
     _one(_VOIP, "rtp_reordered", "rtp_reordered", Kind.UNTYPED, "RTP packets out of order"),
@@ -131,6 +131,10 @@ INTERFACE: tuple[Row, ...] = (
     Row(Family("ports_used", Kind.GAUGE, "Media ports in use", _INTERFACE), ("ports",), {"used": {}}),
     Row(Family("ports_free", Kind.GAUGE, "Media ports not in use", _INTERFACE), ("ports",), {"free": {}}),
     Row(Family("ports", Kind.GAUGE, "Media ports there are", _INTERFACE), ("ports",), {"totals": {}}),
+    Row(Family("interface_packets_lost", Kind.UNTYPED, "RTP packets lost", _INTERFACE), (), {"packets_lost": {}}),
+    Row(
+        Family("interface_duplicates", Kind.UNTYPED, "RTP packets come twice", _INTERFACE), (), {"duplicates": {}}
+    ),
     *(row for name in _SAMPLED for row in _sampled(name, _VOIP, "interface_", _INTERFACE)),
     *(_traffic(what, direction) for what in ("packets", "bytes", "errors") for direction in ("ingress", "egress")),
 )
