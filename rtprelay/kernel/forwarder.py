@@ -39,6 +39,10 @@ MAX_SSRCS = 16
 """SSRCs told apart at one port; a flood of made-up ones evicts the one silent for longest, never memory."""
 
 MAX_OUTPUTS = 256
+PSFB, PLI = 206, 1
+"""RFC 4585 section 6.1 and 6.3.1."""
+PICTURE_INTERVAL = 0.3
+"""Seconds between two requests for a key frame to one source: each costs it as much as many frames."""
 
 Datagram = tuple[Endpoint, bytes, Endpoint]
 """(local endpoint to send from, payload, destination)."""
@@ -105,6 +109,7 @@ class _State:
         "clocks",
         "dropped",
         "expected",
+        "feedback",
         "flow",
         "forwarded",
         "forwarded_bytes",
@@ -113,6 +118,7 @@ class _State:
         "moved",
         "outputs",
         "packets",
+        "picture_requested",
         "plain",
         "punted",
         "receptions",
@@ -130,6 +136,7 @@ class _State:
         self.packets = self.bytes = self.rtcp_packets = self.rtcp_bytes = 0
         self.forwarded = self.forwarded_bytes = self.dropped = self.punted = 0
         self.last_packet = 0.0
+        self.picture_requested = float("-inf")
         self.spoken = self.moved = False
         self.streams: dict[int, StreamStatistics] = {}
         self.outputs: dict[Endpoint, _Output] = {}
@@ -149,6 +156,7 @@ class _State:
         self.lanes = {rule.payload_type: rule.lane for rule in flow.payloads}
         self.srtp = contexts.receiving(flow.srtp)
         self.rtcp_outputs = {output.source: (output, contexts.sending(output.srtp)) for output in flow.rtcp_outputs}
+        self.feedback = [(output, contexts.sending(output.srtp)) for output in flow.feedback]
         wanted = {output.source: output for output in flow.outputs}
         for source in [source for source in self.outputs if source not in wanted]:
             del self.outputs[source]
@@ -360,6 +368,8 @@ class UserspaceForwarder:
         state.rtcp_bytes += len(data)
         state.last_packet = now
         self._read_rtcp(state, data, now)
+        if state.feedback:
+            return Forwarded(self._feedback(state, data, now))
         if not state.rtcp_outputs:
             return self._dropped(_HOLD)
         try:
@@ -372,6 +382,26 @@ class UserspaceForwarder:
         except (MalformedMessage, SrtpFault):
             state.dropped += 1
             return self._dropped(_MALFORMED_RTCP)
+
+    def _feedback(self, state: _State, data: bytes, now: float) -> list[Datagram]:
+        """A receiver's wish for a key frame, to the sources it has subscribed to; many receivers' wishes are one."""
+        try:
+            feedback = [packet for packet in rtcp.parse(data) if isinstance(packet, rtcp.Feedback)]
+        except MalformedMessage:
+            return []
+        if not any(rtcp.picture_loss(packet) or rtcp.full_intra_requests(packet) for packet in feedback):
+            return []
+        datagrams = []
+        for output, srtp in state.feedback:
+            source = self._flows.get(output.source)
+            if source is None or source.sender is None or now - source.picture_requested < PICTURE_INTERVAL:
+                continue
+            source.picture_requested = now
+            request = rtcp.build((rtcp.Feedback(PSFB, PLI, sender=feedback[0].sender, media=source.sender),))
+            datagrams.append(
+                (output.source, request if srtp is None else srtp.protect_rtcp(request), output.destination)
+            )
+        return datagrams
 
     def _judge(self, state: _State, source: Endpoint, data: bytes) -> Punt | Dropped | None:
         """The verdict on a packet that is not from the expected source; None: accepted all the same.

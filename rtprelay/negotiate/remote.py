@@ -54,6 +54,8 @@ def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Cont
     if flags.trust_address is False and flags.received_from is not None:
         endpoint = Endpoint(flags.received_from, endpoint.port)
         rtcp = Endpoint(flags.received_from, rtcp.port) if rtcp else None
+    if view.ice is not None and not context.policy.permits(endpoint):
+        return False  # a browser's default address; its candidates are what counts
     context.policy.check(endpoint)
     if rtcp is not None:
         context.policy.check(rtcp)

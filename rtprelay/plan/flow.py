@@ -86,6 +86,9 @@ class Flow(msgspec.Struct, frozen=True, array_like=True):
     """
     userspace: bool = False
     """The kernel hands every packet up: it lacks something this flow needs."""
+    feedback: tuple[Output, ...] = ()
+    """Where a receiver's requests for a key frame (PLI, FIR; RFC 4585, RFC 5104) go: to the sources it subscribed to.
+    """
 
 
 FlowTable = Mapping[Endpoint, Flow]

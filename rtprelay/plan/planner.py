@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from rtprelay.call.call import Call, MediaKey
+from rtprelay.call.call import Call, MediaKey, SubscriptionKind
 from rtprelay.call.media import Media
 from rtprelay.plan.flow import Capabilities, Flow, Mismatch, Output, PayloadRule
 from rtprelay.security.srtp import SrtpParameters
@@ -28,12 +28,16 @@ class Sink(NamedTuple):
 def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
     """One flow for each open local port of the call."""
     sinks: defaultdict[MediaKey, list[Sink]] = defaultdict(list)
+    feedback: defaultdict[Endpoint, list[Output]] = defaultdict(list)
     for subscription in call.subscriptions:
         sink = call.media(subscription.sink)
         if sink is not None and not sink.rejected:
             carrier = call.parties[subscription.sink.party].carrier(sink)
             if carrier.local is not None:
                 sinks[subscription.source].append(Sink(sink, carrier, subscription.ssrc))
+                if subscription.kind is SubscriptionKind.PUB_SUB:
+                    request = _feedback(call, subscription.source)
+                    feedback[carrier.rtcp_socket or carrier.local] += request
     table: dict[Endpoint, Flow] = {}
     for party in call.parties.values():
         carried: defaultdict[int, list[tuple[Media, list[Sink]]]] = defaultdict(list)
@@ -43,7 +47,21 @@ def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
             if party.medias[index].local is not None:
                 for flow in _flows(party.medias[index], sources, capabilities):
                     table[flow.local] = flow
+    for local, requests in feedback.items():
+        if requests and local in table:
+            ordered = _ordered(requests, capabilities.max_outputs)
+            table[local] = msgspec.structs.replace(table[local], feedback=ordered)
     return table
+
+
+def _feedback(call: Call, source: MediaKey) -> list[Output]:
+    """The way back to a source, for what only it can do: send a key frame."""
+    media = call.media(source)
+    if media is None or media.kind != "video":
+        return []
+    carrier = call.parties[source.party].carrier(media)
+    output = _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, None)
+    return [output] if output is not None and _keyed(carrier) else []
 
 
 def _flows(carrier: Media, sources: list[tuple[Media, list[Sink]]], capabilities: Capabilities) -> tuple[Flow, ...]:
