@@ -1,4 +1,4 @@
-"""Debian's rtpengine as it is, in userspace on loopback, asked in JSON over UDP."""
+"""Relays as programs, in userspace on loopback, asked in JSON over UDP: Debian's rtpengine, and ours."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ import json
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tests.interop.ground import INTERFACES, PORTS
 
-PROGRAM = "rtpengine"
-STARTING = 5.0
+RTPENGINE = "rtpengine"
+OURS = (sys.executable, "-m", "rtprelay", "--backend=userspace")
+STARTING = 10.0
 """Seconds until it answers, at most."""
 
 
 def installed() -> bool:
-    return shutil.which(PROGRAM) is not None
+    return shutil.which(RTPENGINE) is not None
 
 
-class Reference:
-    """A running daemon; `ask` sends one request and waits for its reply."""
+class Daemon:
+    """`ask` sends one request and waits for its reply."""
 
     def __init__(self, process: subprocess.Popen[bytes], address: tuple[str, int]) -> None:
         self._process = process
@@ -32,7 +34,7 @@ class Reference:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._cookies = count(1)
 
-    def ask(self, request: dict[str, Any], patience: float = 2.0) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], patience: float = 5.0) -> dict[str, Any]:
         cookie = f"c{next(self._cookies)}"
         self._socket.settimeout(patience)
         self._socket.sendto(f"{cookie} {json.dumps(request)}".encode(), self._address)
@@ -44,11 +46,11 @@ class Reference:
 
     def wait_until_it_answers(self) -> None:
         for _ in range(int(STARTING / 0.1)):
-            assert self._process.poll() is None, f"{PROGRAM} has ended with {self._process.returncode}"
+            assert self._process.poll() is None, f"it has ended with {self._process.returncode}"
             with contextlib.suppress(TimeoutError, ConnectionError):
                 if self.ask({"command": "ping"}, patience=0.1) == {"result": "pong"}:
                     return
-        raise AssertionError(f"{PROGRAM} did not answer within {STARTING} s")
+        raise AssertionError(f"no answer within {STARTING} s")
 
     def close(self) -> None:
         self._socket.close()
@@ -57,18 +59,19 @@ class Reference:
 
 
 @contextlib.contextmanager
-def running(log: Path) -> Iterator[Reference]:
+def running(program: Sequence[str], log: Path) -> Iterator[Daemon]:
+    """The same options for either program."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         address = probe.getsockname()
     interfaces = [f"--interface={name}/{host}" for name, host in INTERFACES]
-    command = [PROGRAM, "--config-file=none", "--foreground", "--log-stderr", "--table=-1", *interfaces]
+    command = [*program, "--config-file=none", "--foreground", "--log-stderr", "--table=-1", *interfaces]
     command += [f"--listen-ng={address[0]}:{address[1]}", f"--port-min={PORTS[0]}", f"--port-max={PORTS[-1]}"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-    reference = Reference(process, address)
+    daemon = Daemon(process, address)
     try:
-        reference.wait_until_it_answers()
-        yield reference
+        daemon.wait_until_it_answers()
+        yield daemon
     finally:
-        reference.close()
+        daemon.close()
