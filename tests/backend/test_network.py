@@ -196,3 +196,23 @@ def test_sequence_numbers_are_one_stream_whichever_way_they_went(rig: KernelRig)
     assert sorted(rtp.parse(data).sequence for data in received) == sorted(rtp.parse(data).sequence for data in packets)
     (stream,) = report(rig, flow.local).ssrcs
     assert (stream.packets, stream.lost, stream.highest_sequence) == (11, 1, 65534 + 11)
+
+
+def test_a_vlan_device_is_served_by_tc(rig: KernelRig) -> None:
+    relay, side = rig.lab.relay, rig.lab.callee
+    for namespace, device in ((relay, CALLEE_SIDE), (side.namespace, "eth0")):
+        try:
+            namespace.ip("link", "add", "link", device, "name", "tagged", "type", "vlan", "id", "7")
+        except RuntimeError:
+            pytest.skip("this kernel has no VLAN devices (8021q)")
+        namespace.ip("link", "set", "tagged", "up")
+    ours, theirs = side.relay[Family.IP4], side.party[Family.IP4]
+    relay.ip("address", "delete", f"{ours}/24", "dev", CALLEE_SIDE)
+    relay.address("tagged", f"{ours}/24")
+    side.namespace.ip("address", "delete", f"{theirs}/24", "dev", "eth0")
+    side.namespace.address("tagged", f"{theirs}/24")
+    side.namespace.route("10.71.1.0/24", ours)
+    rig.wait(lambda: modes(rig).get("tagged") == "tc", lambda: f"not served: {modes(rig)}")
+    caller, callees = rig.caller(), [rig.callee(), rig.callee()]
+    flow = relay_to(rig, caller, *callees)
+    served(rig, flow, caller, *callees)
