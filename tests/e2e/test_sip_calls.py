@@ -116,6 +116,48 @@ def test_a_party_may_move_to_another_port(scene: Stage) -> None:
         phones.hang_up("moves")
 
 
+def test_the_callee_may_be_the_one_who_offers(scene: Stage) -> None:
+    """An INVITE without SDP: the 200 carries the offer, the ACK the answer (RFC 3264 section 4)."""
+    with scene.phones(scenario="late_caller") as phones:
+        phones.caller.tell("late", "invite")
+        assert not phones.callee.gets("late", "INVITE").body
+        phones.callee.tell("late", "answer", phones.answer())
+        offered = phones.caller.gets("late", "200 INVITE")
+        phones.caller.tell("late", "ack", phones.offer())
+        call = phones.media("late", phones.callee.gets("late", "ACK"), offered)
+        call.talk()
+        phones.hang_up("late")
+
+
+def test_a_stream_is_added_and_taken_away(scene: Stage) -> None:
+    """RFC 3264 sections 8.1 and 8.2: a further m= section, later rejected by port 0; the first goes on meanwhile."""
+    with scene.phones() as phones, scene.party(scene.lab.caller) as a2, scene.party(scene.lab.callee) as b2:
+        call = phones.establish("grows")
+
+        def both(second: bool, version: int) -> tuple[str, str]:
+            ports = [[party.port, other.port * second] for party, other in ((call.a, a2), (call.b, b2))]
+            return (
+                sdp.describe(call.a.address, ports[0], version=version),
+                sdp.describe(call.b.address, ports[1], version=version),
+            )
+
+        offered, answered = phones.renegotiate("grows", 2, *both(True, 2))
+        to_a, to_b = (sdp.sections(message.body) for message in (answered, offered))
+        assert (to_a[0].rtp, to_b[0].rtp) == (call.a_target, call.b_target)
+        exchange(a2, to_a[1].rtp, b2, to_b[1].rtp)
+        call.talk()
+        offered, answered = phones.renegotiate("grows", 3, *both(False, 3))
+        assert [section.port for section in sdp.sections(offered.body)] == [call.b_target[1], 0]
+        assert [section.port for section in sdp.sections(answered.body)] == [call.a_target[1], 0]
+        call.talk()
+        for party in (a2, b2):
+            party.forget()
+        a2.send(to_a[1].rtp, 5)
+        call.talk(5)
+        assert not b2.collect()
+        phones.hang_up("grows")
+
+
 def test_rtcp_flows_both_ways(scene: Stage) -> None:
     with scene.phones() as phones:
         lab = scene.lab

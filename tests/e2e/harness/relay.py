@@ -149,6 +149,11 @@ class Relay:
         """RTP packets the kernel handed up to the daemon so far."""
         return sum(count for name, count in self.reasons().items() if name.startswith("punt_") and name not in _NOT_RTP)
 
+    def judged(self) -> int:
+        """RTP packets from elsewhere than expected that the kernel handed up to be judged so far."""
+        reasons = self.reasons()
+        return reasons.get("punt_unknown_source", 0) + reasons.get("punt_signalled_source", 0)
+
     @contextmanager
     def reading_at_most(self, packets: int, *, rtcp: int = 0) -> Iterator[None]:
         """The daemon reads no more RTP than this, by the data plane's own counters and, on veth, by the kernel's count
