@@ -20,6 +20,7 @@ import msgspec
 from bench.report import Goal, Section, Table
 from bench.subjects import Subject
 from rtprelay.kernel import abi, libbpf
+from rtprelay.kernel.flowmap import FlowMap
 from rtprelay.kernel.libbpf import Map, Object, Program
 from rtprelay.values import Endpoint
 
@@ -67,9 +68,8 @@ class Ring:
         for name in ("relay_xdp", "relay_tc"):
             loaded = Object(_OBJECTS / f"{name}.bpf.o")
             self._objects.append(loaded)
-            for resized in ("flows", "state", "output", "sent"):
-                # The hash has room to spare, as in the relay.
-                loaded.resize(f"rtprelay_{resized}", max(131072, flows))
+            for resized in ("flows", "rules", "state", "aside", "output", "sent"):
+                loaded.resize(f"rtprelay_{resized}", flows + 1)
             loaded.share({known: shared for known, shared in self.maps.items() if "." not in known})
             loaded.load()
             self.maps = loaded.maps | self.maps
@@ -91,13 +91,17 @@ class Ring:
         return Endpoint.parse(f"{prefix}{i:x}" if self._v6 else f"{prefix}{i >> 8 & 255}.{i & 255}", 4000 + i % 1000)
 
     def _fill(self) -> None:
-        outputs, flows = {}, {}
+        outputs = {}
+        found = FlowMap(self.maps, lambda deed: deed())
+        rules = abi.Rules(group=abi.NONE, rtcp_output=abi.NONE, srtp_in=abi.NONE)
         for i in range(self.flows):
             following = self._next[i]
             outputs[i.to_bytes(4, "little")] = bytes(
                 abi.Output(
-                    source=abi.endpoint(self._sender(following)),
-                    destination=abi.endpoint(self._local(following)),
+                    source=abi.address_bytes(self._sender(following)),
+                    destination=abi.address_bytes(self._local(following)),
+                    source_port=self._sender(following).port,
+                    destination_port=self._local(following).port,
                     ifindex=1,
                     flags=abi.OutputFlag.PRESENT | abi.OutputFlag.READY | abi.OutputFlag.SSRC,
                     ssrc=_SSRC,
@@ -107,25 +111,25 @@ class Ring:
                 )
             )
             flow = abi.Flow(
+                local=abi.address_bytes(self._local(i)),
+                local_port=self._local(i).port,
+                expected=abi.address_bytes(self._sender(i)),
+                expected_port=self._sender(i).port,
                 slot=i,
                 generation=1,
                 output_base=i,
                 output_count=1,
                 flags=abi.FlowFlag.XDP | abi.FlowFlag.LOCK,
-                expected=abi.endpoint(self._sender(i)),
                 mtu=1500,
-                group=abi.NONE,
-                rtcp_output=abi.NONE,
-                srtp_in=abi.NONE,
+                usual_type=0,
+                usual_clock=abi.tick(8000),
             )
-            flow.clocks[1] = abi.tick(8000)
-            flow.payload[0] = 1
-            flows[bytes(abi.endpoint(self._local(i)))] = bytes(flow)
+            found.put(self._local(i), bytes(flow), bytes(rules))
+        found.close()
         # lo stands for the device: a test run stops before anything is sent.
         lo = (1).to_bytes(4, "little")
         self.maps["rtprelay_devices"].update(lo, bytes(abi.GroupEntry(1, self.programs["relay_egress"].fd)))
         self.maps["rtprelay_output"].update_batch(outputs)
-        self.maps["rtprelay_flows"].update_batch(flows)
 
     def frame(self, at: int, sequence: int) -> bytes:
         """The packet as flow `at` is to receive it."""

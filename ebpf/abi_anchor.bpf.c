@@ -3,9 +3,12 @@
 #include "rtprelay/abi.h"
 
 struct abi_anchor {
+	struct rtprelay_port_pair port_pair;
 	struct rtprelay_flow flow;
+	struct rtprelay_rules rules;
 	struct rtprelay_output output;
 	struct rtprelay_state state;
+	struct rtprelay_aside aside;
 	struct rtprelay_sent sent;
 	struct rtprelay_ssrc_key ssrc_key;
 	struct rtprelay_group_entry group_entry;

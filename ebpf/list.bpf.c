@@ -25,13 +25,12 @@ struct bpf_iter__bpf_map_elem {
 };
 #pragma clang attribute pop
 
-#define print_endpoint(seq, label, endpoint)                                                                            \
+#define print_endpoint(seq, label, address, port)                                                                       \
 	({                                                                                                              \
-		if (endpoint_is_ip6(endpoint))                                                                          \
-			BPF_SEQ_PRINTF(seq, label " inet6 [%pI6]:%u\n", (endpoint)->address, bpf_ntohs((endpoint)->port)); \
+		if (address_is_ip6(address))                                                                            \
+			BPF_SEQ_PRINTF(seq, label " inet6 [%pI6]:%u\n", address, bpf_ntohs(port));                      \
 		else                                                                                                    \
-			BPF_SEQ_PRINTF(seq, label " inet4 %pI4:%u\n", (endpoint)->address + 12,                         \
-				       bpf_ntohs((endpoint)->port));                                                    \
+			BPF_SEQ_PRINTF(seq, label " inet4 %pI4:%u\n", (address) + 12, bpf_ntohs(port));                 \
 	})
 
 struct listing {
@@ -42,8 +41,8 @@ struct listing {
 static void print_output(struct seq_file *seq, __u32 i, const struct rtprelay_output *output, const struct rtprelay_sent *sent)
 {
 	BPF_SEQ_PRINTF(seq, "    output #%u (media #0)\n", i);
-	print_endpoint(seq, "       src", &output->source);
-	print_endpoint(seq, "       dst", &output->destination);
+	print_endpoint(seq, "       src", output->source, output->source_port);
+	print_endpoint(seq, "       dst", output->destination, output->destination_port);
 	BPF_SEQ_PRINTF(seq, "       stats: %20llu bytes, %20llu packets, %20llu errors\n", sent->bytes, sent->packets,
 		       sent->errors);
 	if (output->flags & RTPRELAY_OUTPUT_SSRC)
@@ -68,32 +67,32 @@ static long list_output_in_short(__u32 i, struct listing *listing)
 
 	if (!output || !sent || !(output->flags & RTPRELAY_OUTPUT_PRESENT))
 		return 0;
-	port = bpf_ntohs(output->destination.port);
-	if (endpoint_is_ip6(&output->destination))
+	port = bpf_ntohs(output->destination_port);
+	if (address_is_ip6(output->destination))
 		BPF_SEQ_PRINTF(listing->seq, "    output #%u [%pI6]:%u %llu bytes, %llu packets, %llu errors\n", i,
-			       output->destination.address, port, sent->bytes, sent->packets, sent->errors);
+			       output->destination, port, sent->bytes, sent->packets, sent->errors);
 	else
 		BPF_SEQ_PRINTF(listing->seq, "    output #%u %pI4:%u %llu bytes, %llu packets, %llu errors\n", i,
-			       output->destination.address + 12, port, sent->bytes, sent->packets, sent->errors);
+			       output->destination + 12, port, sent->bytes, sent->packets, sent->errors);
 	return 0;
 }
 
 static void print_source(struct seq_file *seq, const struct rtprelay_flow *flow)
 {
-	if (flow->expected.port)
-		print_endpoint(seq, "    expect", &flow->expected);
+	if (flow->expected_port)
+		print_endpoint(seq, "    expect", flow->expected, flow->expected_port);
 	if (flow->on_mismatch == RTPRELAY_MISMATCH_DROP)
 		BPF_SEQ_PRINTF(seq, "    src mismatch action: drop\n");
 	if (flow->on_mismatch == RTPRELAY_MISMATCH_PUNT)
 		BPF_SEQ_PRINTF(seq, "    src mismatch action: propagate\n");
 }
 
-static void print_state(struct seq_file *seq, const struct rtprelay_state *state)
+static void print_state(struct seq_file *seq, const struct rtprelay_state *state, const struct rtprelay_aside *aside)
 {
 	const struct rtprelay_ssrc *ssrc = &state->ssrc;
 
 	BPF_SEQ_PRINTF(seq, "    stats: %20llu bytes, %20llu packets, %20llu errors\n", state->bytes, state->packets,
-		       state->dropped);
+		       aside->dropped);
 	if (ssrc->packets)
 		BPF_SEQ_PRINTF(seq, "        RTP payload type %3u: %20llu bytes, %20llu packets\n", ssrc->payload_type,
 			       ssrc->bytes, ssrc->packets);
@@ -104,10 +103,10 @@ static void print_state(struct seq_file *seq, const struct rtprelay_state *state
 			       ssrc->highest & 0xffff);
 }
 
-static void print_options(struct seq_file *seq, const struct rtprelay_flow *flow)
+static void print_options(struct seq_file *seq, const struct rtprelay_flow *flow, const struct rtprelay_rules *rules)
 {
 	BPF_SEQ_PRINTF(seq, "    options: RTP-stats SSRC-tracking");
-	if (flow->rtcp_output != RTPRELAY_NONE)
+	if (rules->rtcp_output != RTPRELAY_NONE)
 		BPF_SEQ_PRINTF(seq, " forward-RTCP");
 	if (!flow->output_count)
 		BPF_SEQ_PRINTF(seq, " non-forwarding");
@@ -116,25 +115,45 @@ static void print_options(struct seq_file *seq, const struct rtprelay_flow *flow
 	BPF_SEQ_PRINTF(seq, "\n");
 }
 
+/* Whether the port leads there: a place may hold a flow that is not yet, or no longer one. */
+static bool is_current(const struct rtprelay_flow *flow, __u32 index)
+{
+	__u32 at = first_at_port(flow->local_port);
+
+	for (int i = 0; i < RTPRELAY_MAX_CHAIN && at; i++) {
+		if (at == index)
+			return true;
+		flow = flow_at(at);
+		at = flow ? flow->next : 0;
+	}
+	return false;
+}
+
 SEC("iter/bpf_map_elem")
 int rtprelay_list(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct seq_file *seq = ctx->meta->seq;
-	const struct rtprelay_endpoint *local = ctx->key;
-	const struct rtprelay_flow *flow = ctx->value;
+	const __u32 *key = ctx->key;
+	struct rtprelay_aside *aside;
+	struct rtprelay_rules *rules;
 	struct rtprelay_state *state;
+	struct rtprelay_flow *flow;
 	struct listing listing;
-	__u32 slot;
 
-	if (!local || !flow)
+	if (!key || !ctx->value)
 		return 0;
-	slot = flow->slot;
-	print_endpoint(seq, "local", local);
+	flow = flow_at(*key);
+	rules = rules_at(*key);
+	if (!flow || !rules || !flow->local_port || !is_current(flow, *key))
+		return 0;
+	state = state_at(flow->slot);
+	aside = aside_at(flow->slot);
+	if (!state || !aside)
+		return 0;
+	print_endpoint(seq, "local", flow->local, flow->local_port);
 	print_source(seq, flow);
-	state = bpf_map_lookup_elem(&rtprelay_state, &slot);
-	if (state)
-		print_state(seq, state);
-	print_options(seq, flow);
+	print_state(seq, state, aside);
+	print_options(seq, flow, rules);
 	listing = (struct listing){ .seq = seq, .output_base = flow->output_base };
 	if (flow->output_count <= FEW_OUTPUTS)
 		bpf_loop(flow->output_count, list_output, &listing, 0);

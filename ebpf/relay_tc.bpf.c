@@ -12,9 +12,9 @@
 /* On to the next filter: there may be another relay's. */
 #define NOT_OURS TC_ACT_UNSPEC
 
-static __always_inline int drop(struct rtprelay_state *state, enum rtprelay_reason reason)
+static __always_inline int drop(const struct rtprelay_flow *flow, enum rtprelay_reason reason)
 {
-	state->dropped++;
+	flow_dropped(flow);
 	count_reason(reason);
 	return TC_ACT_SHOT;
 }
@@ -32,8 +32,8 @@ static __always_inline bool daemon_listens(struct __sk_buff *skb, const struct p
 		tuple.ipv6.dport = packet->local.port;
 		sock = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
 	} else {
-		tuple.ipv4.saddr = endpoint_word(&packet->source, 3);
-		tuple.ipv4.daddr = endpoint_word(&packet->local, 3);
+		tuple.ipv4.saddr = address_word(packet->source.address, 3);
+		tuple.ipv4.daddr = address_word(packet->local.address, 3);
 		tuple.ipv4.sport = packet->source.port;
 		tuple.ipv4.dport = packet->local.port;
 		sock = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
@@ -44,32 +44,37 @@ static __always_inline bool daemon_listens(struct __sk_buff *skb, const struct p
 	return true;
 }
 
-static __always_inline int punt(struct __sk_buff *skb, struct rtprelay_state *state, const struct packet *packet,
+static __always_inline int punt(struct __sk_buff *skb, const struct rtprelay_flow *flow, const struct packet *packet,
 				enum rtprelay_reason reason)
 {
+	struct rtprelay_aside *aside = aside_at(flow->slot);
+
 	if (!daemon_listens(skb, packet))
-		return drop(state, RTPRELAY_REASON_NO_DAEMON);
-	state->punted++;
+		return drop(flow, RTPRELAY_REASON_NO_DAEMON);
+	if (aside)
+		aside->punted++;
 	count_reason(reason);
 	return TC_ACT_OK;
 }
 
 /* For those whose sender has not been found in order: not more than the daemon can judge. */
-static __always_inline int punt_some(struct __sk_buff *skb, struct rtprelay_state *state, const struct packet *packet,
+static __always_inline int punt_some(struct __sk_buff *skb, const struct rtprelay_flow *flow, const struct packet *packet,
 				     enum rtprelay_punt_class class, enum rtprelay_reason reason)
 {
-	if (!punt_take(state, class, bpf_ktime_get_ns()))
-		return drop(state, class == RTPRELAY_PUNT_CONTROL ? RTPRELAY_REASON_CONTROL_FLOOD
+	struct rtprelay_aside *aside = aside_at(flow->slot);
+
+	if (!aside || !punt_take(aside, class, bpf_ktime_get_ns()))
+		return drop(flow, class == RTPRELAY_PUNT_CONTROL ? RTPRELAY_REASON_CONTROL_FLOOD
 								  : RTPRELAY_REASON_SOURCE_FLOOD);
-	return punt(skb, state, packet, reason);
+	return punt(skb, flow, packet, reason);
 }
 
-static __always_inline int refuse(struct __sk_buff *skb, struct rtprelay_state *state, const struct packet *packet,
+static __always_inline int refuse(struct __sk_buff *skb, const struct rtprelay_flow *flow, const struct packet *packet,
 				  enum rtprelay_reason reason)
 {
 	if (!reason_is_punt(reason))
-		return drop(state, reason);
-	return punt_some(skb, state, packet,
+		return drop(flow, reason);
+	return punt_some(skb, flow, packet,
 			 reason == RTPRELAY_REASON_SIGNALLED_SOURCE ? RTPRELAY_PUNT_SIGNALLED : RTPRELAY_PUNT_SOURCE, reason);
 }
 
@@ -102,7 +107,7 @@ static __always_inline enum rtprelay_reason obstacle_of_output(struct __sk_buff 
 {
 	if (!output || !output->ifindex)
 		return RTPRELAY_REASON_NO_ROUTE;
-	if (unlikely(endpoint_is_ip6(&output->destination) && !packet->v6 && !has_checksum(skb, packet)))
+	if (unlikely(address_is_ip6(output->destination) && !packet->v6 && !has_checksum(skb, packet)))
 		return RTPRELAY_REASON_NO_CHECKSUM;
 	return 0;
 }
@@ -166,8 +171,10 @@ static __always_inline bool as_received(struct __sk_buff *skb, const struct pack
 		return false;
 	__builtin_memcpy(output->destination_mac, eth->h_dest, ETH_ALEN);
 	__builtin_memcpy(output->source_mac, eth->h_source, ETH_ALEN);
-	output->source = packet->source;
-	output->destination = packet->local;
+	__builtin_memcpy(output->source, packet->source.address, sizeof(output->source));
+	__builtin_memcpy(output->destination, packet->local.address, sizeof(output->destination));
+	output->source_port = packet->source.port;
+	output->destination_port = packet->local.port;
 	output->tos = packet->v6 ? ip[0] << 4 | ip[1] >> 4 : ip[1];
 	return true;
 }
@@ -176,24 +183,26 @@ static __always_inline bool can_forward_rtcp(struct __sk_buff *skb, const struct
 					     const struct rtprelay_output *output)
 {
 	return output && output->flags & RTPRELAY_OUTPUT_PRESENT && can_send_copy(output) && !output_tags(output) &&
-	       !skb->vlan_present && endpoint_is_ip6(&output->destination) == packet->v6;
+	       !skb->vlan_present && address_is_ip6(output->destination) == packet->v6;
 }
 
 /* RTCP is sent on as a copy and then written back: the original goes up to be read. */
-static __always_inline int relay_rtcp(struct __sk_buff *skb, const struct rtprelay_flow *flow, struct rtprelay_state *state,
-				      const struct packet *packet)
+static __always_inline int relay_rtcp(struct __sk_buff *skb, const struct rtprelay_flow *flow, __u32 index,
+				      struct rtprelay_state *state, const struct packet *packet)
 {
-	struct rtprelay_output *output = output_at(flow->rtcp_output);
+	struct rtprelay_rules *rules = rules_at(index);
+	struct rtprelay_output *output = rules ? output_at(rules->rtcp_output) : NULL;
+	struct rtprelay_aside *aside = aside_at(flow->slot);
 	struct rtprelay_output original = {};
 	bool sent;
 
-	if (!can_forward_rtcp(skb, packet, output))
-		return punt_some(skb, state, packet, RTPRELAY_PUNT_CONTROL, RTPRELAY_REASON_RTCP);
+	if (!rules || !aside || !can_forward_rtcp(skb, packet, output))
+		return punt_some(skb, flow, packet, RTPRELAY_PUNT_CONTROL, RTPRELAY_REASON_RTCP);
 	flow_accepted(state, packet, bpf_ktime_get_ns());
-	state->rtcp_packets++;
-	state->rtcp_bytes += packet->payload_length;
+	aside->rtcp_packets++;
+	aside->rtcp_bytes += packet->payload_length;
 	sent = as_received(skb, packet, &original) && write_addresses(skb, packet, output) && send_copy(skb, output);
-	output_sent(flow->rtcp_output, packet, sent);
+	output_sent(rules->rtcp_output, packet, sent);
 	count(RTPRELAY_COUNTER_RTCP_FORWARDED);
 	if (!write_addresses(skb, packet, &original) || !daemon_listens(skb, packet))
 		return TC_ACT_SHOT;
@@ -201,8 +210,8 @@ static __always_inline int relay_rtcp(struct __sk_buff *skb, const struct rtprel
 	return TC_ACT_OK;
 }
 
-static __always_inline int relay_rtp(struct __sk_buff *skb, const struct rtprelay_flow *flow, struct rtprelay_state *state,
-				     struct packet *packet)
+static __always_inline int relay_rtp(struct __sk_buff *skb, const struct rtprelay_flow *flow, __u32 index,
+				     struct rtprelay_state *state, struct packet *packet)
 {
 	const struct rtp_header *header = rtp_of(skb, packet);
 	enum rtprelay_reason reason;
@@ -212,14 +221,14 @@ static __always_inline int relay_rtp(struct __sk_buff *skb, const struct rtprela
 	if (!header)
 		return TC_ACT_SHOT;
 	rtp = *header;
-	if (unlikely(flow_drops(flow, rtp.marker_type)))
-		return drop(state, RTPRELAY_REASON_PAYLOAD_TYPE);
+	if (unlikely(flow_drops(flow, index, rtp_payload_type(&rtp))))
+		return drop(flow, RTPRELAY_REASON_PAYLOAD_TYPE);
 	reason = flow->output_count == 1 ? obstacle_of_output(skb, packet, output_at(flow->output_base)) : 0;
 	if (unlikely(reason))
-		return punt(skb, state, packet, reason);
+		return punt(skb, flow, packet, reason);
 	now = bpf_ktime_get_ns();
 	flow_accepted(state, packet, now);
-	rtp_received(flow, state, packet, &rtp, now);
+	rtp_received(flow, index, state, packet, &rtp, now);
 	if (unlikely(!flow->output_count)) {
 		count_reason(RTPRELAY_REASON_HOLD);
 		return TC_ACT_SHOT;
@@ -235,27 +244,28 @@ int relay_tc(struct __sk_buff *skb)
 	struct packet packet;
 	enum rtprelay_reason reason;
 	enum kind kind;
+	__u32 index;
 
 	if (!parse(skb, &packet)) {
 		if (unlikely(packet.obstacle))
 			count_reason(packet.obstacle);
 		return NOT_OURS;
 	}
-	flow = flow_find(&packet);
-	state = flow ? flow_state(flow) : NULL;
+	flow = flow_find(&packet, &index);
+	state = flow ? state_at(flow->slot) : NULL;
 	if (!state)
 		return NOT_OURS;
 	ctx_pull(skb, packet.payload + sizeof(struct rtp_header));
 	kind = demux(skb, &packet);
 	if (kind != KIND_RTP && kind != KIND_RTCP)
-		return punt_some(skb, state, &packet, RTPRELAY_PUNT_CONTROL, reason_of(kind));
-	reason = flow_judge(flow, state, &packet, kind);
+		return punt_some(skb, flow, &packet, RTPRELAY_PUNT_CONTROL, reason_of(kind));
+	reason = flow_judge(flow, index, state, &packet, kind);
 	if (unlikely(reason))
-		return refuse(skb, state, &packet, reason);
+		return refuse(skb, flow, &packet, reason);
 	reason = obstacle_of(skb, &packet, flow);
 	if (unlikely(reason))
-		return punt(skb, state, &packet, reason);
-	return kind == KIND_RTCP ? relay_rtcp(skb, flow, state, &packet) : relay_rtp(skb, flow, state, &packet);
+		return punt(skb, flow, &packet, reason);
+	return kind == KIND_RTCP ? relay_rtcp(skb, flow, index, state, &packet) : relay_rtp(skb, flow, index, state, &packet);
 }
 
 char _license[] SEC("license") = "GPL";

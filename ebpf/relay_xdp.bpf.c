@@ -10,20 +10,23 @@
 #include "punt.h"
 #include "rtp.h"
 
-static __always_inline int drop(struct rtprelay_state *state, enum rtprelay_reason reason)
+static __always_inline int drop(const struct rtprelay_flow *flow, enum rtprelay_reason reason)
 {
-	state->dropped++;
+	flow_dropped(flow);
 	count_reason(reason);
 	return XDP_DROP;
 }
 
 /* A flood ends here, before it costs a socket buffer; what may be punted is left to tc. */
-static __always_inline int refuse(struct rtprelay_state *state, enum rtprelay_reason reason)
+static __always_inline int refuse(const struct rtprelay_flow *flow, enum rtprelay_reason reason)
 {
+	const struct rtprelay_aside *aside = aside_at(flow->slot);
+
 	if (!reason_is_punt(reason))
-		return drop(state, reason);
-	if (reason == RTPRELAY_REASON_UNKNOWN_SOURCE && punt_exhausted(state, RTPRELAY_PUNT_SOURCE, bpf_ktime_get_ns()))
-		return drop(state, RTPRELAY_REASON_SOURCE_FLOOD);
+		return drop(flow, reason);
+	if (reason == RTPRELAY_REASON_UNKNOWN_SOURCE && aside &&
+	    punt_exhausted(aside, RTPRELAY_PUNT_SOURCE, bpf_ktime_get_ns()))
+		return drop(flow, RTPRELAY_REASON_SOURCE_FLOOD);
 	return XDP_PASS;
 }
 
@@ -31,7 +34,7 @@ static __always_inline int refuse(struct rtprelay_state *state, enum rtprelay_re
 static __always_inline bool can_send(const struct rtprelay_output *output, const struct packet *packet)
 {
 	return output_is(output, RTPRELAY_OUTPUT_PRESENT | RTPRELAY_OUTPUT_READY) &&
-	       output_tags(output) == packet->tags && endpoint_is_ip6(&output->destination) == packet->v6;
+	       output_tags(output) == packet->tags && address_is_ip6(output->destination) == packet->v6;
 }
 
 /* Make the packet the one that leaves by this output. */
@@ -53,6 +56,13 @@ static __always_inline int send(struct xdp_md *ctx, const struct packet *packet,
 	return bpf_redirect_map(&rtprelay_devices, output->ifindex, XDP_ABORTED);
 }
 
+static __always_inline int send_all(struct xdp_md *ctx, const struct rtprelay_flow *flow, __u32 index)
+{
+	const struct rtprelay_rules *rules = rules_at(index);
+
+	return rules ? broadcast(ctx, flow, rules) : XDP_ABORTED;
+}
+
 SEC("xdp")
 int relay_xdp(struct xdp_md *ctx)
 {
@@ -62,14 +72,15 @@ int relay_xdp(struct xdp_md *ctx)
 	struct rtp_header *rtp;
 	struct packet packet;
 	enum rtprelay_reason reason;
+	__u32 index;
 	__u64 now;
 
 	if (!parse(ctx, &packet) || packet.obstacle)
 		return XDP_PASS;
-	flow = flow_find(&packet);
+	flow = flow_find(&packet, &index);
 	if (!flow || !(flow->flags & RTPRELAY_FLOW_XDP) || demux(ctx, &packet) != KIND_RTP)
 		return XDP_PASS;
-	state = flow_state(flow);
+	state = state_at(flow->slot);
 	output = output_at(flow->output_base);
 	rtp = rtp_of(ctx, &packet);
 	if (!state || !output || !rtp)
@@ -79,21 +90,21 @@ int relay_xdp(struct xdp_md *ctx)
 	if (flow->output_count && packet.length > flow->mtu)
 		return XDP_PASS;
 
-	reason = flow_judge(flow, state, &packet, KIND_RTP);
+	reason = flow_judge(flow, index, state, &packet, KIND_RTP);
 	if (unlikely(reason))
-		return refuse(state, reason);
-	if (unlikely(flow_drops(flow, rtp->marker_type)))
-		return drop(state, RTPRELAY_REASON_PAYLOAD_TYPE);
+		return refuse(flow, reason);
+	if (unlikely(flow_drops(flow, index, rtp_payload_type(rtp))))
+		return drop(flow, RTPRELAY_REASON_PAYLOAD_TYPE);
 	now = bpf_ktime_get_ns();
 	flow_accepted(state, &packet, now);
-	rtp_received(flow, state, &packet, rtp, now);
+	rtp_received(flow, index, state, &packet, rtp, now);
 	if (unlikely(!flow->output_count)) {
 		count_reason(RTPRELAY_REASON_HOLD);
 		return XDP_DROP;
 	}
 	count(RTPRELAY_COUNTER_XDP_FORWARDED);
 	complete_checksum(ctx, &packet);
-	return flow->output_count == 1 ? send(ctx, &packet, flow->output_base, output) : broadcast(ctx, flow);
+	return flow->output_count == 1 ? send(ctx, &packet, flow->output_base, output) : send_all(ctx, flow, index);
 }
 
 /* Runs on each frame on its way out of a device, and makes of each copy of a broadcast the packet of one output. */

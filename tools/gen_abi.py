@@ -82,9 +82,12 @@ def structure(types: Mapping[int, Type], entry: Type) -> Iterator[str]:
     yield f"class {name}(ctypes.Structure):"
     for member, _, seen_as in members:
         yield f"    {member}: {seen_as}"
+    fields = [f'("{member}", {declared}),' for member, declared, _ in members]
+    if len(fields) == 1:
+        yield f"    _fields_ = ({fields[0]})"
+        return
     yield "    _fields_ = ("
-    for member, declared, _ in members:
-        yield f'        ("{member}", {declared}),'
+    yield from (f"        {field}" for field in fields)
     yield "    )"
 
 

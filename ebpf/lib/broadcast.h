@@ -79,9 +79,9 @@ struct carried {
 
 _Static_assert(sizeof(struct carried) == 2 * ETH_ALEN, "carried in two MAC addresses");
 
-static __always_inline int broadcast(ctx_t *ctx, const struct rtprelay_flow *flow)
+static __always_inline int broadcast(ctx_t *ctx, const struct rtprelay_flow *flow, const struct rtprelay_rules *rules)
 {
-	void *group = bpf_map_lookup_elem(&rtprelay_groups, &flow->group);
+	void *group = bpf_map_lookup_elem(&rtprelay_groups, &rules->group);
 	__u32 *serial = bpf_map_lookup_elem(&rtprelay_serial, &(__u32){ 0 });
 	struct carried *carried = ctx_start(ctx);
 

@@ -27,6 +27,11 @@ struct rtp_header {
 	__be32 ssrc;
 };
 
+static __always_inline __u8 rtp_payload_type(const struct rtp_header *rtp)
+{
+	return rtp->marker_type & (RTPRELAY_PAYLOAD_TYPES - 1);
+}
+
 /* The RTP header, null where the packet has none in reach. */
 static __always_inline struct rtp_header *rtp_of(const ctx_t *ctx, const struct packet *packet)
 {

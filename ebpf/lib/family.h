@@ -7,12 +7,12 @@
 
 #define IP_DONT_FRAGMENT 0x4000
 
-static __always_inline __u64 sum_endpoint(const struct rtprelay_endpoint *endpoint, bool v6)
+static __always_inline __u64 sum_address(const __u8 *address, bool v6)
 {
-	__u64 sum = endpoint_word(endpoint, 3);
+	__u64 sum = address_word(address, 3);
 
 	if (v6)
-		sum += (__u64) endpoint_word(endpoint, 0) + endpoint_word(endpoint, 1) + endpoint_word(endpoint, 2);
+		sum += (__u64) address_word(address, 0) + address_word(address, 1) + address_word(address, 2);
 	return sum;
 }
 
@@ -23,8 +23,8 @@ static __always_inline void fresh_ip4(struct iphdr *ip, const struct packet *pac
 	word[0] = bpf_htonl(0x45000000 | (__u32) output->tos << 16 | packet->length);
 	word[1] = bpf_htonl(IP_DONT_FRAGMENT);
 	word[2] = bpf_htonl(RTPRELAY_TTL << 24 | IPPROTO_UDP << 16);
-	word[3] = endpoint_word(&output->source, 3);
-	word[4] = endpoint_word(&output->destination, 3);
+	word[3] = address_word(output->source, 3);
+	word[4] = address_word(output->destination, 3);
 	ip->check = ~csum_fold16((__u64) word[0] + word[1] + word[2] + word[3] + word[4]);
 }
 
@@ -34,8 +34,8 @@ static __always_inline void fresh_ip6(struct ipv6hdr *ip, const struct packet *p
 
 	word[0] = bpf_htonl(6u << 28 | (__u32) output->tos << 20);
 	word[1] = bpf_htonl((packet->length - sizeof(*ip)) << 16 | IPPROTO_UDP << 8 | RTPRELAY_TTL);
-	__builtin_memcpy(&ip->saddr, output->source.address, sizeof(ip->saddr));
-	__builtin_memcpy(&ip->daddr, output->destination.address, sizeof(ip->daddr));
+	__builtin_memcpy(&ip->saddr, output->source, sizeof(ip->saddr));
+	__builtin_memcpy(&ip->daddr, output->destination, sizeof(ip->daddr));
 }
 
 static __always_inline bool has_checksum(const struct __sk_buff *skb, const struct packet *packet)
@@ -56,7 +56,7 @@ static __always_inline bool change_family_to(struct __sk_buff *skb, struct packe
 	__u64 old;
 
 	/* What the checksum holds now are the addresses in the packet, which may be another output's. */
-	old = sum_endpoint(&packet->source, !v6) + sum_endpoint(&packet->local, !v6);
+	old = sum_address(packet->source.address, !v6) + sum_address(packet->local.address, !v6);
 	if (bpf_skb_change_proto(skb, v6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP), 0))
 		return false;
 	packet->v6 = v6;
@@ -72,7 +72,7 @@ static __always_inline bool change_family_to(struct __sk_buff *skb, struct packe
 	else
 		fresh_ip4((struct iphdr *) (eth + 1), packet, output);
 	bpf_l4_csum_replace(skb, check, csum_fold32(old),
-			    csum_fold32(sum_endpoint(&output->source, v6) + sum_endpoint(&output->destination, v6)),
+			    csum_fold32(sum_address(output->source, v6) + sum_address(output->destination, v6)),
 			    BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0 | sizeof(__u32));
 	return true;
 }

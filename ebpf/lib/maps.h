@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The maps that relaying and listing share; the others sit beside the code that uses them. Userspace sets their sizes before it
- * loads. Plain preallocated hash, never LRU: a flood must not evict a call.
+ * loads, and writes to them through memory.
  */
 #ifndef RTPRELAY_MAPS_H
 #define RTPRELAY_MAPS_H
@@ -17,11 +17,28 @@ struct {
 } rtprelay_abi SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, RTPRELAY_PORT_PAIRS);
+	__type(key, __u32);
+	__type(value, struct rtprelay_port_pair);
+} rtprelay_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 16384);
-	__type(key, struct rtprelay_endpoint);
+	__type(key, __u32);
 	__type(value, struct rtprelay_flow);
 } rtprelay_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct rtprelay_rules);
+} rtprelay_rules SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -33,6 +50,15 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct rtprelay_aside);
+} rtprelay_aside SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 32768);
 	__type(key, __u32);
 	__type(value, struct rtprelay_output);
@@ -46,9 +72,33 @@ struct {
 	__type(value, struct rtprelay_sent);
 } rtprelay_sent SEC(".maps");
 
-static __always_inline struct rtprelay_state *flow_state(const struct rtprelay_flow *flow)
+/* The index of the first flow at this port, 0 if there is none. */
+static __always_inline __u32 first_at_port(__be16 port)
 {
-	return bpf_map_lookup_elem(&rtprelay_state, &flow->slot);
+	__u32 number = bpf_ntohs(port), key = number >> 1;
+	struct rtprelay_port_pair *pair = bpf_map_lookup_elem(&rtprelay_ports, &key);
+
+	return pair ? pair->first[number & 1] : 0;
+}
+
+static __always_inline struct rtprelay_flow *flow_at(__u32 index)
+{
+	return bpf_map_lookup_elem(&rtprelay_flows, &index);
+}
+
+static __always_inline struct rtprelay_rules *rules_at(__u32 index)
+{
+	return bpf_map_lookup_elem(&rtprelay_rules, &index);
+}
+
+static __always_inline struct rtprelay_state *state_at(__u32 slot)
+{
+	return bpf_map_lookup_elem(&rtprelay_state, &slot);
+}
+
+static __always_inline struct rtprelay_aside *aside_at(__u32 slot)
+{
+	return bpf_map_lookup_elem(&rtprelay_aside, &slot);
 }
 
 static __always_inline struct rtprelay_output *output_at(__u32 index)
@@ -61,11 +111,25 @@ static __always_inline struct rtprelay_sent *sent_at(__u32 index)
 	return bpf_map_lookup_elem(&rtprelay_sent, &index);
 }
 
-static __always_inline bool endpoint_is_ip6(const struct rtprelay_endpoint *endpoint)
+/* Addresses are 16 bytes, at a multiple of 4. */
+static __always_inline __u32 address_word(const __u8 *address, int i)
 {
-	const __u32 *word = (const __u32 *) endpoint->address;
+	return ((const __u32 *) address)[i];
+}
 
-	return word[0] || word[1] || word[2] != bpf_htonl(0xffff);
+static __always_inline __u64 address_half(const __u8 *address, int i)
+{
+	return ((const __u64 *) address)[i];
+}
+
+static __always_inline bool address_same(const __u8 *a, const __u8 *b)
+{
+	return address_half(a, 1) == address_half(b, 1) && address_half(a, 0) == address_half(b, 0);
+}
+
+static __always_inline bool address_is_ip6(const __u8 *address)
+{
+	return address_half(address, 0) || address_word(address, 2) != bpf_htonl(0xffff);
 }
 
 #endif

@@ -62,11 +62,6 @@ static __always_inline void write_word(void *at, __u32 to, __u64 *change)
 	*(__u32 *) at = to;
 }
 
-static __always_inline __u32 endpoint_word(const struct rtprelay_endpoint *endpoint, int i)
-{
-	return ((const __u32 *) endpoint->address)[i];
-}
-
 /*
  * A relay is an endpoint of two sessions: TTL and TOS are its own, the same whether kernel or userspace sends. Packet identity,
  * length and "don't fragment" are the datagram's and stay. The header checksum is adapted, not made anew: XDP comes before the
@@ -81,8 +76,8 @@ static __always_inline void write_ip4(struct iphdr *ip, const struct rtprelay_ou
 
 	write_word(&word[0], first, &rest);
 	write_word(&word[2], third, &rest);
-	write_word(&word[3], endpoint_word(&output->source, 3), &change->addresses);
-	write_word(&word[4], endpoint_word(&output->destination, 3), &change->addresses);
+	write_word(&word[3], address_word(output->source, 3), &change->addresses);
+	write_word(&word[4], address_word(output->destination, 3), &change->addresses);
 	ip->check = csum_adapt(ip->check, rest + change->addresses);
 }
 
@@ -96,8 +91,8 @@ static __always_inline void write_ip6(struct ipv6hdr *ip, const struct rtprelay_
 	write_word(&word[1], second, &rest);
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
-		write_word(&word[2 + i], endpoint_word(&output->source, i), &change->addresses);
-		write_word(&word[6 + i], endpoint_word(&output->destination, i), &change->addresses);
+		write_word(&word[2 + i], address_word(output->source, i), &change->addresses);
+		write_word(&word[6 + i], address_word(output->destination, i), &change->addresses);
 	}
 	change->header = rest + change->addresses;
 }
@@ -135,8 +130,7 @@ static __always_inline bool output_write_family(ctx_t *ctx, const struct packet 
 		write_ip6(network, output, &change);
 	else
 		write_ip4(network, output, &change);
-	write_word(udp, bpf_htonl((__u32) bpf_ntohs(output->source.port) << 16 | bpf_ntohs(output->destination.port)),
-		   &change.payload);
+	write_word(udp, *(const __u32 *) &output->source_port, &change.payload);
 	if (rtp)
 		write_rtp(header, rtp, output, &change);
 	ctx_adapt_checksum(ctx, (void *) &udp->check - ctx_start(ctx), &udp->check, &change);

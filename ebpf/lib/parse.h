@@ -25,7 +25,7 @@ struct vlan_tag {
 
 /* Endpoints are written as they are read, in whole words: to read a word back that was stored in parts stalls the processor. */
 struct packet {
-	struct rtprelay_endpoint local __attribute__((aligned(8))); /* where it was sent to: key of the flow */
+	struct rtprelay_endpoint local __attribute__((aligned(8))); /* where it was sent to */
 	struct rtprelay_endpoint source __attribute__((aligned(8)));
 	/* Offsets of the IP header and of the UDP payload; 64 bits, because the verifier keeps the bounds of whole words only. */
 	__u64 network;
@@ -68,9 +68,7 @@ static __always_inline void endpoint_port(struct rtprelay_endpoint *endpoint, __
 
 static __always_inline bool endpoint_same(const struct rtprelay_endpoint *a, const struct rtprelay_endpoint *b)
 {
-	const __u64 *x = (const __u64 *) a, *y = (const __u64 *) b;
-
-	return *(const __u32 *) &a->port == *(const __u32 *) &b->port && x[1] == y[1] && x[0] == y[0];
+	return a->port == b->port && address_same(a->address, b->address);
 }
 
 static __always_inline int parse_ethernet(struct cursor *cursor, struct packet *packet)

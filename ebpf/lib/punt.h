@@ -21,17 +21,17 @@ static __always_inline struct punt_rate punt_rate(enum rtprelay_punt_class class
 	return (struct punt_rate){ .interval = NANOSECONDS / per_second, .burst = NANOSECONDS - NANOSECONDS / per_second };
 }
 
-static __always_inline bool punt_exhausted(const struct rtprelay_state *state, enum rtprelay_punt_class class, __u64 now)
+static __always_inline bool punt_exhausted(const struct rtprelay_aside *aside, enum rtprelay_punt_class class, __u64 now)
 {
-	return state->punt_at[class] > now + punt_rate(class).burst;
+	return aside->punt_at[class] > now + punt_rate(class).burst;
 }
 
 /* Take one from the allowance. False: it is used up. */
-static __always_inline bool punt_take(struct rtprelay_state *state, enum rtprelay_punt_class class, __u64 now)
+static __always_inline bool punt_take(struct rtprelay_aside *aside, enum rtprelay_punt_class class, __u64 now)
 {
-	if (punt_exhausted(state, class, now))
+	if (punt_exhausted(aside, class, now))
 		return false;
-	state->punt_at[class] = (state->punt_at[class] > now ? state->punt_at[class] : now) + punt_rate(class).interval;
+	aside->punt_at[class] = (aside->punt_at[class] > now ? aside->punt_at[class] : now) + punt_rate(class).interval;
 	return true;
 }
 

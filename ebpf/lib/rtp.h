@@ -34,15 +34,16 @@ static __noinline struct rtprelay_ssrc *rtp_further_source(struct rtprelay_state
 {
 	struct rtprelay_ssrc_key key = { .slot = slot, .ssrc = ssrc };
 	struct rtprelay_ssrc *source = bpf_map_lookup_elem(&rtprelay_ssrcs, &key);
+	struct rtprelay_aside *aside = aside_at(slot);
 
 	if (source)
 		return source;
-	if (state->ssrc_count >= RTPRELAY_MAX_SSRCS ||
+	if (!aside || state->ssrc_count >= RTPRELAY_MAX_SSRCS ||
 	    bpf_map_update_elem(&rtprelay_ssrcs, &key, &unheard, BPF_NOEXIST)) {
 		count(RTPRELAY_COUNTER_SSRC_UNTRACKED);
 		return NULL;
 	}
-	state->further[state->ssrc_count & (RTPRELAY_MAX_SSRCS - 1)] = ssrc;
+	aside->further[state->ssrc_count & (RTPRELAY_MAX_SSRCS - 1)] = ssrc;
 	state->ssrc_count++;
 	return bpf_map_lookup_elem(&rtprelay_ssrcs, &key);
 }
@@ -126,12 +127,12 @@ static __always_inline void jitter_next(struct rtprelay_ssrc *source, __u32 time
 		source->jitter += transit - ((source->jitter + 8) >> RTPRELAY_JITTER_SHIFT);
 }
 
-static __always_inline void rtp_received(const struct rtprelay_flow *flow, struct rtprelay_state *state,
+static __always_inline void rtp_received(const struct rtprelay_flow *flow, __u32 index, struct rtprelay_state *state,
 					 const struct packet *packet, const struct rtp_header *rtp, __u64 now)
 {
 	__u32 ssrc = bpf_ntohl(rtp->ssrc), timestamp = bpf_ntohl(rtp->timestamp);
-	__u32 payload_type = rtp->marker_type & (RTPRELAY_PAYLOAD_TYPES - 1);
-	__u32 clock = flow_clock(flow, payload_type);
+	__u8 payload_type = rtp_payload_type(rtp);
+	__u32 clock = flow_clock(flow, index, payload_type);
 	struct rtprelay_ssrc *source = rtp_source(state, flow->slot, ssrc);
 
 	if (unlikely(!source))

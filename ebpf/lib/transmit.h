@@ -43,12 +43,12 @@ static __noinline __attribute__((nonnull)) bool prepare(struct __sk_buff *skb, s
 							const struct rtprelay_output *output,
 							const struct rtp_header *rtp)
 {
-	if (unlikely(endpoint_is_ip6(&output->destination) != packet->v6) && !change_family(skb, packet, output))
+	if (unlikely(address_is_ip6(output->destination) != packet->v6) && !change_family(skb, packet, output))
 		return false;
 	if (!output_write(skb, packet, output, rtp))
 		return false;
-	packet->source = output->source;
-	packet->local = output->destination;
+	__builtin_memcpy(packet->source.address, output->source, sizeof(output->source));
+	__builtin_memcpy(packet->local.address, output->destination, sizeof(output->destination));
 	return set_tags(skb, output);
 }
 

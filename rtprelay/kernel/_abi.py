@@ -4,6 +4,46 @@ import ctypes
 import enum
 
 
+class PortPair(ctypes.Structure):
+    first: "ctypes.Array[ctypes.c_uint32]"
+    _fields_ = (("first", ctypes.c_uint32 * 2),)
+
+
+class Flow(ctypes.Structure):
+    local: "ctypes.Array[ctypes.c_uint8]"
+    expected: "ctypes.Array[ctypes.c_uint8]"
+    local_port: int
+    expected_port: int
+    next: int
+    slot: int
+    generation: int
+    output_base: int
+    output_count: int
+    flags: int
+    on_mismatch: int
+    mtu: int
+    usual_type: int
+    reserved: int
+    usual_clock: int
+    _fields_ = (
+        ("local", ctypes.c_uint8 * 16),
+        ("expected", ctypes.c_uint8 * 16),
+        ("local_port", ctypes.c_uint16.__ctype_be__),
+        ("expected_port", ctypes.c_uint16.__ctype_be__),
+        ("next", ctypes.c_uint32),
+        ("slot", ctypes.c_uint32),
+        ("generation", ctypes.c_uint32),
+        ("output_base", ctypes.c_uint32),
+        ("output_count", ctypes.c_uint16),
+        ("flags", ctypes.c_uint8),
+        ("on_mismatch", ctypes.c_uint8),
+        ("mtu", ctypes.c_uint16),
+        ("usual_type", ctypes.c_uint8),
+        ("reserved", ctypes.c_uint8),
+        ("usual_clock", ctypes.c_uint32),
+    )
+
+
 class Endpoint(ctypes.Structure):
     address: "ctypes.Array[ctypes.c_uint8]"
     port: int
@@ -15,39 +55,25 @@ class Endpoint(ctypes.Structure):
     )
 
 
-class Flow(ctypes.Structure):
-    slot: int
-    generation: int
-    output_base: int
-    output_count: int
-    flags: int
-    on_mismatch: int
-    expected: Endpoint
+class Rules(ctypes.Structure):
     rtcp_expected: Endpoint
-    mtu: int
-    rtcp_count: int
     signalled: Endpoint
     group: int
     rtcp_output: int
     rtcp_base: int
+    rtcp_count: int
+    reserved: int
     srtp_in: int
     clocks: "ctypes.Array[ctypes.c_uint32]"
     payload: "ctypes.Array[ctypes.c_uint8]"
     _fields_ = (
-        ("slot", ctypes.c_uint32),
-        ("generation", ctypes.c_uint32),
-        ("output_base", ctypes.c_uint32),
-        ("output_count", ctypes.c_uint16),
-        ("flags", ctypes.c_uint8),
-        ("on_mismatch", ctypes.c_uint8),
-        ("expected", Endpoint),
         ("rtcp_expected", Endpoint),
-        ("mtu", ctypes.c_uint16),
-        ("rtcp_count", ctypes.c_uint16),
         ("signalled", Endpoint),
         ("group", ctypes.c_uint32),
         ("rtcp_output", ctypes.c_uint32),
         ("rtcp_base", ctypes.c_uint32),
+        ("rtcp_count", ctypes.c_uint16),
+        ("reserved", ctypes.c_uint16),
         ("srtp_in", ctypes.c_uint32),
         ("clocks", ctypes.c_uint32 * 8),
         ("payload", ctypes.c_uint8 * 128),
@@ -55,31 +81,33 @@ class Flow(ctypes.Structure):
 
 
 class Output(ctypes.Structure):
-    source: Endpoint
-    destination: Endpoint
+    source: "ctypes.Array[ctypes.c_uint8]"
+    destination: "ctypes.Array[ctypes.c_uint8]"
+    source_port: int
+    destination_port: int
     destination_mac: "ctypes.Array[ctypes.c_uint8]"
     source_mac: "ctypes.Array[ctypes.c_uint8]"
     ifindex: int
-    flags: int
     ssrc: int
     timestamp_offset: int
     sequence_offset: int
     tos: int
-    reserved: int
+    flags: int
     vlan: "ctypes.Array[ctypes.c_uint16]"
     srtp_out: int
     _fields_ = (
-        ("source", Endpoint),
-        ("destination", Endpoint),
+        ("source", ctypes.c_uint8 * 16),
+        ("destination", ctypes.c_uint8 * 16),
+        ("source_port", ctypes.c_uint16.__ctype_be__),
+        ("destination_port", ctypes.c_uint16.__ctype_be__),
         ("destination_mac", ctypes.c_uint8 * 6),
         ("source_mac", ctypes.c_uint8 * 6),
         ("ifindex", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
         ("ssrc", ctypes.c_uint32),
         ("timestamp_offset", ctypes.c_uint32),
         ("sequence_offset", ctypes.c_uint16),
         ("tos", ctypes.c_uint8),
-        ("reserved", ctypes.c_uint8),
+        ("flags", ctypes.c_uint8),
         ("vlan", ctypes.c_uint16.__ctype_be__ * 2),
         ("srtp_out", ctypes.c_uint32),
     )
@@ -90,15 +118,15 @@ class Ssrc(ctypes.Structure):
     clock: int
     packets: int
     bytes: int
-    base: int
     highest: int
     window: "ctypes.Array[ctypes.c_uint64]"
     jitter: int
     last_arrival: int
-    reordered: int
-    duplicates: int
     last_timestamp: int
     restart: int
+    base: int
+    reordered: int
+    duplicates: int
     payload_type: int
     reserved: int
     _fields_ = (
@@ -106,15 +134,15 @@ class Ssrc(ctypes.Structure):
         ("clock", ctypes.c_uint32),
         ("packets", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64),
-        ("base", ctypes.c_uint64),
         ("highest", ctypes.c_uint64),
         ("window", ctypes.c_uint64 * 2),
         ("jitter", ctypes.c_uint64),
         ("last_arrival", ctypes.c_uint64),
-        ("reordered", ctypes.c_uint64),
-        ("duplicates", ctypes.c_uint64),
         ("last_timestamp", ctypes.c_uint32),
         ("restart", ctypes.c_uint32),
+        ("base", ctypes.c_uint64),
+        ("reordered", ctypes.c_uint32),
+        ("duplicates", ctypes.c_uint32),
         ("payload_type", ctypes.c_uint32),
         ("reserved", ctypes.c_uint32),
     )
@@ -124,27 +152,34 @@ class State(ctypes.Structure):
     packets: int
     bytes: int
     last_seen: int
-    dropped: int
-    punted: int
-    rtcp_packets: int
-    rtcp_bytes: int
     confirmed: int
     ssrc_count: int
     ssrc: Ssrc
-    punt_at: "ctypes.Array[ctypes.c_uint64]"
-    further: "ctypes.Array[ctypes.c_uint32]"
     _fields_ = (
         ("packets", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64),
         ("last_seen", ctypes.c_uint64),
+        ("confirmed", ctypes.c_uint32),
+        ("ssrc_count", ctypes.c_uint32),
+        ("ssrc", Ssrc),
+    )
+
+
+class Aside(ctypes.Structure):
+    dropped: int
+    punted: int
+    rtcp_packets: int
+    rtcp_bytes: int
+    punt_at: "ctypes.Array[ctypes.c_uint64]"
+    reserved: int
+    further: "ctypes.Array[ctypes.c_uint32]"
+    _fields_ = (
         ("dropped", ctypes.c_uint64),
         ("punted", ctypes.c_uint64),
         ("rtcp_packets", ctypes.c_uint64),
         ("rtcp_bytes", ctypes.c_uint64),
-        ("confirmed", ctypes.c_uint32),
-        ("ssrc_count", ctypes.c_uint32),
-        ("ssrc", Ssrc),
         ("punt_at", ctypes.c_uint64 * 3),
+        ("reserved", ctypes.c_uint64),
         ("further", ctypes.c_uint32 * 16),
     )
 
@@ -194,11 +229,14 @@ class Abi(ctypes.Structure):
 
 
 LAYOUT: dict[type[ctypes.Structure], tuple[int, list[int]]] = {
+    PortPair: (8, [0]),
+    Flow: (64, [0, 16, 32, 34, 36, 40, 44, 48, 52, 54, 55, 56, 58, 59, 60]),
     Endpoint: (20, [0, 16, 18]),
-    Flow: (256, [0, 4, 8, 12, 14, 15, 16, 36, 56, 58, 60, 80, 84, 88, 92, 96, 128]),
-    Output: (80, [0, 20, 40, 46, 52, 56, 60, 64, 68, 70, 71, 72, 76]),
-    Ssrc: (104, [0, 4, 8, 16, 24, 32, 40, 56, 64, 72, 80, 88, 92, 96, 100]),
-    State: (256, [0, 8, 16, 24, 32, 40, 48, 56, 60, 64, 168, 192]),
+    Rules: (220, [0, 20, 40, 44, 48, 52, 54, 56, 60, 92]),
+    Output: (72, [0, 16, 32, 34, 36, 42, 48, 52, 56, 60, 62, 63, 64, 68]),
+    Ssrc: (96, [0, 4, 8, 16, 24, 32, 48, 56, 64, 68, 72, 80, 84, 88, 92]),
+    State: (128, [0, 8, 16, 24, 28, 32]),
+    Aside: (128, [0, 8, 16, 24, 32, 56, 64]),
     Sent: (32, [0, 8, 16, 24]),
     SsrcKey: (8, [0, 4]),
     GroupEntry: (8, [0, 4]),
@@ -210,7 +248,9 @@ for _type, (_size, _offsets) in LAYOUT.items():
 
 
 class Limits(enum.IntEnum):
-    ABI_VERSION = 1
+    ABI_VERSION = 2
+    PORT_PAIRS = 32768
+    MAX_CHAIN = 32
     MAX_OUTPUTS = 256
     MAX_SSRCS = 16
     PAYLOAD_TYPES = 128

@@ -2,16 +2,19 @@
 
 Maps, all shared by the programs, named as in ebpf/lib:
 
-    rtprelay_abi     ARRAY[1]       Abi: who finds the set pinned compares it with `expected_abi()`
-    rtprelay_flows   HASH           Endpoint -> Flow                         userspace writes
-    rtprelay_output  ARRAY          index -> Output                          userspace writes
-    rtprelay_groups  ARRAY_OF_MAPS  index -> devmap of GroupEntry            userspace writes
-    rtprelay_devices DEVMAP_HASH    ifindex -> GroupEntry                    userspace writes
-    rtprelay_state   ARRAY, mmap    Flow.slot -> State                       programs write, userspace zeroes
-    rtprelay_sent    ARRAY, mmap    index as in rtprelay_output -> Sent      programs write, userspace zeroes
-    rtprelay_ssrcs   HASH           SsrcKey -> Ssrc                          programs make, userspace deletes
-    rtprelay_counts  PERCPU_ARRAY   Reason, or COUNTER_BASE + Counter -> u64
-    rtprelay_serial, rtprelay_cursor   private to the broadcast, see ebpf/lib/broadcast.h
+    rtprelay_abi     ARRAY[1]             Abi: who finds the set pinned compares it with `expected_abi()`
+    rtprelay_ports   ARRAY, mmap          local port -> index of a flow    userspace writes: see flowmap.py
+    rtprelay_flows   ARRAY, mmap          index -> Flow                    userspace writes
+    rtprelay_rules   ARRAY, mmap          the same index -> Rules          userspace writes
+    rtprelay_output  ARRAY, mmap          index -> Output                  userspace writes
+    rtprelay_groups  ARRAY_OF_MAPS        index -> devmap of GroupEntry    userspace writes
+    rtprelay_devices DEVMAP_HASH          ifindex -> GroupEntry            userspace writes
+    rtprelay_state   ARRAY, mmap          Flow.slot -> State               programs write, userspace zeroes
+    rtprelay_aside   ARRAY, mmap          Flow.slot -> Aside               programs write, userspace zeroes
+    rtprelay_sent    ARRAY, mmap          index of an Output -> Sent       programs write, userspace zeroes
+    rtprelay_ssrcs   HASH                 SsrcKey -> Ssrc                  programs make, userspace deletes
+    rtprelay_counts  PERCPU_ARRAY         Reason, or COUNTER_BASE + Counter -> u64
+    rtprelay_serial, rtprelay_cursor      private to the broadcast, see ebpf/lib/broadcast.h
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from rtprelay.kernel._abi import (
     REASON_ACTION,
     REASON_TEXT,
     Abi,
+    Aside,
     Counter,
     Endpoint,
     Flow,
@@ -36,6 +40,7 @@ from rtprelay.kernel._abi import (
     PayloadRule,
     PuntClass,
     Reason,
+    Rules,
     Sent,
     Ssrc,
     SsrcKey,
@@ -48,9 +53,11 @@ __all__ = [
     "COUNTER_TEXT",
     "LAYOUT",
     "NONE",
+    "NO_PAYLOAD_TYPE",
     "REASON_ACTION",
     "REASON_TEXT",
     "Abi",
+    "Aside",
     "Counter",
     "Endpoint",
     "Flow",
@@ -63,20 +70,28 @@ __all__ = [
     "PayloadRule",
     "PuntClass",
     "Reason",
+    "Rules",
     "Sent",
     "Ssrc",
     "SsrcKey",
     "State",
     "address",
+    "address_bytes",
+    "address_of",
     "count_names",
     "endpoint",
     "expected_abi",
     "jitter_seconds",
     "lost",
+    "offset_of",
     "tick",
 ]
 
 NONE = int(Limits.NONE)
+NO_PAYLOAD_TYPE = 255
+"""As Flow.usual_type: every payload type is looked up."""
+
+_ADDRESS = ctypes.c_uint8 * 16
 
 
 def endpoint(value: Address | None) -> Endpoint:
@@ -88,11 +103,26 @@ def endpoint(value: Address | None) -> Endpoint:
 
 def address(value: Endpoint) -> Address | None:
     """The way back."""
-    packed = bytes(value.address)
-    if not any(packed) and not value.port:
+    return address_of(value.address, value.port)
+
+
+def address_bytes(value: Address | None) -> ctypes.Array[ctypes.c_uint8]:
+    """The address alone, as flows and outputs have it beside the port."""
+    return _ADDRESS.from_buffer_copy(value.packed) if value is not None else _ADDRESS()
+
+
+def address_of(raw: ctypes.Array[ctypes.c_uint8], port: int) -> Address | None:
+    """The way back."""
+    packed = bytes(raw)
+    if not any(packed) and not port:
         return None
     groups = packed.hex(":", 2)
-    return Address(canonical_address(groups), value.port)
+    return Address(canonical_address(groups), port)
+
+
+def offset_of(structure: type[ctypes.Structure], member: str) -> int:
+    """Bytes from the start of the structure."""
+    return int(getattr(structure, member).offset)
 
 
 def tick(clock_rate: int) -> int:

@@ -46,8 +46,11 @@ _SWITCH_AFTER = 1.0
 """Seconds the programs of a predecessor go on with maps we cannot use, while ours are being filled."""
 
 _STATE_STRIDE = stride(ctypes.sizeof(abi.State))
-_HEAD = struct.Struct("=7Q2I")
+_HEAD = struct.Struct("=3Q2I")
 """struct rtprelay_state up to its first source."""
+_ASIDE_STRIDE = stride(ctypes.sizeof(abi.Aside))
+_ASIDE = struct.Struct("=4Q")
+"""The counters of struct rtprelay_aside."""
 _WORD = 8
 
 
@@ -68,8 +71,11 @@ class EbpfBackend:
         # A flow has an RTP and an RTCP output as a rule; the rest is for fan-out, whose blocks are moved by copying.
         outputs = max(2 * max_flows, 4 * abi.Limits.MAX_OUTPUTS)
         sizes = {
-            "rtprelay_flows": max_flows,
+            # A flow that changes is in two places for a while.
+            "rtprelay_flows": 2 * max_flows,
+            "rtprelay_rules": 2 * max_flows,
             "rtprelay_state": max_flows,
+            "rtprelay_aside": max_flows,
             "rtprelay_ssrcs": max_flows,
             "rtprelay_output": outputs,
             "rtprelay_sent": outputs,
@@ -209,7 +215,9 @@ class EbpfBackend:
 
     def _kernel_summary(self, port: Port) -> FlowReport:
         head = _HEAD.unpack_from(self._installer.state, port.slot * _STATE_STRIDE)
-        packets, octets, last_seen, dropped, punted, rtcp_packets, rtcp_bytes, confirmed, _ = head
+        packets, octets, last_seen, confirmed, _ = head
+        aside = _ASIDE.unpack_from(self._installer.aside, port.slot * _ASIDE_STRIDE)
+        dropped, punted, rtcp_packets, rtcp_bytes = aside
         return FlowReport(
             local=port.flow.local,
             packets=packets,
@@ -228,7 +236,7 @@ class EbpfBackend:
     def _kernel_report(self, port: Port) -> FlowReport:
         state = self._installer.read_state(port.slot)
         sources = [state.ssrc] if state.ssrc.packets else []
-        sources += self._installer.further_sources(port.slot, state)
+        sources += self._installer.further_sources(port.slot)
         return msgspec.structs.replace(
             self._kernel_summary(port),
             ssrcs=tuple(ssrc_report(source) for source in sources),

@@ -128,8 +128,10 @@ def output_entry(output: Output, hop: NextHop) -> bytes:
         flags |= _SSRC
     return bytes(
         abi.Output(
-            source=_endpoint(endpoint_bytes(output.source)),
-            destination=_endpoint(endpoint_bytes(output.destination)),
+            source=abi.address_bytes(output.source),
+            destination=abi.address_bytes(output.destination),
+            source_port=output.source.port,
+            destination_port=output.destination.port,
             destination_mac=_MAC.from_buffer_copy(hop.mac or bytes(6)),
             source_mac=_MAC.from_buffer_copy(hop.source_mac),
             ifindex=hop.index,
@@ -138,7 +140,6 @@ def output_entry(output: Output, hop: NextHop) -> bytes:
             timestamp_offset=output.timestamp_offset & 0xFFFFFFFF,
             sequence_offset=output.sequence_offset & 0xFFFF,
             tos=output.tos,
-            mtu=hop.mtu,
             srtp_out=abi.NONE,
         )
     )
@@ -160,7 +161,8 @@ def without(entry: bytes, flag: abi.OutputFlag) -> bytes:
 def output_of(entry: bytes) -> Output | None:
     """The way back; None for a hole."""
     raw = abi.Output.from_buffer_copy(entry)
-    source, destination = abi.address(raw.source), abi.address(raw.destination)
+    source = abi.address_of(raw.source, raw.source_port)
+    destination = abi.address_of(raw.destination, raw.destination_port)
     if not raw.flags & _PRESENT or source is None or destination is None:
         return None
     return Output(
@@ -173,35 +175,52 @@ def output_of(entry: bytes) -> Output | None:
     )
 
 
-def flow_entry(flow: Flow, place: Place, mtu: int, xdp: bool, kernel_rtcp: bool) -> bytes:
-    """`mtu`: the smallest of the outputs; `xdp`: XDP can serve all of them; `kernel_rtcp`: RTCP needs no rewriting."""
+def flow_entry(flow: Flow, place: Place, mtu: int, xdp: bool, kernel_rtcp: bool) -> tuple[bytes, bytes]:
+    """The flow and its rules. `mtu`: the smallest of the outputs; `xdp`: XDP can serve all of them; `kernel_rtcp`: RTCP
+    needs no rewriting."""
     flags = (_XDP if xdp else 0) | (_LOCK if flow.lock else 0)
     clocks, payload = payload_table(flow.payloads)
-    return bytes(
+    usual = usual_type(flow.payloads)
+    entry = bytes(
         abi.Flow(
+            local=abi.address_bytes(flow.local),
+            local_port=flow.local.port,
+            expected=abi.address_bytes(flow.expected),
+            expected_port=flow.expected.port if flow.expected else 0,
             slot=place.slot,
             generation=place.generation,
             output_base=place.outputs.base,
             output_count=place.outputs.count,
             flags=flags,
             on_mismatch=int(flow.on_mismatch),
-            expected=_endpoint(endpoint_bytes(flow.expected)),
-            rtcp_expected=_endpoint(endpoint_bytes(flow.rtcp_expected)),
             mtu=min(mtu, _MAX_MTU),
-            rtcp_count=place.rtcp.count,
+            usual_type=usual.payload_type if usual else abi.NO_PAYLOAD_TYPE,
+            usual_clock=abi.tick(usual.clock_rate) if usual else 0,
+        )
+    )
+    rules = bytes(
+        abi.Rules(
+            rtcp_expected=_endpoint(endpoint_bytes(flow.rtcp_expected)),
             signalled=_endpoint(endpoint_bytes(flow.signalled)),
             group=place.group,
             rtcp_output=place.rtcp.base if kernel_rtcp else abi.NONE,
             rtcp_base=place.rtcp.base,
+            rtcp_count=place.rtcp.count,
             srtp_in=abi.NONE,
             clocks=_CLOCKS.from_buffer_copy(clocks),
             payload=_PAYLOADS.from_buffer_copy(payload),
         )
     )
+    return entry, rules
 
 
 _CLOCKS = ctypes.c_uint32 * abi.Limits.CLOCKS
 _PAYLOADS = ctypes.c_uint8 * abi.Limits.PAYLOAD_TYPES
+
+
+def usual_type(rules: tuple[PayloadRule, ...]) -> PayloadRule | None:
+    """The payload type of nearly all packets, as far as one can tell beforehand: the preferred one."""
+    return next((rule for rule in rules if not rule.drop), None)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -230,16 +249,22 @@ def payload_rules(clocks: bytes, payload: bytes) -> tuple[PayloadRule, ...]:
     )
 
 
-def flow_of(local: Endpoint, entry: abi.Flow, outputs: tuple[Output, ...], rtcp_outputs: tuple[Output, ...]) -> Flow:
+def flow_of(
+    local: Endpoint,
+    entry: abi.Flow,
+    rules: abi.Rules,
+    outputs: tuple[Output, ...],
+    rtcp_outputs: tuple[Output, ...],
+) -> Flow:
     """The way back."""
     return Flow(
         local=local,
-        expected=abi.address(entry.expected),
-        signalled=abi.address(entry.signalled),
-        rtcp_expected=abi.address(entry.rtcp_expected),
+        expected=abi.address_of(entry.expected, entry.expected_port) if entry.expected_port else None,
+        signalled=abi.address(rules.signalled),
+        rtcp_expected=abi.address(rules.rtcp_expected),
         on_mismatch=Mismatch(entry.on_mismatch),
         lock=bool(entry.flags & _LOCK),
-        payloads=payload_rules(bytes(entry.clocks), bytes(entry.payload)),
+        payloads=payload_rules(bytes(rules.clocks), bytes(rules.payload)),
         outputs=outputs,
         rtcp_outputs=rtcp_outputs,
     )

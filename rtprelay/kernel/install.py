@@ -30,7 +30,6 @@ from rtprelay.kernel.encode import (
     Place,
     Range,
     by_xdp,
-    endpoint_bytes,
     flow_entry,
     flow_of,
     mtu_for,
@@ -39,6 +38,7 @@ from rtprelay.kernel.encode import (
     path_of,
     without,
 )
+from rtprelay.kernel.flowmap import FlowMap
 from rtprelay.kernel.groups import Group, Groups
 from rtprelay.kernel.libbpf import Map, stride
 from rtprelay.kernel.nexthop import NextHop, NextHops, Path
@@ -54,7 +54,7 @@ _MAX_MTU = 0xFFFF
 _SENT = struct.Struct("=QQQ")
 _SENT_STRIDE = stride(ctypes.sizeof(abi.Sent))
 _STATE_STRIDE = stride(ctypes.sizeof(abi.State))
-_NO_STATE = bytes(_STATE_STRIDE)
+_ASIDE_STRIDE = stride(ctypes.sizeof(abi.Aside))
 _NO_SENT = _SENT.pack(0, 0, 0)
 
 Sent = tuple[int, int, int]
@@ -109,24 +109,27 @@ class Installer:
     """Owns the contents of the maps."""
 
     def __init__(self, maps: dict[str, Map], groups: Groups, hops: NextHops) -> None:
-        self._flows = maps["rtprelay_flows"]
         self._outputs = maps["rtprelay_output"]
         self._ssrcs = maps["rtprelay_ssrcs"]
         self.state = maps["rtprelay_state"].mmap(writable=True)
+        self.aside = maps["rtprelay_aside"].mmap(writable=True)
         self.sent = maps["rtprelay_sent"].mmap(writable=True)
         self._groups = groups
         self._hops = hops
-        self._slots = Blocks(self._flows.max_entries, "flows")
+        self._slots = Blocks(maps["rtprelay_state"].max_entries, "flows")
         self._places = Blocks(self._outputs.max_entries, "outputs")
         self._users: defaultdict[Path, defaultdict[Endpoint, int]] = defaultdict(lambda: defaultdict(int))
         self._quarantine = Quarantine(GRACE)
+        self._flows = FlowMap(maps, self._after_grace)
         self._behind: set[Endpoint] = set()
         """Flows whose outputs should be at new places, but there was no room."""
         self.ports: dict[Endpoint, Port] = {}
         self.by_slot: dict[int, Port] = {}
 
     def close(self) -> None:
+        self._flows.close()
         self.state.close()
+        self.aside.close()
         self.sent.close()
 
     @property
@@ -163,7 +166,7 @@ class Installer:
             self._switch(port, flow, flow.outputs)
             return
         slot = self._slots.take(0)
-        self._write_state(slot, _NO_STATE)
+        self._clear_state(slot)
         port = Port(flow, slot, generation=1)
         try:
             self._switch(port, flow, flow.outputs)
@@ -208,20 +211,19 @@ class Installer:
         if port is None:
             return
         del self.by_slot[port.slot]
-        self._flows.delete(endpoint_bytes(local))
+        self._flows.delete(local)
         self._retire(local, port.outputs)
         self._retire(local, port.rtcp)
         self._after_grace(lambda: self._free_slot(port.slot))
         self._reconsider_partners(port.rtcp.live)
 
     def _free_slot(self, slot: int) -> None:
-        state = self.read_state(slot)
-        for ssrc in state.further[: state.ssrc_count]:
+        for ssrc in self._further_ssrcs(slot):
             self._ssrcs.delete(bytes(abi.SsrcKey(slot, ssrc)))
-        self._write_state(slot, _NO_STATE)
+        self._clear_state(slot)
         self._slots.free(slot, 0)
 
-    def _write_flow(self, port: Port, known: bytes | None = None) -> None:
+    def _write_flow(self, port: Port, known: tuple[bytes, bytes] | None = None) -> None:
         """The flow as its outputs and their next hops are now; `known`: what is there, where that has been read."""
         flow, block = port.flow, port.outputs
         hops = [(output, self._hops.get(path_of(output))) for output in block.live]
@@ -240,7 +242,7 @@ class Installer:
         xdp = xdp and (len(block.outputs) < 2 or block.group is not None)
         entry = flow_entry(flow, place, mtu, xdp, port.kernel_rtcp)
         if entry != known:
-            self._flows.update(endpoint_bytes(flow.local), entry)
+            self._flows.put(flow.local, *entry)
 
     # RTCP: the kernel forwards what userspace would not change
 
@@ -397,9 +399,9 @@ class Installer:
                 so_far = port.settled.get(source, (0, 0, 0))
                 port.settled[source] = (so_far[0] + rest[0], so_far[1] + rest[1], so_far[2] + rest[2])
 
-    def further_sources(self, slot: int, state: abi.State) -> Iterable[abi.Ssrc]:
+    def further_sources(self, slot: int) -> Iterable[abi.Ssrc]:
         """The SSRCs beside the first one of the state."""
-        for ssrc in state.further[: state.ssrc_count]:
+        for ssrc in self._further_ssrcs(slot):
             value = self._ssrcs.lookup(bytes(abi.SsrcKey(slot, ssrc)))
             if value is not None:
                 yield abi.Ssrc.from_buffer_copy(value)
@@ -459,32 +461,29 @@ class Installer:
 
     def adopt(self) -> list[Flow]:
         """Take over the flows a predecessor left in the maps. Entries that make no sense are removed."""
-        found = [(key, abi.Flow.from_buffer_copy(value), value) for key, value in self._flows.items()]
-        inherited = {entry.group for _, entry, _ in found} - {abi.NONE}
+        found = {local: (flow, rules) for local, flow, rules in self._flows.items()}
+        inherited = {abi.Rules.from_buffer_copy(rules).group for _, rules in found.values()} - {abi.NONE}
         self._groups.reserve(inherited)
-        values: dict[Endpoint, bytes] = {}
-        for key, entry, value in found:
-            local = abi.address(abi.Endpoint.from_buffer_copy(key))
-            port = self._adopt(local, entry) if local is not None else None
+        for local, (flow, rules) in found.items():
+            port = self._adopt(local, abi.Flow.from_buffer_copy(flow), abi.Rules.from_buffer_copy(rules))
             if port is None:
-                self._flows.delete(key)
+                self._flows.delete(local)
             else:
-                self.ports[port.flow.local] = self.by_slot[port.slot] = port
-                values[port.flow.local] = value
+                self.ports[local] = self.by_slot[port.slot] = port
         for local, port in self.ports.items():
-            self._write_flow(port, values[local])
+            self._write_flow(port, found[local])
         self._after_grace(lambda: self._groups.hand_back(inherited))
         return [port.flow for port in self.ports.values()]
 
-    def _adopt(self, local: Endpoint, entry: abi.Flow) -> Port | None:
+    def _adopt(self, local: Endpoint, entry: abi.Flow, rules: abi.Rules) -> Port | None:
         outputs = Range(entry.output_base, entry.output_count)
-        rtcp = Range(entry.rtcp_base, entry.rtcp_count)
+        rtcp = Range(rules.rtcp_base, rules.rtcp_count)
         if not self._claim(entry.slot, outputs, rtcp):
             return None
         port = Port(Flow(local, None), entry.slot, entry.generation)
         port.outputs = self._adopt_block(local, outputs)
         port.rtcp = self._adopt_block(local, rtcp)
-        port.flow = flow_of(local, entry, port.outputs.live, port.rtcp.live)
+        port.flow = flow_of(local, entry, rules, port.outputs.live, port.rtcp.live)
         return port
 
     def _claim(self, slot: int, *ranges: Range) -> bool:
@@ -521,8 +520,13 @@ class Installer:
     def read_state(self, slot: int) -> abi.State:
         return abi.State.from_buffer_copy(self.state, slot * _STATE_STRIDE)
 
-    def _write_state(self, slot: int, value: bytes) -> None:
-        _write(self.state, slot * _STATE_STRIDE, value)
+    def _further_ssrcs(self, slot: int) -> list[int]:
+        aside = abi.Aside.from_buffer_copy(self.aside, slot * _ASIDE_STRIDE)
+        return list(aside.further[: self.read_state(slot).ssrc_count])
+
+    def _clear_state(self, slot: int) -> None:
+        _write(self.state, slot * _STATE_STRIDE, bytes(_STATE_STRIDE))
+        _write(self.aside, slot * _ASIDE_STRIDE, bytes(_ASIDE_STRIDE))
 
     def _read_sent(self, index: int) -> Sent:
         packets, octets, errors = _SENT.unpack_from(self.sent, index * _SENT_STRIDE)

@@ -10,13 +10,16 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from rtprelay.kernel import abi, libbpf
+from rtprelay.kernel.flowmap import FlowMap
 from rtprelay.kernel.libbpf import Map, Object, Program, TestRun
 from rtprelay.values import Endpoint
 
 OBJECTS = Path(libbpf.__file__).parent / "objects"
 SIZES = {
     "rtprelay_flows": 64,
+    "rtprelay_rules": 64,
     "rtprelay_state": 64,
+    "rtprelay_aside": 64,
     "rtprelay_output": 1024,
     "rtprelay_sent": 1024,
     "rtprelay_ssrcs": 64,
@@ -86,7 +89,10 @@ class Plane:
         self.xdp = Engine("xdp", self.programs["relay_xdp"], Xdp.REDIRECT, Xdp.PASS, Xdp.PASS, Xdp.DROP)
         self.tc = Engine("tc", self.programs["relay_tc"], Tc.REDIRECT, Tc.OK, Tc.UNSPEC, Tc.SHOT)
         self._state = self.maps["rtprelay_state"].mmap(writable=True)
+        self._aside = self.maps["rtprelay_aside"].mmap(writable=True)
         self._sent = self.maps["rtprelay_sent"].mmap(writable=True)
+        # One packet at a time: nobody is looking at what was unlinked.
+        self.flows = FlowMap(self.maps, lambda deed: deed())
         self.serve(1)
 
     def serve(self, ifindex: int) -> None:
@@ -96,16 +102,17 @@ class Plane:
 
     def reset(self) -> None:
         """As freshly loaded: loading takes a tenth of a second, which many tests need not spend."""
-        for name in ("rtprelay_flows", "rtprelay_ssrcs"):
-            for key in list(self.maps[name].keys()):
-                self.maps[name].delete(key)
-        for name in ("rtprelay_output", "rtprelay_counts"):
-            size = libbpf.stride(self.maps[name].value_size) * (
-                1 if name == "rtprelay_output" else libbpf.possible_cpus()
-            )
-            for position in range(self.maps[name].max_entries):
-                self.maps[name].update(index(position), bytes(size))
-        for shared in (self._state, self._sent):
+        for local, _, _ in self.flows.items():
+            self.flows.delete(local)
+        ssrcs = self.maps["rtprelay_ssrcs"]
+        for key in list(ssrcs.keys()):
+            ssrcs.delete(key)
+        counts = self.maps["rtprelay_counts"]
+        for position in range(counts.max_entries):
+            counts.update(index(position), bytes(8 * libbpf.possible_cpus()))
+        for position in range(self.maps["rtprelay_output"].max_entries):
+            self.maps["rtprelay_output"].update(index(position), bytes(ctypes.sizeof(abi.Output)))
+        for shared in (self._state, self._aside, self._sent):
             shared[:] = bytes(len(shared))
         self._slots = 0
 
@@ -123,8 +130,10 @@ class Plane:
         vlan: tuple[int, ...] = (),
     ) -> None:
         output = abi.Output(
-            source=abi.endpoint(source),
-            destination=abi.endpoint(destination),
+            source=abi.address_bytes(source),
+            destination=abi.address_bytes(destination),
+            source_port=source.port,
+            destination_port=destination.port,
             destination_mac=array(6, MAC_OUT),
             source_mac=array(6, MAC_IN),
             ifindex=ifindex,
@@ -167,25 +176,36 @@ class Plane:
         if slot is None:
             slot, self._slots = self._slots, self._slots + 1
         flow = abi.Flow(
+            local=abi.address_bytes(local),
+            local_port=local.port,
+            expected=abi.address_bytes(expected),
+            expected_port=expected.port if expected else 0,
             slot=slot,
             generation=generation,
             output_base=outputs.start,
             output_count=len(outputs),
             flags=flags,
             on_mismatch=on_mismatch,
-            expected=abi.endpoint(expected),
+            mtu=mtu,
+            usual_type=abi.NO_PAYLOAD_TYPE,
+        )
+        rules = abi.Rules(
             rtcp_expected=abi.endpoint(rtcp_expected),
             signalled=abi.endpoint(signalled),
-            mtu=mtu,
             group=group,
             rtcp_output=rtcp_output,
             srtp_in=abi.NONE,
         )
         for number, (payload_type, (clock_rate, dropped)) in enumerate((payloads or {}).items(), 1):
-            flow.clocks[number] = abi.tick(clock_rate)
-            flow.payload[payload_type] = number | (abi.PayloadRule.DROP if dropped else 0)
-        self.maps["rtprelay_flows"].update(bytes(abi.endpoint(local)), bytes(flow))
+            rules.clocks[number] = abi.tick(clock_rate)
+            rules.payload[payload_type] = number | (abi.PayloadRule.DROP if dropped else 0)
+            if not dropped and flow.usual_type == abi.NO_PAYLOAD_TYPE:
+                flow.usual_type, flow.usual_clock = payload_type, abi.tick(clock_rate)
+        self.flows.put(local, bytes(flow), bytes(rules))
         return slot
+
+    def aside(self, slot: int = 0) -> abi.Aside:
+        return abi.Aside.from_buffer_copy(self._aside, slot * libbpf.stride(ctypes.sizeof(abi.Aside)))
 
     def state(self, slot: int = 0) -> abi.State:
         return abi.State.from_buffer_copy(self._state, slot * libbpf.stride(ctypes.sizeof(abi.State)))
@@ -213,8 +233,9 @@ class Plane:
         return {name: count for name, count in found.items() if count}
 
     def close(self) -> None:
-        self._state.close()
-        self._sent.close()
+        self.flows.close()
+        for shared in (self._state, self._aside, self._sent):
+            shared.close()
         for loaded in self._objects:
             loaded.close()
 

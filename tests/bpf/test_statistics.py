@@ -153,7 +153,7 @@ def test_each_ssrc_is_counted_by_itself(plane: Plane, engine: Engine) -> None:
     ]
     state = plane.state()
     assert state.ssrc_count == 2
-    assert list(state.further)[:2] == [12, 13]
+    assert list(plane.aside().further)[:2] == [12, 13]
     assert state.packets == 30
 
 

@@ -6,11 +6,17 @@
  * network order (IPv4 as IPv4-mapped IPv6), ports and VLAN tags are in network order, all other numbers in host order.
  * tools/gen_abi.py turns this header (by way of BTF) into rtprelay/kernel/_abi.py.
  *
- * Who writes what: userspace writes configuration (rtprelay_flow, rtprelay_output, groups); the programs write state
- * (rtprelay_state, rtprelay_ssrc, rtprelay_sent, counts). So configuration can be replaced without losing a count.
+ * Who writes what: userspace writes configuration (rtprelay_flow, rtprelay_rules, rtprelay_output, groups); the programs write state
+ * (rtprelay_state, rtprelay_aside, rtprelay_ssrc, rtprelay_sent, counts). So configuration can be replaced without losing a count.
  *
- * Order of writing: outputs first, then the group's devices, the flow last; delete in reverse. A flow is replaced atomically, an
- * output is not: to change the addresses of an output in use, write a new range of outputs and switch the flow over.
+ * Finding a flow: ports[local port / 2].first[local port % 2] is the index of the first flow at that port, flow.next that of the next
+ * one (at another local address), 0 ends the chain. A flow and its rules, which have the same index, are never changed in place: userspace writes a new
+ * pair and then redirects the one word that leads to the old pair, which waits out the programs that may be looking at it. Likewise
+ * the addresses of an output in use: write a new range of outputs, and replace the flow.
+ *
+ * What a packet of an ordinary flow touches is kept together and small (flow 64 bytes, state 128, output 72, sent 32), what
+ * it does not is elsewhere (rules, aside): with tens of thousands of flows, time is cache lines and pages. docs/adr/0002-data-plane.md
+ * has the measurements.
  */
 #ifndef RTPRELAY_ABI_H
 #define RTPRELAY_ABI_H
@@ -21,7 +27,9 @@
 #include "rtprelay/reasons.h"
 
 enum rtprelay_limits {
-	RTPRELAY_ABI_VERSION = 1,
+	RTPRELAY_ABI_VERSION = 2,
+	RTPRELAY_PORT_PAIRS = 32768,
+	RTPRELAY_MAX_CHAIN = 32, /* local addresses that can use the same port */
 	RTPRELAY_MAX_OUTPUTS = 256, /* of one flow */
 	RTPRELAY_MAX_SSRCS = 16, /* tracked of one flow, beside the one inside its state */
 	RTPRELAY_PAYLOAD_TYPES = 128,
@@ -49,7 +57,7 @@ enum rtprelay_mismatch {
 	RTPRELAY_MISMATCH_ACCEPT = 2,
 };
 
-/* rtprelay_flow.payload[type] */
+/* rtprelay_rules.payload[type] */
 enum rtprelay_payload_rule {
 	RTPRELAY_PAYLOAD_CLOCK_MASK = 7, /* index into clocks[] */
 	RTPRELAY_PAYLOAD_LISTED = 64, /* there is a rule; of no interest to the programs */
@@ -64,7 +72,7 @@ enum rtprelay_output_flag {
 	RTPRELAY_OUTPUT_SSRC = 8, /* substitute `ssrc` */
 };
 
-/* rtprelay_state.punt_at[] */
+/* rtprelay_aside.punt_at[] */
 enum rtprelay_punt_class {
 	RTPRELAY_PUNT_SOURCE = 0, /* unexpected sources */
 	RTPRELAY_PUNT_SIGNALLED = 1, /* RTP from the signalled address: no flood may starve it */
@@ -84,29 +92,46 @@ enum rtprelay_counter {
 #undef X
 };
 
-/* A transport address; all zero: none. Also the key of the flows map. */
+/* A transport address; all zero: none. */
 struct rtprelay_endpoint {
 	__u8 address[16];
 	__be16 port;
 	__u16 zero;
 } __attribute__((aligned(4)));
 
+/* Where the flows of two neighbouring ports begin. (An element of an array takes 8 bytes at least.) */
+struct rtprelay_port_pair {
+	__u32 first[2];
+};
+
 /* What enters at one local port. Semantics: rtprelay/plan/flow.py. */
 struct rtprelay_flow {
-	__u32 slot; /* into state; kept for as long as the port is in use */
+	__u8 local[16];
+	__u8 expected[16]; /* with expected_port 0: nothing is expected */
+	__be16 local_port;
+	__be16 expected_port;
+	__u32 next; /* flow at the same port of another local address; 0: none */
+	__u32 slot; /* into state and aside; kept for as long as the port is in use */
 	__u32 generation; /* of `expected`, from 1; a new one makes "has spoken" start anew */
 	__u32 output_base; /* RTP goes to outputs[output_base .. + output_count) */
 	__u16 output_count;
 	__u8 flags;
 	__u8 on_mismatch;
-	struct rtprelay_endpoint expected;
-	struct rtprelay_endpoint rtcp_expected;
 	__u16 mtu; /* largest IP packet, as it comes in, that fits each output's link; larger ones are punted */
-	__u16 rtcp_count; /* see rtcp_base */
+	__u8 usual_type; /* a payload type that is not dropped, whose rule is not looked up; above 127: none */
+	__u8 reserved;
+	__u32 usual_clock; /* its clock, as in clocks[] */
+};
+
+/* The rest of a flow, for packets that are not the ordinary ones. */
+struct rtprelay_rules {
+	struct rtprelay_endpoint rtcp_expected;
 	struct rtprelay_endpoint signalled;
 	__u32 group; /* into groups, for more than one output by XDP; or RTPRELAY_NONE */
 	__u32 rtcp_output; /* into outputs, where the kernel may forward RTCP itself; or RTPRELAY_NONE */
 	__u32 rtcp_base; /* userspace sends RTCP to outputs[rtcp_base .. + rtcp_count); of no interest to the programs */
+	__u16 rtcp_count; /* see rtcp_base */
+	__u16 reserved;
 	__u32 srtp_in; /* RTPRELAY_NONE: plain RTP */
 	__u32 clocks[RTPRELAY_CLOCKS]; /* length of one RTP tick in 1/256 ns; [0] is 0: unknown */
 	__u8 payload[RTPRELAY_PAYLOAD_TYPES]; /* enum rtprelay_payload_rule */
@@ -114,17 +139,18 @@ struct rtprelay_flow {
 
 /* One copy: what is written into the packet, and where it leaves. All zero is a hole. */
 struct rtprelay_output {
-	struct rtprelay_endpoint source;
-	struct rtprelay_endpoint destination;
+	__u8 source[16];
+	__u8 destination[16];
+	__be16 source_port;
+	__be16 destination_port;
 	__u8 destination_mac[6];
 	__u8 source_mac[6];
 	__u32 ifindex;
-	__u32 flags;
 	__u32 ssrc;
 	__u32 timestamp_offset;
 	__u16 sequence_offset;
 	__u8 tos;
-	__u8 reserved;
+	__u8 flags;
 	__be16 vlan[2]; /* TCI of the outer and the inner 802.1Q tag, 0: no tag; ifindex is then the device below the tags */
 	__u32 srtp_out; /* RTPRELAY_NONE: plain RTP */
 };
@@ -146,15 +172,15 @@ struct rtprelay_ssrc {
 	__u32 clock; /* of the last packet, as in clocks[] */
 	__u64 packets;
 	__u64 bytes; /* of UDP payload */
-	__u64 base; /* extended sequence number of the first packet, moved along when the source restarts */
 	__u64 highest; /* extended: cycles << 16 | sequence */
 	__u64 window[2]; /* bit i of the 128: packet `highest - i` has come */
 	__u64 jitter; /* 1/16 ns */
 	__u64 last_arrival; /* ns of CLOCK_MONOTONIC */
-	__u64 reordered;
-	__u64 duplicates;
 	__u32 last_timestamp;
 	__u32 restart; /* the sequence number that would confirm a restart of the source; above 65535: none */
+	__u64 base; /* extended sequence number of the first packet, moved along when the source restarts */
+	__u32 reordered;
+	__u32 duplicates;
 	__u32 payload_type; /* of the last packet */
 	__u32 reserved;
 };
@@ -164,15 +190,20 @@ struct rtprelay_state {
 	__u64 packets; /* accepted, RTP and RTCP */
 	__u64 bytes; /* of their UDP payload */
 	__u64 last_seen; /* ns of CLOCK_MONOTONIC, of accepted packets */
-	__u64 dropped;
-	__u64 punted;
-	__u64 rtcp_packets;
-	__u64 rtcp_bytes;
 	__u32 confirmed; /* flow generation in which the expected source has spoken */
 	__u32 ssrc_count; /* entries of this slot in ssrcs */
 	struct rtprelay_ssrc ssrc; /* the first source */
+};
+
+/* What happened to the flow beside forwarding RTP; its index is the state's. Zeroed likewise. */
+struct rtprelay_aside {
+	__u64 dropped;
+	__u64 punted;
+	__u64 rtcp_packets; /* of state.packets */
+	__u64 rtcp_bytes;
 	__u64 punt_at[RTPRELAY_PUNT_CLASSES]; /* when the rate limiter of each class runs empty, ns */
-	__u32 further[RTPRELAY_MAX_SSRCS]; /* SSRCs of the entries in ssrcs, written before ssrc_count is raised */
+	__u64 reserved;
+	__u32 further[RTPRELAY_MAX_SSRCS]; /* SSRCs of the entries in ssrcs, written before state.ssrc_count is raised */
 };
 
 /* Key of the ssrcs map: the further sources of a flow. */

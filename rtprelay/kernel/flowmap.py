@@ -1,0 +1,129 @@
+"""Flows by local endpoint, as the programs find them: three arrays, and words that lead from one to the next.
+
+    rtprelay_ports[local port] --> index --> rtprelay_flows[index], rtprelay_rules[index]
+                                                   | next
+                                                   v
+                                             the flow at the same port of another local address
+
+Theory of operation. What a port leads to is never changed in place. A new version of a flow is written to a place that
+nobody knows, and then the one word that led to the old version is made to lead to the new one: a program sees either,
+whole. The old place is given out again when no program can be looking at it any more. A place that no port leads to is
+free, whatever is in it; so a crash between the two steps leaves nothing behind.
+
+Words and entries are written through memory, without system calls.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Mapping
+
+from rtprelay.errors import BackendFault
+from rtprelay.kernel import abi
+from rtprelay.kernel.libbpf import Map, stride
+from rtprelay.kernel.slots import Blocks
+from rtprelay.values import Endpoint
+
+_FLOW = ctypes.sizeof(abi.Flow)
+_RULES = ctypes.sizeof(abi.Rules)
+_FLOW_STRIDE = stride(_FLOW)
+_RULES_STRIDE = stride(_RULES)
+_NEXT_AT = abi.offset_of(abi.Flow, "next")
+_NEXT = slice(_NEXT_AT, _NEXT_AT + 4)
+_NOWHERE = bytes(4)
+
+AfterGrace = Callable[[Callable[[], None]], None]
+"""Does a deed when no program can be looking at what was unlinked before the call."""
+
+
+class FlowMap:
+    """Owns the contents of the three arrays; finds what a predecessor left there."""
+
+    def __init__(self, maps: Mapping[str, Map], after_grace: AfterGrace) -> None:
+        self._after_grace = after_grace
+        self._memory = [
+            maps[name].mmap(writable=True) for name in ("rtprelay_ports", "rtprelay_flows", "rtprelay_rules")
+        ]
+        ports, self._flows, self._rules = self._memory
+        self._ports = memoryview(ports).cast("I")
+        self._nexts = memoryview(self._flows).cast("I")
+        self._places = Blocks(maps["rtprelay_flows"].max_entries, "flows")
+        self._places.claim(0, 0)
+        """Index 0 ends a chain."""
+        self._at: dict[Endpoint, int] = {}
+        self._find()
+
+    def _find(self) -> None:
+        for port, first in enumerate(self._ports.tolist()):
+            at, steps = first, 0
+            while at and steps < abi.Limits.MAX_CHAIN and self._places.claim(at, 0):
+                flow = abi.Flow.from_buffer_copy(self._flows, at * _FLOW_STRIDE)
+                local = abi.address_of(flow.local, flow.local_port)
+                if local is not None and local.port == port:
+                    self._at[local] = at
+                at, steps = self._next(at), steps + 1
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def __contains__(self, local: object) -> bool:
+        return local in self._at
+
+    def items(self) -> Iterator[tuple[Endpoint, bytes, bytes]]:
+        """(local, flow, rules) as they were put."""
+        for local, at in list(self._at.items()):
+            flow = bytearray(self._flows[at * _FLOW_STRIDE : at * _FLOW_STRIDE + _FLOW])
+            flow[_NEXT] = _NOWHERE
+            yield local, bytes(flow), self._rules[at * _RULES_STRIDE : at * _RULES_STRIDE + _RULES]
+
+    def put(self, local: Endpoint, flow: bytes, rules: bytes) -> None:
+        """Add or replace. Raises BackendFault where there is no room; nothing has changed then."""
+        known = self._at.get(local)
+        if known is None:
+            self._check_chain(local.port)
+        place = self._places.take(0)
+        following = self._next(known) if known is not None else self._ports[local.port]
+        written = bytearray(flow)
+        written[_NEXT] = following.to_bytes(4, "little")
+        self._rules[place * _RULES_STRIDE : place * _RULES_STRIDE + _RULES] = rules
+        self._flows[place * _FLOW_STRIDE : place * _FLOW_STRIDE + _FLOW] = bytes(written)
+        if known is None:
+            self._ports[local.port] = place
+        else:
+            self._redirect(local.port, known, place)
+        self._at[local] = place
+
+    def delete(self, local: Endpoint) -> bool:
+        """False: it was not there."""
+        known = self._at.pop(local, None)
+        if known is None:
+            return False
+        self._redirect(local.port, known, self._next(known))
+        return True
+
+    def _redirect(self, port: int, old: int, new: int) -> None:
+        """Let what leads to `old` lead to `new`: one word."""
+        at = self._ports[port]
+        if at == old:
+            self._ports[port] = new
+        else:
+            while self._next(at) != old:
+                at = self._next(at)
+            self._nexts[(at * _FLOW_STRIDE + _NEXT_AT) // 4] = new
+        self._after_grace(lambda: self._places.free(old, 0))
+
+    def _next(self, at: int) -> int:
+        return int(self._nexts[(at * _FLOW_STRIDE + _NEXT_AT) // 4])
+
+    def _check_chain(self, port: int) -> None:
+        at, length = self._ports[port], 0
+        while at:
+            at, length = self._next(at), length + 1
+        if length >= abi.Limits.MAX_CHAIN:
+            raise BackendFault(f"port {port} is in use on {length} addresses; the kernel looks no further")
+
+    def close(self) -> None:
+        self._ports.release()
+        self._nexts.release()
+        for memory in self._memory:
+            memory.close()
