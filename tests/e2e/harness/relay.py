@@ -37,6 +37,8 @@ class Relay:
     workdir: Path
     options: tuple[str, ...] = ()
     ports: tuple[int, int] = (30000, 39999)
+    sides: tuple[str, ...] = ("west", "east")
+    """Which of its addresses it is given."""
     instance: int = 0
     """Told apart from others in the same lab by its control ports and pins."""
     program: Program | None = field(default=None, init=False)
@@ -71,7 +73,8 @@ class Relay:
 
     def argv(self) -> list[str]:
         interfaces = []
-        for name, site in (("west", self.lab.west), ("east", self.lab.east)):
+        for name in self.sides:
+            site = {"west": self.lab.west, "east": self.lab.east}[name]
             interfaces += ["-i", f"{name}/{site.ip4}", "-i", f"{name}/{site.ip6}"]
         common = [
             "-f",

@@ -175,13 +175,19 @@ class Stage:
 
 
 @contextmanager
-def open_stage(kind: str, workdir: Path, *options: str, ports: tuple[int, int] = (30000, 39999)) -> Iterator[Stage]:
+def open_stage(
+    kind: str,
+    workdir: Path,
+    *options: str,
+    ports: tuple[int, int] = (30000, 39999),
+    sides: tuple[str, ...] = ("west", "east"),
+) -> Iterator[Stage]:
     """A lab for this kind of relay and the relay running in it, with more options if a test needs them."""
     _let_everybody_in(workdir)
     if kind in ("ebpf", "tc") and not os.path.ismount(BPFFS):
         run("mount", "-t", "bpf", "bpf", str(BPFFS))
     with loopback_lab() if kind in ("tc", "rtpengine-lo") else veth_lab() as lab:
-        relay = Relay(lab, kind, workdir, options, ports)
+        relay = Relay(lab, kind, workdir, options, ports, sides)
         stage = Stage(lab, relay, workdir)
         try:
             relay.start()
