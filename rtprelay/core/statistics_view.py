@@ -36,7 +36,11 @@ def _current(registry: Registry, now: float) -> view.Current:
     totals.look(now)
     user = tuple(map(round, totals.user_rates.per_second))
     kernel = tuple(map(round, totals.kernel_rates.per_second))
-    in_kernel = sum(totals.in_kernel.values())
+    paths = [
+        in_kernel
+        for local, in_kernel in totals.in_kernel.items()
+        if (owner := registry.owners.of(local)) is not None and not owner.rtcp
+    ]
     return view.Current(
         sessionsown=len(registry.calls),
         sessionstotal=len(registry.calls),
@@ -49,8 +53,8 @@ def _current(registry: Registry, now: float) -> view.Current:
         packetrate=user[0] + kernel[0],
         byterate=user[1] + kernel[1],
         errorrate=user[2] + kernel[2],
-        media_userspace=len(totals.in_kernel) - in_kernel,
-        media_kernel=in_kernel,
+        media_userspace=paths.count(False),
+        media_kernel=paths.count(True),
     )
 
 

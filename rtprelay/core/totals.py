@@ -93,7 +93,7 @@ class Totals:
 
     def observe(self, report: FlowReport) -> None:
         last = self._last.get(report.local, _NOTHING)
-        self._last[report.local] = report
+        self._last[report.local] = msgspec.structs.replace(report, ssrcs=())  # kept as long as the port is open
         if report.packets:
             self.in_kernel[report.local] = report.in_kernel
         if last is None:

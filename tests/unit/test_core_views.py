@@ -255,6 +255,17 @@ def test_packets_are_counted_by_path_and_only_once() -> None:
     assert statistics(stage)["currentstatistics"]["media_kernel"] == 1
 
 
+def test_media_are_counted_once_by_the_path_of_their_rtp() -> None:
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    stage.receive(facing_a, at(f"{A}:4000"), rtp(1))
+    stage.receive(facing_a.with_port(facing_a.port + 1), at(f"{A}:4001"), receiver_report())
+    stage.reports[facing_b] = report(facing_b, packets=1, kernel_packets=1, in_kernel=True)
+    stage.ask(CommandName.QUERY)
+    current = statistics(stage)["currentstatistics"]
+    assert (current["media_userspace"], current["media_kernel"]) == (1, 1)
+
+
 def test_a_port_used_again_starts_to_count_again() -> None:
     stage = Stage(port_quarantine=0)
     for _ in range(2):
