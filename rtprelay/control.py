@@ -103,7 +103,7 @@ class ControlPorts:
             statistics=self._statistics,
             data_plane=self._loop.data_plane.counters,
             internal=lambda: self._loop.counters + self._loop.sockets.counters,
-            turned_away=lambda: self._doorman.turned_away + Counter(datagram=self._udp.turned_away),
+            turned_away=lambda: self._doorman.turned_away + Counter(acl=self._udp.turned_away),
             connections=lambda: len(self._doorman.places),
         )
         return NgHttp(

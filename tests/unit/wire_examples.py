@@ -32,6 +32,12 @@ def console() -> str:
     return _TEXT[start : _TEXT.index("HTTP /ping")]
 
 
+def metrics() -> str:
+    """What /metrics gave, as far as it was recorded."""
+    start = _TEXT.index("HTTP /metrics 200")
+    return _TEXT[start : _TEXT.rindex("\n", start, _TEXT.index("HTTP /nope"))]
+
+
 def _literal(text: str) -> bytes:
     """The bytes literal at the beginning of `text`."""
     end = text.rindex(text[1]) + 1
