@@ -30,6 +30,7 @@ class Subscription(msgspec.Struct, array_like=True):
     sink: MediaKey
     kind: SubscriptionKind
     ssrc: int | None = None
+    blocked: bool = False
 
 
 class SentSdp(msgspec.Struct, array_like=True):
@@ -57,6 +58,14 @@ class Party(msgspec.Struct, kw_only=True, omit_defaults=True):
     metadata: str | None = None
     offered_by: int | None = None
     """Number of the party whose offer made this one."""
+    blocked: bool = False
+    """Nothing it sends reaches anybody."""
+    silenced: bool = False
+    """What it sends arrives as silence."""
+    dtmf_blocked: bool = False
+    """Its telephone-events (RFC 4733) reach nobody."""
+    forwarding: bool = False
+    """Noted for whoever taps the call; no tap is part of the relay yet."""
     publisher: bool = False
     subscriber: bool = False
     medias: list[Media] = []

@@ -10,6 +10,8 @@ from rtprelay.core.call_view import query
 from rtprelay.core.effects import Effect, ReadFlows, Reply
 from rtprelay.core.expiry import schedule
 from rtprelay.core.mutation import Attempt, mutate
+from rtprelay.core.muting import COMMANDS as MUTING
+from rtprelay.core.muting import mute
 from rtprelay.core.registry import Registry
 from rtprelay.core.statistics_view import statistics
 from rtprelay.core.totals import EndReason
@@ -172,6 +174,15 @@ def _statistics(registry: Registry, request: Request, now: float) -> None:
     registry.emit(Reply(request.request_id, statistics(registry, now)))
 
 
+def _mute(registry: Registry, request: Request, now: float) -> Attempt | None:
+    _known(registry, request.command.call_id)
+    return mutate(registry, request, request.command.call_id, mute, now)
+
+
+def _not_yet(registry: Registry, request: Request, now: float) -> None:
+    raise OurFault(f"Not supported yet: {request.command.name.value} needs media processing this relay does not have")
+
+
 HANDLERS: dict[CommandName, Handler] = {
     CommandName.PING: _ping,
     CommandName.OFFER: _offer,
@@ -184,7 +195,13 @@ HANDLERS: dict[CommandName, Handler] = {
     CommandName.SUBSCRIBE_REQUEST: _subscribe_request,
     CommandName.SUBSCRIBE_ANSWER: _subscribe_answer,
     CommandName.UNSUBSCRIBE: _unsubscribe,
+    **dict.fromkeys(MUTING, _mute),
 }
+
+
+def handler(name: CommandName) -> Handler:
+    """What carries the command out; those whose media work is still to come say so."""
+    return HANDLERS.get(name, _not_yet)
 
 
 def _known(registry: Registry, call_id: CallId) -> Call:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from rtprelay.core.effects import Effect, Reply
 from rtprelay.core.expiry import expire
-from rtprelay.core.handlers import HANDLERS
+from rtprelay.core.handlers import handler
 from rtprelay.core.judge import judge
 from rtprelay.core.mutation import Attempt, retry
 from rtprelay.core.queue import fault
@@ -47,7 +47,7 @@ class Relay:
         for flag in command.unknown_flags:
             registry.notify("unknown flag", command.call_id or None, level="warning", flag=flag)
         try:
-            self._attempt = HANDLERS[command.name](registry, request, now)
+            self._attempt = handler(command.name)(registry, request, now)
         except RelayError as error:
             registry.emit(Reply(request.request_id, reply.error(error)))
         except Exception as error:

@@ -29,7 +29,7 @@ from rtprelay.plan.flow import (
     PutFlow,
     PutOutput,
 )
-from rtprelay.security.srtp import SrtpContext, SrtpContexts, SrtpFault
+from rtprelay.security.srtp import SrtpContext, SrtpContexts, SrtpFault, rtp_header_length
 from rtprelay.values import Endpoint
 from rtprelay.wire import rtcp
 from rtprelay.wire.demux import RTCP_HEADER_LENGTH, RTP_HEADER_LENGTH, PacketKind, classify
@@ -127,6 +127,7 @@ class _State:
         "rtcp_packets",
         "sender",
         "sender_reports",
+        "silence",
         "spoken",
         "srtp",
         "streams",
@@ -153,6 +154,7 @@ class _State:
         self.flow = flow
         self.expected = flow.expected
         self.clocks = {rule.payload_type: -1 if rule.drop else rule.clock_rate for rule in flow.payloads}
+        self.silence = {rule.payload_type: rule.silence for rule in flow.payloads if rule.silence is not None}
         self.lanes = {rule.payload_type: rule.lane for rule in flow.payloads}
         self.srtp = contexts.receiving(flow.srtp)
         self.rtcp_outputs = {output.source: (output, contexts.sending(output.srtp)) for output in flow.rtcp_outputs}
@@ -244,6 +246,15 @@ _MALFORMED_RTCP = Dropped("malformed_rtcp")
 _NOT_AUTHENTIC = Dropped("srtp_auth")
 
 
+def _silenced(data: bytes, byte: int) -> bytes:
+    """The packet with nothing to hear in it; a header that is longer than the packet leaves nothing to overwrite."""
+    try:
+        start = rtp_header_length(data)
+    except SrtpFault:
+        start = len(data)
+    return data[:start] + bytes((byte,)) * (len(data) - start)
+
+
 def _not_rtp(data: bytes) -> Punt:
     match classify(data):
         case PacketKind.STUN:
@@ -310,6 +321,8 @@ class UserspaceForwarder:
         stream.update(sequence, timestamp, payload_type, size, now, clock)
         if not state.outputs:
             return self._dropped(_HOLD)
+        if state.silence and payload_type in state.silence:
+            data = _silenced(data, state.silence[payload_type])
         state.forwarded += 1
         state.forwarded_bytes += size
         if state.plain is not None:

@@ -45,6 +45,8 @@ class PayloadRule(msgspec.Struct, frozen=True, array_like=True):
     payload_type: int
     clock_rate: int
     drop: bool = False
+    silence: int | None = None
+    """The payload is overwritten with this byte: what the codec plays as silence."""
     lane: int | None = None
     """Of a bundled port: only outputs of this lane (or of none) get it. None: all outputs do."""
 
@@ -183,5 +185,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     max_outputs: int = 256
     in_kernel: bool = False
     srtp_suites: frozenset[str] = frozenset()
+    silence: bool = False
+    """Payloads can be overwritten."""
     lanes: bool = False
     """Outputs that get only some of a flow's payload types."""

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from rtprelay.call.call import Call, MediaKey, SubscriptionKind
+from rtprelay.call.call import Call, MediaKey, Party, SubscriptionKind
 from rtprelay.call.media import Media
 from rtprelay.plan.flow import Capabilities, Flow, Mismatch, Output, PayloadRule
+from rtprelay.sdp.codecs import Codec
 from rtprelay.security.srtp import SrtpParameters
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
@@ -31,7 +32,8 @@ def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
     feedback: defaultdict[Endpoint, list[Output]] = defaultdict(list)
     for subscription in call.subscriptions:
         sink = call.media(subscription.sink)
-        if sink is not None and not sink.rejected:
+        muted = subscription.blocked or call.parties[subscription.source.party].blocked
+        if sink is not None and not sink.rejected and not muted:
             carrier = call.parties[subscription.sink.party].carrier(sink)
             if carrier.local is not None:
                 sinks[subscription.source].append(Sink(sink, carrier, subscription.ssrc))
@@ -45,7 +47,7 @@ def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
             carried[party.carrier(media).index].append((media, sinks.get(MediaKey(party.number, media.index), [])))
         for index, sources in carried.items():
             if party.medias[index].local is not None:
-                for flow in _flows(party.medias[index], sources, capabilities):
+                for flow in _flows(party, party.medias[index], sources, capabilities):
                     table[flow.local] = flow
     for local, requests in feedback.items():
         if requests and local in table:
@@ -64,7 +66,9 @@ def _feedback(call: Call, source: MediaKey) -> list[Output]:
     return [output] if output is not None and _keyed(carrier) else []
 
 
-def _flows(carrier: Media, sources: list[tuple[Media, list[Sink]]], capabilities: Capabilities) -> tuple[Flow, ...]:
+def _flows(
+    party: Party, carrier: Media, sources: list[tuple[Media, list[Sink]]], capabilities: Capabilities
+) -> tuple[Flow, ...]:
     """The flows of one port pair; more than one source is a bundle (RFC 9143), each of them a lane."""
     local = carrier.local
     assert local is not None
@@ -75,6 +79,7 @@ def _flows(carrier: Media, sources: list[tuple[Media, list[Sink]]], capabilities
     rtcp_outputs = _ordered((_rtcp_output(sink) for _, sinks in sources for sink in sinks), capabilities.max_outputs)
     srtp = carrier.crypto_receive.parameters if carrier.crypto_receive is not None else None
     userspace = not _kernel_can(capabilities, srtp, outputs) or (laned and not capabilities.lanes)
+    userspace = userspace or (party.silenced and not capabilities.silence)
     expected = carrier.expected
     rtp = Flow(
         local=local,
@@ -86,7 +91,7 @@ def _flows(carrier: Media, sources: list[tuple[Media, list[Sink]]], capabilities
         payloads=tuple(
             rule
             for lane, (media, sinks) in enumerate(sources)
-            for rule in _payloads(media, sinks, lane if laned else None)
+            for rule in _payloads(party, media, sinks, lane if laned else None)
         ),
         outputs=outputs,
         # Opaque datagrams may look like RTCP by chance.
@@ -173,8 +178,19 @@ def _on_mismatch(media: Media) -> Mismatch:
     return Mismatch.DROP if never else Mismatch.PUNT
 
 
-def _payloads(media: Media, sinks: list[Sink], lane: int | None) -> tuple[PayloadRule, ...]:
-    """Clock rates of all payload types either side named: senders use the receiver's numbers (RFC 3264 section 5.1)."""
-    rates = {codec.payload_type: codec.clock_rate for sink in sinks for codec in sink.media.codecs}
-    rates.update((codec.payload_type, codec.clock_rate) for codec in media.codecs)
-    return tuple(PayloadRule(payload_type, rates[payload_type], lane=lane) for payload_type in sorted(rates))
+def _payloads(party: Party, media: Media, sinks: list[Sink], lane: int | None) -> tuple[PayloadRule, ...]:
+    """What is known of all payload types either side named: senders use the receiver's (RFC 3264 section 5.1)."""
+    codecs = {codec.payload_type: codec for sink in sinks for codec in sink.media.codecs}
+    codecs.update((codec.payload_type, codec) for codec in media.codecs)
+    return tuple(_rule(codecs[payload_type], party, lane) for payload_type in sorted(codecs))
+
+
+_SILENCE = {"pcmu": 0xFF, "pcma": 0xD5, "l16": 0}
+"""Bytes that play as silence (G.711, RFC 3551); other codecs' payloads cannot be overwritten, and are dropped."""
+
+
+def _rule(codec: Codec, party: Party, lane: int | None) -> PayloadRule:
+    name = codec.name.lower()
+    silence = _SILENCE.get(name) if party.silenced else None
+    drop = (party.dtmf_blocked and name == "telephone-event") or (party.silenced and silence is None)
+    return PayloadRule(codec.payload_type, codec.clock_rate, drop, silence, lane)

@@ -24,6 +24,28 @@ class CommandName(enum.Enum):
     SUBSCRIBE_REQUEST = "subscribe request"
     SUBSCRIBE_ANSWER = "subscribe answer"
     UNSUBSCRIBE = "unsubscribe"
+    BLOCK_MEDIA = "block media"
+    UNBLOCK_MEDIA = "unblock media"
+    SILENCE_MEDIA = "silence media"
+    UNSILENCE_MEDIA = "unsilence media"
+    BLOCK_DTMF = "block DTMF"
+    UNBLOCK_DTMF = "unblock DTMF"
+    START_FORWARDING = "start forwarding"
+    STOP_FORWARDING = "stop forwarding"
+    START_RECORDING = "start recording"
+    STOP_RECORDING = "stop recording"
+    PAUSE_RECORDING = "pause recording"
+    PLAY_MEDIA = "play media"
+    STOP_MEDIA = "stop media"
+    PLAY_DTMF = "play DTMF"
+    INJECT_START = "inject start"
+    INJECT_STOP = "inject stop"
+    CONNECT = "connect"
+    CREATE = "create"
+    CREATE_ANSWER = "create answer"
+    MESH = "mesh"
+    TRANSFORM = "transform"
+    CLI = "cli"
 
 
 class EndpointLearning(enum.Enum):
@@ -140,6 +162,12 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     fatal: bool = False
     """delete: an unknown call is an error instead of a warning."""
     all_tags: bool = False
+    directional: bool = False
+    """Block commands: only what the party of the from-tag sends, not the whole call."""
+    address: str | None = None
+    """Block commands: the party by its media address."""
+    body: str = ""
+    """cli: the line to execute."""
     limit: int = 32
     """list: at most so many calls."""
     supports: frozenset[str] = frozenset()

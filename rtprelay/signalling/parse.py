@@ -28,6 +28,14 @@ _REQUIRED: dict[CommandName, tuple[str, ...]] = {
     CommandName.SUBSCRIBE_REQUEST: ("call_id",),
     CommandName.SUBSCRIBE_ANSWER: ("call_id", "to_tag", "sdp"),
     CommandName.UNSUBSCRIBE: ("call_id", "to_tag"),
+    CommandName.BLOCK_MEDIA: ("call_id",),
+    CommandName.UNBLOCK_MEDIA: ("call_id",),
+    CommandName.SILENCE_MEDIA: ("call_id",),
+    CommandName.UNSILENCE_MEDIA: ("call_id",),
+    CommandName.BLOCK_DTMF: ("call_id",),
+    CommandName.UNBLOCK_DTMF: ("call_id",),
+    CommandName.START_FORWARDING: ("call_id",),
+    CommandName.STOP_FORWARDING: ("call_id",),
 }
 
 _MISSING = {
@@ -56,7 +64,7 @@ def parse_command(body: Any) -> Command:
         if key != "command":
             options.key(key, value)
     fields = options.command
-    for field in _REQUIRED[name]:
+    for field in _REQUIRED.get(name, ()):
         if field not in fields or (not fields[field] and field not in _MAY_BE_EMPTY):
             raise PeerFault(_MISSING[field])
     if len(fields.get("from_tags", ())) > MAX_TAGS:

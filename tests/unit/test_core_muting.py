@@ -1,0 +1,100 @@
+"""block and silence media, block DTMF: what reaches whom, and what the planner makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rtprelay.signalling.command import CommandName
+from rtprelay.values import Endpoint, Tag
+from tests.unit.core_stage import A, B, Stage, at, rtp, sdp
+
+CALLER, CALLEE = at(f"{A}:4000"), at(f"{B}:4002")
+EVENTS = ("a=rtpmap:101 telephone-event/8000",)
+BOTH_WAYS, NOTHING, FROM_B_ONLY = (True, True), (False, False), (False, True)
+
+
+def stage_with_call() -> tuple[Stage, Endpoint, Endpoint]:
+    stage = Stage()
+    media = ("m=audio {} RTP/AVP 0 101",)
+    (to_b,) = stage.offered(sdp(A, media=[m.format(4000) for m in media] + list(EVENTS)), label="alice")
+    (to_a,) = stage.answered(sdp(B, media=[m.format(4002) for m in media] + list(EVENTS)))
+    return stage, to_a.local, to_b.local
+
+
+def heard(stage: Stage, from_a: Endpoint, from_b: Endpoint, payload_type: int = 0) -> tuple[bool, bool]:
+    """Whether the callee hears the caller, and the other way round."""
+    return (
+        bool(stage.receive(from_a, CALLER, rtp(1, payload_type=payload_type))),
+        bool(stage.receive(from_b, CALLEE, rtp(1, payload_type=payload_type))),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, NOTHING),
+        ({"from_tag": Tag("a")}, NOTHING),
+        ({"from_tag": Tag("a"), "directional": True}, FROM_B_ONLY),
+        ({"address": A}, FROM_B_ONLY),
+        ({"label": "alice"}, FROM_B_ONLY),
+        ({"from_tag": Tag("a"), "directional": True, "to_tag": Tag("b")}, FROM_B_ONLY),
+    ],
+    ids=["call", "from-tag alone", "directional", "address", "label", "one flow"],
+)
+def test_blocked_media_reaches_nobody_until_it_is_unblocked(
+    fields: dict[str, Any], expected: tuple[bool, bool]
+) -> None:
+    stage, from_a, from_b = stage_with_call()
+    assert stage.ask(CommandName.BLOCK_MEDIA, **fields) == {"result": "ok"}
+    assert heard(stage, from_a, from_b) == expected
+    stage.ask(CommandName.UNBLOCK_MEDIA, **fields)
+    assert heard(stage, from_a, from_b) == BOTH_WAYS
+
+
+def test_blocked_dtmf_leaves_the_voice_alone() -> None:
+    stage, from_a, from_b = stage_with_call()
+    stage.ask(CommandName.BLOCK_DTMF, from_tag=Tag("a"), directional=True)
+    assert heard(stage, from_a, from_b, payload_type=101) == FROM_B_ONLY
+    assert heard(stage, from_a, from_b) == BOTH_WAYS
+    stage.ask(CommandName.UNBLOCK_DTMF)
+    assert heard(stage, from_a, from_b, payload_type=101) == BOTH_WAYS
+
+
+def test_silenced_media_keeps_its_time_and_loses_its_sound() -> None:
+    stage, from_a, _ = stage_with_call()
+    stage.ask(CommandName.SILENCE_MEDIA, from_tag=Tag("a"), directional=True)
+    ((_, data, destination),) = stage.receive(from_a, CALLER, rtp(7))
+    assert (data, destination) == (rtp(7)[:12] + b"\xff" * 160, CALLEE)
+    stage.ask(CommandName.UNSILENCE_MEDIA)
+    ((_, data, _),) = stage.receive(from_a, CALLER, rtp(8))
+    assert data == rtp(8)
+
+
+def test_blocking_outlives_a_restart_and_a_new_offer() -> None:
+    stage, from_a, from_b = stage_with_call()
+    stage.ask(CommandName.BLOCK_MEDIA)
+    stage.restart()
+    assert heard(stage, from_a, from_b) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"from_tag": Tag("x"), "directional": True}, "Unknown from-tag"),
+        ({"address": "203.0.113.77"}, "No party with media address 203.0.113.77"),
+        ({"label": "nobody"}, "No party with label 'nobody'"),
+        ({"from_tag": Tag("a"), "directional": True, "to_tag": Tag("x")}, "Unknown to-tag"),
+    ],
+)
+def test_nobody_is_an_error(fields: dict[str, Any], reason: str) -> None:
+    stage, *_ = stage_with_call()
+    assert stage.ask(CommandName.BLOCK_MEDIA, **fields) == {"result": "error", "error-reason": reason}
+
+
+def test_commands_whose_media_work_is_missing_say_so() -> None:
+    stage, *_ = stage_with_call()
+    body = stage.ask(CommandName.PLAY_MEDIA)
+    assert body["result"] == "error"
+    assert body["error-reason"].startswith("Not supported yet: play media")
