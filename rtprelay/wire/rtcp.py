@@ -387,12 +387,16 @@ def _targets(data: bytes, packet_type: int, count: int, start: int, end: int) ->
 
 
 def _extended_targets(data: bytes, start: int, end: int) -> Iterator[tuple[int, range]]:
-    """RFC 3611 section 4: most blocks open with the SSRC of their source, DLRR lists one per sub-block."""
+    """RFC 3611 section 4: most blocks open with the SSRC of their source, DLRR lists one per sub-block.
+
+    A block that is cut short ends the walk: nobody here reads it, so it is no reason to refuse the packet.
+    """
     offset = start + 4
     while offset + 4 <= end:
         block_type, length = data[offset], 4 * int.from_bytes(data[offset + 2 : offset + 4])
         body, offset = offset + 4, offset + 4 + length
-        _need(body, length, end)
+        if offset > end:
+            return
         if block_type in (1, 2, 3, 6, 7) and length >= 4:
             yield body, range(0)
         elif block_type == 5:
