@@ -5,6 +5,7 @@ ng client -- offer, offer, offer ... --> [ relay with a handful of ports ]
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,18 +38,6 @@ def place(ng: NgClient, stage: Stage, call_id: str, a: Party, b: Party) -> Call 
     return Call(stage.relay, call_id, a, sdp.section(answered.sdp).rtp, b, sdp.section(offered.sdp).rtp)
 
 
-def exhaust(ng: NgClient, stage: Stage, a: Party, b: Party) -> int:
-    """How many calls fit; they are taken down again."""
-    made = 0
-    while place(ng, stage, f"call-{made}", a, b):
-        made += 1
-    assert len(ng.calls()) == made, "a refused call leaves nothing behind"
-    for number in range(made):
-        ng.delete(f"call-{number}")
-    assert ng.calls() == []
-    return made
-
-
 def test_ports_run_out_clearly_and_all_come_back(kind: str, tmp_path: Path) -> None:
     with (
         open_stage(kind, tmp_path, *options(kind), ports=(31000, 31031)) as stage,
@@ -57,7 +46,15 @@ def test_ports_run_out_clearly_and_all_come_back(kind: str, tmp_path: Path) -> N
         stage.party(stage.lab.callee) as b,
     ):
         for _ in range(3):
-            until(lambda: exhaust(ng, stage, a, b) == 8, "four ports for each of eight calls")
+            call_ids = [f"call-{number}" for number in range(8)]
+            for call_id in call_ids:
+                # Four ports each; those of the last round come back one after the other, as their quarantine ends.
+                until(partial(place, ng, stage, call_id, a, b), f"four ports for {call_id}")
+            assert place(ng, stage, "one-too-many", a, b) is None
+            assert sorted(ng.calls()) == call_ids, "a refused call leaves nothing behind"
+            for call_id in call_ids:
+                ng.delete(call_id)
+            assert ng.calls() == []
 
 
 def test_late_packets_of_an_old_call_do_not_reach_the_next(kind: str, tmp_path: Path) -> None:
