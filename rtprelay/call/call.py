@@ -91,6 +91,8 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True):
     next_party: int = 1
     answered: bool = False
     """Some answer, or a publisher, has been seen: the offer timeout no longer applies."""
+    tos: int | None = None
+    """Asked for with an offer or answer, for all of the call; None: the operator's."""
     delete_at: float | None = None
     """The call has been deleted and lives on till then (delete delay)."""
 

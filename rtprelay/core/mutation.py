@@ -59,7 +59,7 @@ def mutate(
     wall = registry.wall(now)
     call = registry.calls.get(call_id) or Call(call_id=call_id, created=wall, last_signal=wall)
     ports = PortTransaction(registry.ports, now)
-    tos = request.command.flags.tos
+    wished = (request.command.flags.tos, call.tos, registry.settings.tos)
     context = Context(
         ports=ports,
         interfaces=registry.interfaces,
@@ -67,7 +67,7 @@ def mutate(
         now=wall,
         random=registry.random,
         learning=registry.settings.endpoint_learning,
-        tos=registry.settings.tos if tos is None else tos,
+        tos=next(tos for tos in wished if tos is not None),
         fingerprint=lambda name: registry.transports.identity.certificate(wall).fingerprint(name),
         warn=lambda text: registry.notify(text, call_id, level="warning"),
     )

@@ -154,5 +154,6 @@ def _label(party: Party, flags: MediaFlags) -> None:
 def _mark(call: Call, flags: MediaFlags) -> None:
     """TOS is the whole call's, in all directions."""
     if flags.tos is not None:
+        call.tos = flags.tos
         for _, media in call.medias():
             media.tos = flags.tos

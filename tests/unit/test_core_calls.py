@@ -446,6 +446,14 @@ def test_tos_is_the_whole_calls_in_all_directions() -> None:
     assert {output.tos for local in (facing_a, facing_b) for output in stage.flow(local).outputs} == {184}
 
 
+def test_tos_holds_for_what_joins_the_call_later() -> None:
+    stage = Stage(tos=16)
+    stage.call(tos=184)
+    stage.offer(audio_and_video(A, 4000, 5000), to_tag="b")
+    assert set(stage.open.values()) == {184}
+    assert {output.tos for flow in stage.flows().values() for output in flow.outputs} == {184}
+
+
 def test_the_operators_tos_is_the_default() -> None:
     stage = Stage(tos=16)
     facing_a, _ = stage.call()
