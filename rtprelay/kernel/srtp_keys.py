@@ -1,0 +1,173 @@
+"""SRTP keys as the programs want them (`ebpf/include/rtprelay/srtp_abi.h`): everything calculated in advance.
+
+A few hundred microseconds of plain Python for each key, once: SHA-1's inner state, which no library hands out, the AES
+key schedule and the multiples of GHASH's key.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Sequence
+
+from cryptography.hazmat.primitives.ciphers import Cipher as Aes
+from cryptography.hazmat.primitives.ciphers import algorithms, modes
+
+from rtprelay.security.kdf import derive
+from rtprelay.security.srtp import SrtpParameters
+from rtprelay.security.suites import SUITES, Cipher
+
+SUITES_IN_KERNEL = frozenset(SUITES)
+MAX_MKI = 16
+
+_NULL, _AES_CM, _AES_F8, _AES_GCM, _AES_GMAC = range(1, 6)
+_CIPHERS = {Cipher.NULL: _NULL, Cipher.AES_CM: _AES_CM, Cipher.AES_F8: _AES_F8, Cipher.AES_GCM: _AES_GCM}
+_UNENCRYPTED = {_AES_CM: _NULL, _AES_F8: _NULL, _AES_GCM: _AES_GMAC}
+_KEY = struct.Struct("<IBB2x16s16s20s20s244sI512s")
+_SCHEDULE_WORDS = 60
+KEY_SIZE = _KEY.size
+NO_KEY = bytes(KEY_SIZE)
+
+
+def fits(parameters: SrtpParameters) -> bool:
+    """Whether the programs can do it; userspace can do all."""
+    return parameters.suite.name in SUITES_IN_KERNEL and len(parameters.master.mki) <= MAX_MKI
+
+
+@functools.lru_cache(maxsize=4096)
+def srtp_key(parameters: SrtpParameters) -> bytes:
+    """`struct rtprelay_srtp_key`. Raises ValueError where it does not fit."""
+    if not fits(parameters):
+        raise ValueError("not for the kernel: suite or length of the MKI")
+    suite, keys = parameters.suite, derive(parameters.suite, parameters.master)
+    cipher = _CIPHERS[suite.cipher]
+    if parameters.unencrypted_srtp:
+        cipher = _UNENCRYPTED.get(cipher, cipher)
+    table = b""
+    if suite.aead:
+        table = _ghash_table(keys.rtp_cipher)
+    elif suite.cipher is Cipher.AES_F8:
+        table = _schedule(_masked(keys.rtp_cipher, keys.rtp_salt))
+    return _KEY.pack(
+        cipher,
+        suite.rtp_tag if suite.aead or not parameters.unauthenticated_srtp else 0,
+        len(parameters.master.mki),
+        parameters.master.mki,
+        keys.rtp_salt,
+        _hmac_state(keys.rtp_auth, 0x36),
+        _hmac_state(keys.rtp_auth, 0x5C),
+        _schedule(keys.rtp_cipher),
+        0,
+        table,
+    )
+
+
+# --- AES ---
+
+
+def _multiply(a: int, b: int) -> int:
+    """In AES's field (FIPS 197 section 4.2)."""
+    product = 0
+    while b:
+        if b & 1:
+            product ^= a
+        a = a << 1 ^ (0x11B if a & 0x80 else 0)
+        b >>= 1
+    return product
+
+
+@functools.cache
+def _sbox() -> bytes:
+    """FIPS 197 section 5.1.1: the inverse in the field, then an affine transformation."""
+    powers = [1]
+    for _ in range(254):
+        powers.append(_multiply(powers[-1], 3))
+    box = bytearray(256)
+    for value in range(256):
+        inverse = powers[-powers.index(value) % 255] if value else 0
+        box[value] = 0x63
+        for _ in range(5):
+            box[value] ^= inverse
+            inverse = inverse << 1 & 0xFF | inverse >> 7
+    return bytes(box)
+
+
+def _schedule(key: bytes) -> bytes:
+    """`struct rtprelay_aes_key`: KeyExpansion (FIPS 197 section 5.2), at the end of the array, and where it starts."""
+    box = _sbox()
+    length = len(key) // 4
+    words = [key[i : i + 4] for i in range(0, len(key), 4)]
+    round_constant = 1
+    for i in range(length, 4 * (length + 7)):
+        word = words[-1]
+        if i % length == 0:
+            word = bytes((box[word[1]] ^ round_constant, box[word[2]], box[word[3]], box[word[0]]))
+            round_constant = _multiply(round_constant, 2)
+        elif length > 6 and i % length == 4:
+            word = bytes(box[byte] for byte in word)
+        words.append(bytes(a ^ b for a, b in zip(words[-length], word, strict=True)))
+    start = _SCHEDULE_WORDS - len(words)
+    return bytes(4 * start) + b"".join(words) + struct.pack("<I", start)
+
+
+def _masked(key: bytes, salt: bytes) -> bytes:
+    """F8's key for the IV (RFC 3711 section 4.1.2.2)."""
+    return bytes(a ^ b for a, b in zip(key, salt.ljust(len(key), b"\x55"), strict=True))
+
+
+# --- HMAC-SHA1 ---
+
+_INITIAL = (0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0)
+
+
+def _hmac_state(key: bytes, pad: int) -> bytes:
+    """SHA-1's state after the first block of the inner (0x36) or outer (0x5c) hash (RFC 2104 section 2)."""
+    block = bytes(byte ^ pad for byte in key.ljust(64, b"\0"))
+    return struct.pack("<5I", *_sha1_compress(_INITIAL, struct.unpack("!16I", block)))
+
+
+def _rotate(value: int, count: int) -> int:
+    return (value << count | value >> 32 - count) & 0xFFFFFFFF
+
+
+def _sha1_compress(state: Sequence[int], block: Sequence[int]) -> list[int]:
+    """FIPS 180-4 section 6.1.2."""
+    word = list(block)
+    for i in range(16, 80):
+        word.append(_rotate(word[i - 3] ^ word[i - 8] ^ word[i - 14] ^ word[i - 16], 1))
+    a, b, c, d, e = state
+    for i in range(80):
+        if i < 20:
+            f, k = d ^ b & (c ^ d), 0x5A827999
+        elif i < 40:
+            f, k = b ^ c ^ d, 0x6ED9EBA1
+        elif i < 60:
+            f, k = b & c | d & (b | c), 0x8F1BBCDC
+        else:
+            f, k = b ^ c ^ d, 0xCA62C1D6
+        a, b, c, d, e = (_rotate(a, 5) + f + e + k + word[i]) & 0xFFFFFFFF, a, _rotate(b, 30), c, d
+    return [(x + y) & 0xFFFFFFFF for x, y in zip(state, (a, b, c, d, e), strict=True)]
+
+
+# --- GHASH ---
+
+
+def _ghash_table(key: bytes) -> bytes:
+    """v * H, then x^4 * v * H, for each v of four coefficients, as in `ebpf/lib/ghash.h`."""
+    encryptor = Aes(algorithms.AES(key), modes.ECB()).encryptor()
+    power = int.from_bytes(encryptor.update(bytes(16)))
+    powers = []
+    for _ in range(8):
+        powers.append(power)
+        power = power >> 1 ^ (0xE1 << 120 if power & 1 else 0)
+    products = [_combine(powers[half : half + 4], v) for half in (0, 4) for v in range(16)]
+    return b"".join(struct.pack("<2Q", product >> 64, product & (1 << 64) - 1) for product in products)
+
+
+def _combine(powers: Sequence[int], v: int) -> int:
+    """The most significant bit is the lowest power."""
+    product = 0
+    for i, power in enumerate(powers):
+        if v >> 3 - i & 1:
+            product ^= power
+    return product
