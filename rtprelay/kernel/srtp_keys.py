@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers import algorithms, modes
 
 from rtprelay.security.kdf import derive
 from rtprelay.security.srtp import SrtpParameters
-from rtprelay.security.suites import SUITES, Cipher
+from rtprelay.security.suites import SUITES, Cipher, Suite
 
 SUITES_IN_KERNEL = frozenset(SUITES)
 MAX_MKI = 16
@@ -36,27 +36,46 @@ def fits(parameters: SrtpParameters) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def srtp_key(parameters: SrtpParameters) -> bytes:
-    """`struct rtprelay_srtp_key`. Raises ValueError where it does not fit."""
+    """`struct rtprelay_srtp_key` for RTP under these keys. Raises ValueError where the programs cannot do it."""
     if not fits(parameters):
         raise ValueError("not for the kernel: suite or length of the MKI")
     suite, keys = parameters.suite, derive(parameters.suite, parameters.master)
+    return session_key(
+        suite,
+        keys.rtp_cipher,
+        keys.rtp_salt,
+        keys.rtp_auth,
+        mki=parameters.master.mki,
+        encrypted=not parameters.unencrypted_srtp,
+        authenticated=suite.aead or not parameters.unauthenticated_srtp,
+    )
+
+
+def session_key(
+    suite: Suite,
+    key: bytes,
+    salt: bytes,
+    auth: bytes = bytes(20),
+    mki: bytes = b"",
+    encrypted: bool = True,
+    authenticated: bool = True,
+) -> bytes:
+    """The same from session keys, derived already."""
     cipher = _CIPHERS[suite.cipher]
-    if parameters.unencrypted_srtp:
-        cipher = _UNENCRYPTED.get(cipher, cipher)
     table = b""
     if suite.aead:
-        table = _ghash_table(keys.rtp_cipher)
+        table = _ghash_table(key)
     elif suite.cipher is Cipher.AES_F8:
-        table = _schedule(_masked(keys.rtp_cipher, keys.rtp_salt))
+        table = _schedule(_masked(key, salt))
     return _KEY.pack(
-        cipher,
-        suite.rtp_tag if suite.aead or not parameters.unauthenticated_srtp else 0,
-        len(parameters.master.mki),
-        parameters.master.mki,
-        keys.rtp_salt,
-        _hmac_state(keys.rtp_auth, 0x36),
-        _hmac_state(keys.rtp_auth, 0x5C),
-        _schedule(keys.rtp_cipher),
+        cipher if encrypted else _UNENCRYPTED.get(cipher, cipher),
+        suite.rtp_tag if authenticated else 0,
+        len(mki),
+        mki,
+        salt,
+        _hmac_state(auth, 0x36),
+        _hmac_state(auth, 0x5C),
+        _schedule(key),
         0,
         table,
     )
