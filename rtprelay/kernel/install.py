@@ -122,7 +122,7 @@ class Installer:
         self._quarantine = Quarantine(GRACE)
         self._flows = FlowMap(maps, self._after_grace)
         self._behind: set[Endpoint] = set()
-        """Flows whose outputs should be at new places, but there was no room."""
+        """Flows that should be written anew, but there was no room."""
         self.ports: dict[Endpoint, Port] = {}
         self.by_slot: dict[int, Port] = {}
 
@@ -261,7 +261,7 @@ class Installer:
         for output in outputs:
             partner = self.ports.get(output.source)
             if partner is not None and partner.kernel_rtcp != self._rtcp_passes(partner):
-                self._write_flow(partner)
+                self._write_flow_or_later(partner)
 
     # Outputs
 
@@ -307,7 +307,11 @@ class Installer:
                 self._groups.put(block.group, {place: hop.index})
         else:
             block.outputs[place], block.entries[place] = output, entry
-        self._write_flow(port)
+        try:
+            self._write_flow(port)
+        except BackendFault:
+            self._leave(port, place)
+            raise
 
     def _drop_output(self, local: Endpoint, source: Endpoint) -> None:
         port = self.ports.get(local)
@@ -321,13 +325,18 @@ class Installer:
             with contextlib.suppress(BackendFault):
                 self._switch(port, port.flow, members)
                 return
+        self._leave(port, place)
+        port.settled.pop(source, None)
+        self._write_flow_or_later(port)
+
+    def _leave(self, port: Port, place: int) -> None:
+        """Make a hole."""
+        block = port.outputs
         output, block.outputs[place] = block.outputs[place], None
         block.entries[place] = without(block.entries[place], abi.OutputFlag.PRESENT)
         self._outputs.update(_key(block.base + place), block.entries[place])
         if output is not None:
-            self._release(local, output)
-        port.settled.pop(source, None)
-        self._write_flow(port)
+            self._release(port.flow.local, output)
 
     # Blocks
 
@@ -450,10 +459,17 @@ class Installer:
             if places and not moved:
                 self._write_entries(block, places)
         if not moved:
-            self._write_flow(port)
+            self._write_flow_or_later(port)
             return
         try:
             self._switch(port, port.flow, port.outputs.live, anew=True)
+        except BackendFault:
+            self._behind.add(port.flow.local)
+
+    def _write_flow_or_later(self, port: Port) -> None:
+        """For changes nobody asked for, which there is nobody to refuse."""
+        try:
+            self._write_flow(port)
         except BackendFault:
             self._behind.add(port.flow.local)
 

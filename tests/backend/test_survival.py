@@ -6,6 +6,7 @@ caller --- relay [maps, programs] --- callee
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 
@@ -198,3 +199,33 @@ def test_a_directory_of_somebody_else_is_not_used(kernel: KernelRig) -> None:
         kernel.replace()
     os.chown(kernel.path, 0, 0)
     kernel.replace()
+
+
+def test_when_there_is_no_room_to_change_a_flow_joins_are_refused_and_leaves_are_not(kernel: KernelRig) -> None:
+    kernel.stop(flush=True)
+    kernel.replace(max_flows=4)
+    caller, callees = kernel.caller(), [kernel.callee() for _ in range(4)]
+    flow = relay_to(kernel, caller, *callees[:3])
+    fourth = Output(kernel.source(), callees[3].endpoint, ssrc=103)
+    # Each version of a flow keeps its place for a grace period: without a pause, room runs out.
+    with pytest.raises(BackendFault, match="no room"):
+        kernel.apply(*[PutFlow(flow)] * 100)
+    with pytest.raises(BackendFault, match="no room"):
+        kernel.apply(PutOutput(flow.local, fourth))
+    assert kernel.backend.adopt() == {flow.local: flow}
+    kernel.apply(DropOutput(flow.local, flow.outputs[0].source))
+    caller.send(flow.local, audio(1))
+    for i in (1, 2):
+        (packet,) = (rtp.parse(data) for data in datas(callees[i].receive(1)))
+        assert packet.ssrc == 100 + i
+
+    def joined() -> bool:
+        with contextlib.suppress(BackendFault):
+            kernel.apply(PutOutput(flow.local, fourth))
+            return True
+        return False
+
+    kernel.wait(joined, lambda: "there is no room yet")
+    caller.send(flow.local, audio(2))
+    assert rtp.parse(callees[3].receive(1)[0].data).ssrc == 103
+    assert callees[0].waiting() is False
