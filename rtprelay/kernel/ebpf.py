@@ -98,6 +98,15 @@ class EbpfBackend:
             self._pins.open()
         except OSError as error:
             raise BackendFault(f"{error.strerror}: {error.filename or 'netlink'}") from error
+        try:
+            self._take_over()
+        except Exception:
+            if not self._pins.inherited:
+                self._pins.remove()
+            self._pins.close()
+            raise
+
+    def _take_over(self) -> None:
         maps = self._pins.maps
         self._counts = maps["rtprelay_counts"]
         self._hops = NextHops(self._netlink)
