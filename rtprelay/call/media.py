@@ -56,6 +56,8 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     hint: str | None = None
     """Address the party's signalling came from: a likely media source behind NAT."""
     tos: int = 0
+    ptime_reply: int | None = None
+    """Milliseconds per packet to ask of the party in the answer to its offer."""
     crypto_received: tuple[CryptoLine, ...] = ()
     """The keys of the party's pending offer (SDES)."""
     crypto_proposed: tuple[CryptoLine, ...] = ()

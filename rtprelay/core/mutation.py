@@ -68,6 +68,7 @@ def mutate(
         random=registry.random,
         learning=registry.settings.endpoint_learning,
         tos=next(tos for tos in wished if tos is not None),
+        instance=registry.instance,
         fingerprint=lambda name: registry.transports.identity.certificate(wall).fingerprint(name),
         warn=lambda text: registry.notify(text, call_id, level="warning"),
     )

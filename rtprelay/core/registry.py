@@ -36,6 +36,7 @@ class Registry:
         self.settings = settings
         self.capabilities = capabilities
         self.random = rng
+        self.instance = f"{rng.getrandbits(64):016x}"
         self.wall_offset = wall_offset
         self.interfaces = Interfaces(settings.interfaces)
         self.policy = AddressPolicy(settings.interfaces, settings.control_addresses)

@@ -33,6 +33,8 @@ class Context(msgspec.Struct, frozen=True):
     random: random.Random
     learning: EndpointLearning
     tos: int
+    instance: str
+    """Names this relay among others, as long as it runs."""
     fingerprint: Callable[[str], str]
     """Of our DTLS certificate, by the name of the hash."""
     warn: Callable[[str], None]

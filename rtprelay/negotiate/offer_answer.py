@@ -18,7 +18,7 @@ from rtprelay.negotiate import bundle, ice, keys, mux
 from rtprelay.negotiate.branches import answering, offered_to, offering
 from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
-from rtprelay.negotiate.rewrite import rewrite_for
+from rtprelay.negotiate.rewrite import LOOP_ATTRIBUTE, rewrite_for
 from rtprelay.sdp.document import SessionDescription
 from rtprelay.sdp.view import MediaView, read
 from rtprelay.signalling.command import Command, MediaFlags
@@ -32,17 +32,20 @@ def offer(call: Call, command: Command, context: Context) -> str:
     document = SessionDescription.parse(command.sdp)
     view = read(document)
     flags = command.flags
+    if flags.loop_protect and view.attribute(LOOP_ATTRIBUTE) == context.instance:
+        return command.sdp  # it has been here already
     offerer = offering(call, command, context.now)
     answerer = offered_to(call, offerer, command, context.now)
     _label(offerer, flags)
     for index, media_view in enumerate(view.media):
         ours, theirs = _sections(offerer, answerer, index, media_view, flags, context)
-        ours.rejected = theirs.rejected = media_view.rejected
+        ours.rejected = theirs.rejected = media_view.rejected or media_view.kind in flags.sdp_media_remove
         if not ours.relayed or ours.rejected:
             close_ports(ours, context)
             close_ports(theirs, context)
             continue
         apply_options(ours, flags)
+        ours.ptime_reply = flags.ptime_reverse
         moved = learn_remote(ours, media_view, flags, context)
         if moved and flags.no_port_latching:
             close_ports(theirs, context)

@@ -11,8 +11,9 @@ from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
 from rtprelay.negotiate import bundle, ice, keys
 from rtprelay.negotiate.context import Context
+from rtprelay.sdp.alter import alter, read_changes
 from rtprelay.sdp.attributes import Direction, number
-from rtprelay.sdp.codecs import select
+from rtprelay.sdp.codecs import choose, select
 from rtprelay.sdp.document import SessionDescription
 from rtprelay.sdp.edit import Bundle, MediaEdit, SessionEdit, rewrite
 from rtprelay.sdp.view import MediaView, SessionView, is_feedback
@@ -38,6 +39,8 @@ _FEEDBACK = frozenset(
     }
 )
 """What only browsers and their like understand, all of it on top of RTP/AVPF."""
+LOOP_ATTRIBUTE = "rtprelay"
+"""Names the relay that has rewritten the SDP (`loop-protect`)."""
 KEEP = MediaEdit(keep=True)
 REJECT = MediaEdit(port=0)
 _ORIGIN = SdpReplace.ORIGIN | SdpReplace.ORIGIN_FULL
@@ -68,21 +71,23 @@ def rewrite_for(
         media=edits,
         remove_attributes=_DTLS if _feedback(receiver) else _DTLS | _FEEDBACK,
         bundle=Bundle.REMOVE,
-        append=_session_attributes(view, receiver, flags, offering=offering),
+        append=_session_attributes(view, receiver, flags, context.instance, offering=offering),
     )
     replace = flags.replace
     if replace & _ORIGIN and (address := _first_address(edits)) is not None:
         edit = msgspec.structs.replace(edit, origin_address=address)
-    if replace & _REMEMBERED:
-        return _as_remembered(document, view, edit, receiver, replace)
-    return rewrite(document, edit)
+    remembering = bool(replace & _REMEMBERED)
+    text = _as_remembered(document, view, edit, receiver, replace) if remembering else rewrite(document, edit)
+    return alter(text, read_changes(flags.sdp_attr)) if flags.sdp_attr else text
 
 
 def _feedback(receiver: Party) -> bool:
     return any(is_feedback(media.protocol) for media in receiver.medias)
 
 
-def _session_attributes(view: SessionView, receiver: Party, flags: MediaFlags, *, offering: bool) -> tuple[str, ...]:
+def _session_attributes(
+    view: SessionView, receiver: Party, flags: MediaFlags, instance: str, *, offering: bool
+) -> tuple[str, ...]:
     """What is ours to say about all sections together."""
     lite = ("ice-lite",) if any(m.ice is not None and m.ice.lite for m in receiver.medias if m.live) else ()
     if not offering:
@@ -93,7 +98,8 @@ def _session_attributes(view: SessionView, receiver: Party, flags: MediaFlags, *
         group = "BUNDLE " + " ".join(live) if live else None
     else:
         group = None
-    return (*lite, f"group:{group}") if group is not None else lite
+    protection = (f"{LOOP_ATTRIBUTE}:{instance}",) if flags.loop_protect else ()
+    return (*lite, *((f"group:{group}",) if group is not None else ()), *protection)
 
 
 def _first_address(edits: tuple[MediaEdit, ...]) -> str | None:
@@ -147,6 +153,7 @@ def _media_edit(
     muxed = carrier.mux_proposed if offering else carrier.rtcp_mux
     alone = carrier.rtcp_mux or (offering and "require" in flags.rtcp_mux)
     rtcp = carrier.local if muxed and alone else carrier.local_rtcp
+    ptime = flags.ptime if offering else media.ptime_reply
     try:
         return MediaEdit(
             port=carrier.local.port,
@@ -156,11 +163,12 @@ def _media_edit(
             rtcp_mux=muxed and media.rtp,
             direction=direction,
             protocol=media.protocol,
-            formats=_formats(view, flags) if offering else None,
+            formats=_formats(view, flags) if offering else _answered_formats(view, flags),
             mid=_mid(media, view, flags, offering=offering),
             remove_ice=True,
-            remove_attributes=_removed(media, view),
+            remove_attributes=_removed(media, view) | (frozenset() if ptime is None else {"ptime"}),
             append=(
+                *(() if ptime is None else (f"ptime:{ptime}",)),
                 *keys.attributes(carrier, flags, context, offering=offering),
                 *ice.attributes(carrier, flags, context, with_candidates=carrier is media),
             ),
@@ -182,6 +190,14 @@ def _mid(media: Media, view: MediaView, flags: MediaFlags, *, offering: bool) ->
     if not offering:
         return media.mid if media.mid != view.mid else None
     return str(media.index + 1) if flags.generate_mid and view.mid is None else None
+
+
+def _answered_formats(view: MediaView, flags: MediaFlags) -> tuple[str, ...] | None:
+    """With `single-codec` the first one, and what is no codec but goes with it (telephone-event)."""
+    if not (view.is_rtp and flags.single_codec):
+        return None
+    first = choose(view.codecs)
+    return tuple(str(codec.payload_type) for codec in view.codecs if codec is first or codec.auxiliary)
 
 
 def _formats(view: MediaView, flags: MediaFlags) -> tuple[str, ...] | None:

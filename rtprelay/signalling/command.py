@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -137,6 +138,15 @@ class MediaFlags(msgspec.Struct, frozen=True, kw_only=True):
     codec_offer: tuple[str, ...] = ()
     codec_mask: tuple[str, ...] = ()
     codec_except: tuple[str, ...] = ()
+    single_codec: bool = False
+    ptime: int | None = None
+    """Milliseconds per packet, asked of the receiver of the SDP."""
+    ptime_reverse: int | None = None
+    """The same, asked of its sender (in what it is answered)."""
+    sdp_attr: Mapping[str, Any] = {}
+    """As it came: read by sdp.alter."""
+    sdp_media_remove: tuple[str, ...] = ()
+    """Kinds of media sections."""
     bidirectional: bool = False
     inactive: bool = False
     original_sendrecv: bool = False

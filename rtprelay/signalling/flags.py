@@ -32,6 +32,7 @@ class Kind(enum.Enum):
     WORD = "word"
     WORDS = "list of words"
     TABLE = "dictionary"
+    DICTIONARY = "dictionary, taken as it is"
     ANY = "anything"
     FLAGS = "list of flags, or one string of them"
 
@@ -118,6 +119,7 @@ _word = functools.partial(_row, Kind.WORD)
 _list = functools.partial(_row, Kind.WORDS)
 _table = functools.partial(_row, Kind.TABLE)
 _any = functools.partial(_row, Kind.ANY)
+_dictionary = functools.partial(_row, Kind.DICTIONARY)
 _flags = functools.partial(_row, Kind.FLAGS)
 
 _OFF = ("off", "no", "disable")
@@ -307,7 +309,7 @@ TABLE: tuple[Flag, ...] = (
         _list(_SDP, "codec-set", "options of a transcoded codec: `opus/48000/2/32000`"),
         _list("create", "codecs-offer", "codecs of a made-up offer"),
         _switch(_SDP, "always-transcode", "`codec-accept=all`", also=("codec-accept=all",)),
-        _switch(_SDP, "single-codec", "only the first codec is answered"),
+        _switch(_SDP, "single-codec", "only the first codec is answered", "single_codec"),
         _switch("subscribe answer", "allow-transcoding", "refused codecs are transcoded"),
         _switch(_SDP, "force-transcoding", "transcoded in any case"),
         _switch(
@@ -318,9 +320,9 @@ TABLE: tuple[Flag, ...] = (
         _switch(_SDP, "static-codecs", "the codec is not changed during the call"),
         _switch(_SDP, "reuse-codecs", "preferences of before are kept", aliases=("no-codec-renegotiation",)),
         _switch(_SDP, "allow-no-codec-media", "a media section without codecs is rejected, not restored"),
-        _number(_OFFER, "ptime", "milliseconds per packet towards the receiver"),
-        _number(_OFFER, "ptime-reverse", "milliseconds per packet towards the sender"),
-        _number(_OFFER, "repacketize", "rtpproxy's spelling of `ptime`"),
+        _number(_OFFER, "ptime", "milliseconds per packet towards the receiver", "ptime", low=1),
+        _number(_OFFER, "ptime-reverse", "milliseconds per packet towards the sender", "ptime_reverse", low=1),
+        _number(_OFFER, "repacketize", "rtpproxy's spelling of `ptime`", "ptime", low=1),
     ),
     *_group(
         SDP,
@@ -356,8 +358,10 @@ TABLE: tuple[Flag, ...] = (
             "bundle",
             choices=_words("accept", "offer", "require", "strict", "reject"),
         ),
-        _any(_SDP, "sdp-attr", "attribute lines: `{audio: {add: [...], remove: [...], substitute: [...]}}`"),
-        _list(_SDP, "sdp-media-remove", "media sections taken off"),
+        _dictionary(
+            _SDP, "sdp-attr", "attribute lines: `{audio: {add: [...], remove: [...], substitute: [...]}}`", "sdp_attr"
+        ),
+        _list(_SDP, "sdp-media-remove", "kinds of media sections that are rejected", "sdp_media_remove"),
     ),
     *_group(
         DTMF,

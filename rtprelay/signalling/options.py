@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rtprelay.errors import PeerFault
@@ -250,6 +250,25 @@ def _take_flags(options: Options, flag: Flag, value: Any) -> None:
             options.reject(flag.name, text)
 
 
+def _take_dictionary(options: Options, flag: Flag, value: Any) -> None:
+    """A dictionary, or in a flag `name=[audio=[add=[x y] substitute=[[from to]]]]`."""
+    if isinstance(value, tuple):
+        value = _nested(value)
+    if isinstance(value, dict):
+        options.store(flag, value)
+    else:
+        options.reject(flag.name, value)
+
+
+def _nested(words: Iterable[str]) -> Any:
+    """Words that are all `name=[...]` make a dictionary, others a list; a word in brackets is a list of its own."""
+    words = list(words)
+    entries = [word.partition("=") for word in words]
+    if words and all(equals and value.startswith("[") and value.endswith("]") for _, equals, value in entries):
+        return {name: _nested(tokens(value[1:-1])) for name, _, value in entries}
+    return [_nested(tokens(word[1:-1])) if word.startswith("[") and word.endswith("]") else word for word in words]
+
+
 _TAKE: dict[Kind, Callable[[Options, Flag, Any], None]] = {
     Kind.SWITCH: _take_switch,
     Kind.TEXT: _take_text,
@@ -259,5 +278,6 @@ _TAKE: dict[Kind, Callable[[Options, Flag, Any], None]] = {
     Kind.WORDS: _take_words,
     Kind.TABLE: _take_table,
     Kind.ANY: _take_any,
+    Kind.DICTIONARY: _take_dictionary,
     Kind.FLAGS: _take_flags,
 }

@@ -54,6 +54,8 @@ def sample(row: Flag) -> Any:
             return ["PCMU", *row.choices][-1:]
         case Kind.TABLE:
             return {"strip": ["x"]}
+        case Kind.DICTIONARY:
+            return {"audio": {"add": ["x"], "substitute": [["y", "z"]]}}
         case Kind.FLAGS:
             return ["symmetric"]
         case _:
@@ -77,6 +79,8 @@ def as_flags(row: Flag) -> Iterator[str]:
     value = sample(row)
     if row.kind is Kind.TABLE:
         yield f"{row.name}=[strip=[x]]"
+    elif row.kind is Kind.DICTIONARY:
+        yield f"{row.name}=[audio=[add=[x] substitute=[[y z]]]]"
     elif row.kind is not Kind.FLAGS:
         shown = str(value[0] if isinstance(value, list) else value)
         for name in names(row):
