@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What operators know from /proc/rtpengine/0/list, without a module: an iterator, which prints the flows when its pin is read.
+ * What operators know from /proc/rtpengine/0/list, without a module: an iterator, which prints the flows when its pin
+ * is read.
  *
- * It runs once for each flow, and the kernel takes no more than 32 KiB from one run. A flow with few outputs shows each in the
- * familiar layout; one with many shows each on a line, so that all 256 fit.
+ * It runs once for each flow, and the kernel takes no more than 32 KiB from one run. A flow with few outputs shows each
+ * in the familiar layout; one with many shows each on a line, so that all 256 fit.
  */
 #include "maps.h"
 
@@ -11,7 +12,7 @@
 
 #define FEW_OUTPUTS 96
 
-/* The kernel structures of an iterator's context, as far as needed; offsets are adjusted to the running kernel at load. */
+/* The kernel structures of an iterator's context, as far as needed; offsets are adjusted to the kernel at load. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct seq_file;
 struct bpf_iter_meta {
@@ -25,12 +26,12 @@ struct bpf_iter__bpf_map_elem {
 };
 #pragma clang attribute pop
 
-#define print_endpoint(seq, label, address, port)                                                                       \
-	({                                                                                                              \
-		if (address_is_ip6(address))                                                                            \
-			BPF_SEQ_PRINTF(seq, label " inet6 [%pI6]:%u\n", address, bpf_ntohs(port));                      \
-		else                                                                                                    \
-			BPF_SEQ_PRINTF(seq, label " inet4 %pI4:%u\n", (address) + 12, bpf_ntohs(port));                 \
+#define print_endpoint(seq, label, address, port)                                                                      \
+	({                                                                                                             \
+		if (address_is_ip6(address))                                                                           \
+			BPF_SEQ_PRINTF(seq, label " inet6 [%pI6]:%u\n", address, bpf_ntohs(port));                     \
+		else                                                                                                   \
+			BPF_SEQ_PRINTF(seq, label " inet4 %pI4:%u\n", (address) + 12, bpf_ntohs(port));                \
 	})
 
 struct listing {
@@ -38,7 +39,8 @@ struct listing {
 	__u32 output_base;
 };
 
-static void print_output(struct seq_file *seq, __u32 i, const struct rtprelay_output *output, const struct rtprelay_sent *sent)
+static void print_output(struct seq_file *seq, __u32 i, const struct rtprelay_output *output,
+			 const struct rtprelay_sent *sent)
 {
 	BPF_SEQ_PRINTF(seq, "    output #%u (media #0)\n", i);
 	print_endpoint(seq, "       src", output->source, output->source_port);
@@ -97,7 +99,8 @@ static void print_state(struct seq_file *seq, const struct rtprelay_state *state
 		BPF_SEQ_PRINTF(seq, "        RTP payload type %3u: %20llu bytes, %20llu packets\n", ssrc->payload_type,
 			       ssrc->bytes, ssrc->packets);
 	if (state->last_seen)
-		BPF_SEQ_PRINTF(seq, "    last packet: %llu ms ago\n", (bpf_ktime_get_ns() - state->last_seen) / 1000000);
+		BPF_SEQ_PRINTF(seq, "    last packet: %llu ms ago\n",
+			       (bpf_ktime_get_ns() - state->last_seen) / 1000000);
 	if (ssrc->packets)
 		BPF_SEQ_PRINTF(seq, "    SSRC in: %x [seq %llu/%llu]\n", ssrc->ssrc, ssrc->highest >> 16,
 			       ssrc->highest & 0xffff);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The complete path: tc ingress knows every rule of rtprelay/plan/flow.py, and each kind of output. It serves interfaces without
- * native XDP, lo, and whatever relay_xdp lets pass on its own interface.
+ * The complete path: tc ingress knows every rule of rtprelay/plan/flow.py, and each kind of output. It serves
+ * interfaces without native XDP, lo, and whatever relay_xdp lets pass on its own interface.
  */
 #include "ctx_skb.h"
 
@@ -58,14 +58,15 @@ static __always_inline int punt(struct __sk_buff *skb, const struct rtprelay_flo
 }
 
 /* For those whose sender has not been found in order: not more than the daemon can judge. */
-static __always_inline int punt_some(struct __sk_buff *skb, const struct rtprelay_flow *flow, const struct packet *packet,
-				     enum rtprelay_punt_class class, enum rtprelay_reason reason)
+static __always_inline int punt_some(struct __sk_buff *skb, const struct rtprelay_flow *flow,
+				     const struct packet *packet, enum rtprelay_punt_class class,
+				     enum rtprelay_reason reason)
 {
 	struct rtprelay_aside *aside = aside_at(flow->slot);
 
 	if (!aside || !punt_take(aside, class, bpf_ktime_get_ns()))
 		return drop(flow, class == RTPRELAY_PUNT_CONTROL ? RTPRELAY_REASON_CONTROL_FLOOD
-								  : RTPRELAY_REASON_SOURCE_FLOOD);
+								 : RTPRELAY_REASON_SOURCE_FLOOD);
 	return punt(skb, flow, packet, reason);
 }
 
@@ -75,7 +76,8 @@ static __always_inline int refuse(struct __sk_buff *skb, const struct rtprelay_f
 	if (!reason_is_punt(reason))
 		return drop(flow, reason);
 	return punt_some(skb, flow, packet,
-			 reason == RTPRELAY_REASON_SIGNALLED_SOURCE ? RTPRELAY_PUNT_SIGNALLED : RTPRELAY_PUNT_SOURCE, reason);
+			 reason == RTPRELAY_REASON_SIGNALLED_SOURCE ? RTPRELAY_PUNT_SIGNALLED : RTPRELAY_PUNT_SOURCE,
+			 reason);
 }
 
 static __always_inline enum rtprelay_reason reason_of(enum kind kind)
@@ -162,7 +164,8 @@ static __always_inline int forward(struct __sk_buff *skb, const struct rtprelay_
 }
 
 /* The output that would make the packet what it is now. */
-static __always_inline bool as_received(struct __sk_buff *skb, const struct packet *packet, struct rtprelay_output *output)
+static __always_inline bool as_received(struct __sk_buff *skb, const struct packet *packet,
+					struct rtprelay_output *output)
 {
 	const struct ethhdr *eth = ctx_start(skb);
 	const __u8 *ip = ctx_start(skb) + packet->network;
@@ -265,7 +268,8 @@ int relay_tc(struct __sk_buff *skb)
 	reason = obstacle_of(skb, &packet, flow);
 	if (unlikely(reason))
 		return punt(skb, flow, &packet, reason);
-	return kind == KIND_RTCP ? relay_rtcp(skb, flow, index, state, &packet) : relay_rtp(skb, flow, index, state, &packet);
+	return kind == KIND_RTCP ? relay_rtcp(skb, flow, index, state, &packet)
+				 : relay_rtp(skb, flow, index, state, &packet);
 }
 
 char _license[] SEC("license") = "GPL";

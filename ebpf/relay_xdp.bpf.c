@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The fast path: native XDP forwards RTP of flows that it can serve completely (RTPRELAY_FLOW_XDP), and drops what has to be
- * dropped. All else passes untouched to relay_tc on the same interface, which knows every rule; so nothing is counted twice.
+ * The fast path: native XDP forwards RTP of flows that it can serve completely (RTPRELAY_FLOW_XDP), and drops what has
+ * to be dropped. All else passes untouched to relay_tc on the same interface, which knows every rule; so nothing is
+ * counted twice.
  */
 #include "ctx_xdp.h"
 
@@ -63,6 +64,18 @@ static __always_inline int send_all(struct xdp_md *ctx, const struct rtprelay_fl
 	return rules ? broadcast(ctx, flow, rules) : XDP_ABORTED;
 }
 
+/* What a packet writes in the end is fetched all at once: reading the clock waits for every load before it. */
+static __always_inline void fetch_ahead(const struct rtprelay_flow *flow, const struct rtprelay_state *state,
+					const struct rtprelay_output *output)
+{
+	const struct rtprelay_sent *sent = sent_at(flow->output_base);
+
+	touch(&state->ssrc.jitter);
+	touch(&output->srtp_out);
+	if (sent)
+		touch(&sent->packets);
+}
+
 SEC("xdp")
 int relay_xdp(struct xdp_md *ctx)
 {
@@ -95,6 +108,7 @@ int relay_xdp(struct xdp_md *ctx)
 		return refuse(flow, reason);
 	if (unlikely(flow_drops(flow, index, rtp_payload_type(rtp))))
 		return drop(flow, RTPRELAY_REASON_PAYLOAD_TYPE);
+	fetch_ahead(flow, state, output);
 	now = bpf_ktime_get_ns();
 	flow_accepted(state, &packet, now);
 	rtp_received(flow, index, state, &packet, rtp, now);

@@ -1,25 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Fan-out in XDP: bpf_redirect_map(group, BPF_F_BROADCAST) makes the copies, relay_egress makes each copy a different packet.
+ * Fan-out in XDP: bpf_redirect_map(group, BPF_F_BROADCAST) makes the copies, relay_egress makes each copy a different
+ * packet.
  *
- * The kernel runs one program for all frames that a device's bulk queue holds when it is flushed, whatever devmap entry they
- * came by (measured: of two entries on one device the second one's program never ran). So one program serves every entry, and it
- * has to find out by itself which copy it has in hand. The ingress program writes {outputs, serial} into the MAC addresses, which
- * are rewritten anyway (metadata in front of the frame is not supported by every driver). The copies of one serial pass a
- * device one directly after the other: the n-th of them is for the n-th output on this device.
+ * The kernel runs one program for all frames that a device's bulk queue holds when it is flushed, whatever devmap entry
+ * they came by (measured: of two entries on one device the second one's program never ran). So one program serves every
+ * entry, and it has to find out by itself which copy it has in hand. The ingress program writes {outputs, serial} into
+ * the MAC addresses, which are rewritten anyway (metadata in front of the frame is not supported by every driver). The
+ * copies of one serial pass a device one directly after the other: the n-th of them is for the n-th output on this
+ * device.
  *
- * For the same reason a packet with a single output must not be sent by bpf_redirect(): enqueued first, without a program, it would
- * make the copies behind it leave as they are; enqueued behind them, it would pass the egress program. So it goes by a devmap as
- * well (rtprelay_devices, same program), and what the egress program has to write is told from what is written already by the first
- * byte: a group address, which is nobody's next hop.
+ * For the same reason a packet with a single output must not be sent by bpf_redirect(): enqueued first, without a
+ * program, it would make the copies behind it leave as they are; enqueued behind them, it would pass the egress
+ * program. So it goes by a devmap as well (rtprelay_devices, same program), and what the egress program has to write is
+ * told from what is written already by the first byte: a group address, which is nobody's next hop.
  *
- * Counting by device, not by CPU alone, because devices are flushed one after the other: with entries A B A B the copies come as
- * A A B B. Copies of one packet on one device are all alike, so whether a copy was "meant" for another output does not matter; no
- * output gets a second one, because the cursor only moves forward.
+ * Counting by device, not by CPU alone, because devices are flushed one after the other: with entries A B A B the
+ * copies come as A A B B. Copies of one packet on one device are all alike, so whether a copy was "meant" for another
+ * output does not matter; no output gets a second one, because the cursor only moves forward.
  *
- * So a group is a bag of devices, and its order means nothing. What userspace has to keep: at any time at least as many entries
- * for a device as outputs that name it. Too many: the surplus copies end here. Too few: the last outputs of that device miss a
- * packet. An output becomes a hole by losing PRESENT alone: entry and ifindex may stay until somebody else needs the place.
+ * So a group is a bag of devices, and its order means nothing. What userspace has to keep: at any time at least as many
+ * entries for a device as outputs that name it. Too many: the surplus copies end here. Too few: the last outputs of
+ * that device miss a packet. An output becomes a hole by losing PRESENT alone: entry and ifindex may stay until
+ * somebody else needs the place.
  */
 #ifndef RTPRELAY_BROADCAST_H
 #define RTPRELAY_BROADCAST_H
@@ -30,12 +33,13 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1024);
 	__type(key, __u32);
-	__array(values, struct {
-		__uint(type, BPF_MAP_TYPE_DEVMAP);
-		__uint(max_entries, RTPRELAY_MAX_OUTPUTS);
-		__uint(key_size, sizeof(__u32));
-		__uint(value_size, sizeof(struct rtprelay_group_entry));
-	});
+	__array(
+		values, struct {
+			__uint(type, BPF_MAP_TYPE_DEVMAP);
+			__uint(max_entries, RTPRELAY_MAX_OUTPUTS);
+			__uint(key_size, sizeof(__u32));
+			__uint(value_size, sizeof(struct rtprelay_group_entry));
+		});
 } rtprelay_groups SEC(".maps");
 
 /* Each device that XDP sends to, by ifindex. */

@@ -2,9 +2,9 @@
 /*
  * XDP only: complete the UDP checksum of a local sender's packet.
  *
- * veth and virtio hand over packets with CHECKSUM_PARTIAL: the field holds the sum of the pseudo-header, a device would have added
- * the rest. XDP is not told, but that very value in the field tells: of the finished checksums one in 65536 looks the same, and is
- * then made anew with the same result.
+ * veth and virtio hand over packets with CHECKSUM_PARTIAL: the field holds the sum of the pseudo-header, a device would
+ * have added the rest. XDP is not told, but that very value in the field tells: of the finished checksums one in 65536
+ * looks the same, and is then made anew with the same result.
  */
 #ifndef RTPRELAY_COMPLETE_H
 #define RTPRELAY_COMPLETE_H
@@ -32,11 +32,12 @@ static __always_inline bool within(void *at, __u32 size, void *end)
 	return at + size <= end;
 }
 
-/* The sum of `length` bytes at `offset`, 0 where they are not all there. Global, so that the verifier walks its loops once. */
+/* The sum of `length` bytes at `offset`, 0 where they are not all there. Global: the verifier walks its loops once. */
 __noinline __u32 sum_packet(struct xdp_md *ctx, __u32 offset, __u32 length)
 {
 	void *at = (void *) (long) ctx->data, *end = (void *) (long) ctx->data_end;
 	__u64 sum = 0;
+	__u16 last;
 
 	if (offset > CHUNK * 4)
 		return 0;
@@ -65,7 +66,8 @@ __noinline __u32 sum_packet(struct xdp_md *ctx, __u32 offset, __u32 length)
 	if (length) {
 		if (length > 1 || !within(at, 1, end))
 			return 0;
-		sum += bpf_htons((__u16) *(__u8 *) at << 8);
+		last = *(__u8 *) at;
+		sum += bpf_htons(last << 8);
 	}
 	return csum_fold32(sum);
 }

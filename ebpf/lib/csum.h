@@ -2,8 +2,9 @@
 /*
  * The Internet checksum (RFC 1071), and its incremental change (RFC 1624).
  *
- * Plain RTP is never summed up as a whole: a full sum would heal a packet that was damaged on its way, and costs more. Sums are
- * kept in 64 bits, of words as they lie in memory; a sum is independent of the byte order as long as that stays the same.
+ * Plain RTP is never summed up as a whole: a full sum would heal a packet that was damaged on its way, and costs more.
+ * Sums are kept in 64 bits, of words as they lie in memory; a sum is independent of the byte order as long as that
+ * stays the same.
  */
 #ifndef RTPRELAY_CSUM_H
 #define RTPRELAY_CSUM_H

@@ -23,7 +23,7 @@ static __always_inline __u32 ctx_length(const ctx_t *ctx)
 	return ctx->len;
 }
 
-/* The stack has taken the outer tag off before tc; a second one belongs to a VLAN device, whose own program sees it gone. */
+/* The stack has taken the outer tag off before tc; a second one is for the program on the VLAN device. */
 #define CTX_MAX_TAGS 0
 
 /* GRO has made one buffer of several datagrams. */
@@ -42,11 +42,12 @@ static __always_inline void ctx_pull(ctx_t *ctx, __u32 length)
 /*
  * The headers are written; adapt the UDP checksum to what changed. Pointers into the packet are invalid afterwards.
  *
- * Only the kernel knows how the checksum stands: complete (adapt to all changes), CHECKSUM_PARTIAL (the field covers the
- * pseudo-header alone, the device adds the rest) or CHECKSUM_COMPLETE (the device has summed the packet up; that sum moves
- * along). The helper does each of them right, if addresses and the rest are told apart.
+ * Only the kernel knows how the checksum stands: complete (adapt to all changes), CHECKSUM_PARTIAL (the field covers
+ * the pseudo-header alone, the device adds the rest) or CHECKSUM_COMPLETE (the device has summed the packet up; that
+ * sum moves along). The helper does each of them right, if addresses and the rest are told apart.
  */
-static __always_inline void ctx_adapt_checksum(ctx_t *ctx, __u32 offset, __be16 *check, const struct csum_change *change)
+static __always_inline void ctx_adapt_checksum(ctx_t *ctx, __u32 offset, __be16 *check,
+					       const struct csum_change *change)
 {
 	__u32 addresses = csum_fold32(change->addresses), payload = csum_fold32(change->payload);
 

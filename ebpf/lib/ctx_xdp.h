@@ -38,7 +38,8 @@ static __always_inline void ctx_pull(ctx_t *ctx, __u32 length)
 }
 
 /* The headers are written; adapt the UDP checksum to what changed. Pointers into the packet stay valid. */
-static __always_inline void ctx_adapt_checksum(ctx_t *ctx, __u32 offset, __be16 *check, const struct csum_change *change)
+static __always_inline void ctx_adapt_checksum(ctx_t *ctx, __u32 offset, __be16 *check,
+					       const struct csum_change *change)
 {
 	*check = csum_adapt_udp(*check, change->addresses + change->payload);
 }

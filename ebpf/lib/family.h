@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* tc only: carry a datagram over from IPv4 to IPv6 and back. The header changes its size, which XDP must not do here. */
+/* tc only: carry a datagram over from IPv4 to IPv6 and back. The header changes its size: never so in XDP here. */
 #ifndef RTPRELAY_FAMILY_H
 #define RTPRELAY_FAMILY_H
 
@@ -16,7 +16,8 @@ static __always_inline __u64 sum_address(const __u8 *address, bool v6)
 	return sum;
 }
 
-static __always_inline void fresh_ip4(struct iphdr *ip, const struct packet *packet, const struct rtprelay_output *output)
+static __always_inline void fresh_ip4(struct iphdr *ip, const struct packet *packet,
+				      const struct rtprelay_output *output)
 {
 	__u32 *word = (__u32 *) ip;
 
@@ -28,7 +29,8 @@ static __always_inline void fresh_ip4(struct iphdr *ip, const struct packet *pac
 	ip->check = ~csum_fold16((__u64) word[0] + word[1] + word[2] + word[3] + word[4]);
 }
 
-static __always_inline void fresh_ip6(struct ipv6hdr *ip, const struct packet *packet, const struct rtprelay_output *output)
+static __always_inline void fresh_ip6(struct ipv6hdr *ip, const struct packet *packet,
+				      const struct rtprelay_output *output)
 {
 	__u32 *word = (__u32 *) ip;
 
@@ -78,10 +80,12 @@ static __always_inline bool change_family_to(struct __sk_buff *skb, struct packe
 }
 
 /*
- * Give the packet the other family, with this output's addresses; `packet` follows. Of the pseudo-header only the addresses differ
- * between the families: length and protocol add up to the same. IPv6 cannot do without a checksum (RFC 8200 section 8.1).
+ * Give the packet the other family, with this output's addresses; `packet` follows. Of the pseudo-header only the
+ * addresses differ between the families: length and protocol add up to the same. IPv6 cannot do without a checksum (RFC
+ * 8200 section 8.1).
  */
-static __always_inline bool change_family(struct __sk_buff *skb, struct packet *packet, const struct rtprelay_output *output)
+static __always_inline bool change_family(struct __sk_buff *skb, struct packet *packet,
+					  const struct rtprelay_output *output)
 {
 	if (packet->v6)
 		return change_family_to(skb, packet, output, false);

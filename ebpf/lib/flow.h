@@ -2,8 +2,9 @@
 /*
  * Flows, and whose packets they take. The order of the rules is that of rtprelay/plan/flow.py.
  *
- * A port has one sender as a rule, whose packets one CPU takes: the state is written without atomic operations. Two CPUs at
- * one flow may lose a count now and then, never a packet (an atomic add costs 5 ns, there would be four for each packet).
+ * A port has one sender as a rule, whose packets one CPU takes: the state is written without atomic operations. Two
+ * CPUs at one flow may lose a count now and then, never a packet (an atomic add costs 5 ns, there would be four for
+ * each packet).
  */
 #ifndef RTPRELAY_FLOW_H
 #define RTPRELAY_FLOW_H
@@ -12,8 +13,9 @@
 #include "maps.h"
 
 /*
- * The flow of a packet, and where it is. An array over the ports, not a hash of the whole address: a lookup is two loads, where the
- * kernel's hash took 34 ns of 118 (a key of 20 bytes takes two rounds of jhash, and an element of its own cache lines).
+ * The flow of a packet, and where it is. An array over the ports, not a hash of the whole address: a lookup is two
+ * loads, where the kernel's hash took 34 ns of 118 (a key of 20 bytes takes two rounds of jhash, and an element of its
+ * own cache lines).
  */
 static __always_inline struct rtprelay_flow *flow_find(const struct packet *packet, __u32 *index)
 {

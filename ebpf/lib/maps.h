@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The maps that relaying and listing share; the others sit beside the code that uses them. Userspace sets their sizes before it
- * loads, and writes to them through memory.
+ * The maps that relaying and listing share; the others sit beside the code that uses them. Userspace sets their sizes
+ * before it loads, and writes to them through memory.
  */
 #ifndef RTPRELAY_MAPS_H
 #define RTPRELAY_MAPS_H

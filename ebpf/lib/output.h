@@ -2,8 +2,8 @@
 /*
  * Outputs: what a copy of a packet looks like when it leaves.
  *
- * Every value written is absolute, and checksums are adapted to the difference from what stood there. So the same packet can be
- * written for one output after the other, and written back.
+ * Every value written is absolute, and checksums are adapted to the difference from what stood there. So the same
+ * packet can be written for one output after the other, and written back.
  */
 #ifndef RTPRELAY_OUTPUT_H
 #define RTPRELAY_OUTPUT_H
@@ -39,7 +39,8 @@ static __always_inline void output_sent(__u32 index, const struct packet *packet
 	}
 }
 
-static __always_inline void write_link(struct ethhdr *eth, const struct packet *packet, const struct rtprelay_output *output)
+static __always_inline void write_link(struct ethhdr *eth, const struct packet *packet,
+				       const struct rtprelay_output *output)
 {
 	const __u32 *addresses = (const __u32 *) output->destination_mac;
 	struct vlan_tag *tag = (struct vlan_tag *) (eth + 1);
@@ -63,11 +64,12 @@ static __always_inline void write_word(void *at, __u32 to, __u64 *change)
 }
 
 /*
- * A relay is an endpoint of two sessions: TTL and TOS are its own, the same whether kernel or userspace sends. Packet identity,
- * length and "don't fragment" are the datagram's and stay. The header checksum is adapted, not made anew: XDP comes before the
- * stack has checked it, and a damaged header must not leave with a good checksum.
+ * A relay is an endpoint of two sessions: TTL and TOS are its own, the same whether kernel or userspace sends. Packet
+ * identity, length and "don't fragment" are the datagram's and stay. The header checksum is adapted, not made anew: XDP
+ * comes before the stack has checked it, and a damaged header must not leave with a good checksum.
  */
-static __always_inline void write_ip4(struct iphdr *ip, const struct rtprelay_output *output, struct csum_change *change)
+static __always_inline void write_ip4(struct iphdr *ip, const struct rtprelay_output *output,
+				      struct csum_change *change)
 {
 	__u64 rest = 0;
 	__u32 *word = (__u32 *) ip;
@@ -81,7 +83,8 @@ static __always_inline void write_ip4(struct iphdr *ip, const struct rtprelay_ou
 	ip->check = csum_adapt(ip->check, rest + change->addresses);
 }
 
-static __always_inline void write_ip6(struct ipv6hdr *ip, const struct rtprelay_output *output, struct csum_change *change)
+static __always_inline void write_ip6(struct ipv6hdr *ip, const struct rtprelay_output *output,
+				      struct csum_change *change)
 {
 	__u64 rest = 0;
 	__u32 *word = (__u32 *) ip;
@@ -114,8 +117,9 @@ static __always_inline void write_rtp(struct rtp_header *rtp, const struct rtp_h
 }
 
 /* For each family on its own, so that the verifier sees headers of a constant size. */
-static __always_inline bool output_write_family(ctx_t *ctx, const struct packet *packet, const struct rtprelay_output *output,
-						const struct rtp_header *rtp, const bool v6)
+static __always_inline bool output_write_family(ctx_t *ctx, const struct packet *packet,
+						const struct rtprelay_output *output, const struct rtp_header *rtp,
+						const bool v6)
 {
 	struct csum_change change = {};
 	struct ethhdr *eth = ctx_start(ctx);
@@ -138,8 +142,8 @@ static __always_inline bool output_write_family(ctx_t *ctx, const struct packet 
 }
 
 /*
- * Write the packet for this output of the same family; `rtp` is the header as received, null to leave the payload as it is.
- * False: the packet is not as long as it was. On tc, pointers into the packet are invalid afterwards.
+ * Write the packet for this output of the same family; `rtp` is the header as received, null to leave the payload as it
+ * is. False: the packet is not as long as it was. On tc, pointers into the packet are invalid afterwards.
  */
 static __always_inline bool output_write(ctx_t *ctx, const struct packet *packet, const struct rtprelay_output *output,
 					 const struct rtp_header *rtp)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * From a frame to a UDP datagram. Cursor style: each helper steps over one header and returns the protocol of the next, or -1.
+ * From a frame to a UDP datagram. Cursor style: each helper steps over one header and returns the protocol of the next,
+ * or -1.
  *
- * Ports are never guessed: without a complete and plain UDP header the packet is not ours and takes its way through the stack.
+ * Ports are never guessed: without a complete and plain UDP header the packet is not ours and takes its way through the
+ * stack.
  */
 #ifndef RTPRELAY_PARSE_H
 #define RTPRELAY_PARSE_H
@@ -23,11 +25,12 @@ struct vlan_tag {
 	__be16 next;
 };
 
-/* Endpoints are written as they are read, in whole words: to read a word back that was stored in parts stalls the processor. */
+/* Endpoints are written in the words they are read in: reading back what was stored in parts stalls the processor. */
 struct packet {
 	struct rtprelay_endpoint local __attribute__((aligned(8))); /* where it was sent to */
 	struct rtprelay_endpoint source __attribute__((aligned(8)));
-	/* Offsets of the IP header and of the UDP payload; 64 bits, because the verifier keeps the bounds of whole words only. */
+	/* Offsets of the IP header and the UDP payload; in 64 bits, as the verifier keeps bounds of whole words only.
+	 */
 	__u64 network;
 	__u64 payload;
 	__u32 length; /* of the IP packet */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * How many packets may go up to the daemon: the leaky bucket as a meter in its virtual scheduling form (GCRA, ITU-T I.371),
- * one timestamp for each flow and class. Garbage sent to a known port must not starve the daemon.
+ * How many packets may go up to the daemon: the leaky bucket as a meter in its virtual scheduling form (GCRA, ITU-T
+ * I.371), one timestamp for each flow and class. Garbage sent to a known port must not starve the daemon.
  */
 #ifndef RTPRELAY_PUNT_H
 #define RTPRELAY_PUNT_H
@@ -18,10 +18,12 @@ static __always_inline struct punt_rate punt_rate(enum rtprelay_punt_class class
 	/* RTCP, STUN and T.38 are legitimate traffic; a source to be judged needs to be heard a few times. */
 	const __u64 per_second = class == RTPRELAY_PUNT_CONTROL ? 1000 : 50;
 
-	return (struct punt_rate){ .interval = NANOSECONDS / per_second, .burst = NANOSECONDS - NANOSECONDS / per_second };
+	return (struct punt_rate){ .interval = NANOSECONDS / per_second,
+				   .burst = NANOSECONDS - NANOSECONDS / per_second };
 }
 
-static __always_inline bool punt_exhausted(const struct rtprelay_aside *aside, enum rtprelay_punt_class class, __u64 now)
+static __always_inline bool punt_exhausted(const struct rtprelay_aside *aside, enum rtprelay_punt_class class,
+					   __u64 now)
 {
 	return aside->punt_at[class] > now + punt_rate(class).burst;
 }

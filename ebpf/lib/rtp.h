@@ -2,13 +2,15 @@
 /*
  * Reception statistics of one RTP source: RFC 3550 appendix A.1 (sequence numbers), A.3 (loss), A.8 (jitter).
  *
- * Sequence numbers are extended to 64 bits on the highest one so far. Three kinds of step, by the 16-bit distance from there:
- *   forward by less than MAX_DROPOUT: the packets between may be lost;
- *   backward within the window of 128: seen already, a duplicate; not seen yet, reordered;
- *   any other: counted as reordered for now, but if the next number follows, the source has restarted: the numbering goes on
+ * Sequence numbers are extended to 64 bits on the highest one so far. By the 16-bit distance from there, a packet is
+ *
+ * - forward by less than MAX_DROPOUT: the packets between may be lost;
+ * - backward within the window of 128: seen already, a duplicate; not seen yet, reordered;
+ * - anything else: reordered for now, but if the next number follows, the source has restarted: the numbering goes on
  *   from there, and what was lost before stays lost.
  *
- * Jitter is kept in nanoseconds, not in ticks, so that a flow whose payload types have different clocks needs no conversion.
+ * Jitter is kept in nanoseconds, not in ticks, so that a flow whose payload types have different clocks needs no
+ * conversion.
  */
 #ifndef RTPRELAY_RTP_H
 #define RTPRELAY_RTP_H

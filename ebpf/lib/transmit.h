@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * tc only: send a packet, or a copy of it, by an output.
+ * tc only: send a packet, or a copy of it, by an output that is
  *
- *   LOCAL      to a socket of this host: in at the loopback device, or simply on up the stack where that is where we are.
- *              The MAC addresses must be zero, or the stack takes the packet for somebody else's.
- *   READY      straight to the device, next hop known.
- *   otherwise  the kernel resolves the next hop (bpf_redirect_neigh), so that not even a first packet needs userspace. It
- *              cannot be done for a copy: bpf_clone_redirect has no such form.
+ * - LOCAL, a socket of this host: in at the loopback device, or simply on up the stack where that is where we are. The
+ *   MAC addresses must be zero, or the stack takes the packet for somebody else's;
+ * - READY: straight to the device, next hop known;
+ * - neither: the kernel resolves the next hop (bpf_redirect_neigh), so that not even a first packet needs userspace. It
+ *   cannot be done for a copy: bpf_clone_redirect has no such form.
  */
 #ifndef RTPRELAY_TRANSMIT_H
 #define RTPRELAY_TRANSMIT_H
@@ -33,7 +33,8 @@ static __always_inline bool set_tags(struct __sk_buff *skb, const struct rtprela
 /* Functions of their own, for the stack of 512 bytes: callers and callbacks share it. */
 
 /* The packet for this output of its family, payload as it is. */
-static __noinline bool write_addresses(struct __sk_buff *skb, const struct packet *packet, const struct rtprelay_output *output)
+static __noinline bool write_addresses(struct __sk_buff *skb, const struct packet *packet,
+				       const struct rtprelay_output *output)
 {
 	return output_write(skb, packet, output, NULL);
 }
@@ -52,7 +53,7 @@ static __noinline __attribute__((nonnull)) bool prepare(struct __sk_buff *skb, s
 	return set_tags(skb, output);
 }
 
-/* The packet itself goes; the verdict. A packet of another family than it came with must not keep its route: it starts anew. */
+/* The packet itself goes; the verdict. One that has changed its family must not keep its route: it starts anew. */
 static __always_inline int send(struct __sk_buff *skb, const struct rtprelay_output *output, bool same_family)
 {
 	if (output->flags & RTPRELAY_OUTPUT_LOCAL) {

@@ -2,21 +2,23 @@
 /*
  * The ABI between userspace and every kernel data plane (eBPF now, the module later), defined once.
  *
- * Rules of the layout: fixed width, no pointers, no enums or bit-fields as members, explicit padding; addresses are 16 bytes in
- * network order (IPv4 as IPv4-mapped IPv6), ports and VLAN tags are in network order, all other numbers in host order.
- * tools/gen_abi.py turns this header (by way of BTF) into rtprelay/kernel/_abi.py.
+ * Rules of the layout: fixed width, no pointers, no enums or bit-fields as members, explicit padding; addresses are 16
+ * bytes in network order (IPv4 as IPv4-mapped IPv6), ports and VLAN tags are in network order, all other numbers in
+ * host order. tools/gen_abi.py turns this header (by way of BTF) into rtprelay/kernel/_abi.py.
  *
- * Who writes what: userspace writes configuration (rtprelay_flow, rtprelay_rules, rtprelay_output, groups); the programs write state
- * (rtprelay_state, rtprelay_aside, rtprelay_ssrc, rtprelay_sent, counts). So configuration can be replaced without losing a count.
+ * Who writes what: userspace writes configuration (rtprelay_flow, rtprelay_rules, rtprelay_output, groups); the
+ * programs write state (rtprelay_state, rtprelay_aside, rtprelay_ssrc, rtprelay_sent, counts). So configuration can be
+ * replaced without losing a count.
  *
- * Finding a flow: ports[local port / 2].first[local port % 2] is the index of the first flow at that port, flow.next that of the next
- * one (at another local address), 0 ends the chain. A flow and its rules, which have the same index, are never changed in place: userspace writes a new
- * pair and then redirects the one word that leads to the old pair, which waits out the programs that may be looking at it. Likewise
- * the addresses of an output in use: write a new range of outputs, and replace the flow.
+ * Finding a flow: ports[local port / 2].first[local port % 2] is the index of the first flow at that port, flow.next
+ * that of the next one (at another local address), 0 ends the chain. A flow and its rules, which have the same index,
+ * are never changed in place: userspace writes a new pair and then redirects the one word that leads to the old pair,
+ * which waits out the programs that may be looking at it. Likewise the addresses of an output in use: write a new range
+ * of outputs, and replace the flow.
  *
- * What a packet of an ordinary flow touches is kept together and small (flow 64 bytes, state 128, output 72, sent 32), what
- * it does not is elsewhere (rules, aside): with tens of thousands of flows, time is cache lines and pages. docs/adr/0002-data-plane.md
- * has the measurements.
+ * What a packet of an ordinary flow touches is kept together and small (flow 64 bytes, state 128, output 72, sent 32),
+ * what it does not is elsewhere (rules, aside): with tens of thousands of flows, time is cache lines and pages.
+ * docs/adr/0002-data-plane.md has the measurements.
  */
 #ifndef RTPRELAY_ABI_H
 #define RTPRELAY_ABI_H
@@ -38,7 +40,7 @@ enum rtprelay_limits {
 	RTPRELAY_JITTER_SHIFT = 4, /* jitter is kept in 1/16 ns, as in RFC 3550 A.8 */
 	RTPRELAY_SEQUENCE_WINDOW = 128, /* packets */
 	RTPRELAY_TTL = 64, /* of every packet sent: a relay is an endpoint, see docs/adr/0002-data-plane.md */
-	RTPRELAY_MARK_FORWARDED = 0x52545001, /* skb mark of RTCP the kernel has forwarded: read it, do not forward it */
+	RTPRELAY_MARK_FORWARDED = 0x52545001, /* skb mark of RTCP the kernel has forwarded: only to be read */
 	RTPRELAY_COUNTER_BASE = 128, /* of counters.h within the counts map */
 	RTPRELAY_COUNTS = 256,
 	RTPRELAY_NONE = 0xffffffff, /* no such index */
@@ -129,7 +131,7 @@ struct rtprelay_rules {
 	struct rtprelay_endpoint signalled;
 	__u32 group; /* into groups, for more than one output by XDP; or RTPRELAY_NONE */
 	__u32 rtcp_output; /* into outputs, where the kernel may forward RTCP itself; or RTPRELAY_NONE */
-	__u32 rtcp_base; /* userspace sends RTCP to outputs[rtcp_base .. + rtcp_count); of no interest to the programs */
+	__u32 rtcp_base; /* userspace sends RTCP to outputs[rtcp_base .. + rtcp_count); the programs do not look */
 	__u16 rtcp_count; /* see rtcp_base */
 	__u16 reserved;
 	__u32 srtp_in; /* RTPRELAY_NONE: plain RTP */
@@ -151,7 +153,7 @@ struct rtprelay_output {
 	__u16 sequence_offset;
 	__u8 tos;
 	__u8 flags;
-	__be16 vlan[2]; /* TCI of the outer and the inner 802.1Q tag, 0: no tag; ifindex is then the device below the tags */
+	__be16 vlan[2]; /* TCI of the outer and the inner tag, 0: none; ifindex is then the device below the tags */
 	__u32 srtp_out; /* RTPRELAY_NONE: plain RTP */
 };
 
@@ -203,7 +205,7 @@ struct rtprelay_aside {
 	__u64 rtcp_bytes;
 	__u64 punt_at[RTPRELAY_PUNT_CLASSES]; /* when the rate limiter of each class runs empty, ns */
 	__u64 reserved;
-	__u32 further[RTPRELAY_MAX_SSRCS]; /* SSRCs of the entries in ssrcs, written before state.ssrc_count is raised */
+	__u32 further[RTPRELAY_MAX_SSRCS]; /* of the entries in ssrcs, written before state.ssrc_count is raised */
 };
 
 /* Key of the ssrcs map: the further sources of a flow. */
@@ -212,7 +214,8 @@ struct rtprelay_ssrc_key {
 	__u32 ssrc;
 };
 
-/* Value of a group's devmap: one entry for each output, on that output's device. The order of the outputs of one device is theirs. */
+/* Value of a devmap: a device that copies go to, once for each output on it. lib/broadcast.h says how they find theirs.
+ */
 struct rtprelay_group_entry {
 	__u32 ifindex;
 	__s32 program_fd; /* of relay_egress; reads back as its id */

@@ -6,11 +6,11 @@
 #ifndef RTPRELAY_COUNTERS_H
 #define RTPRELAY_COUNTERS_H
 
-#define RTPRELAY_COUNTERS(X)                                                                         \
-	X(1, XDP_FORWARDED, "packets forwarded by XDP; a broadcast counts once")                     \
-	X(2, TC_FORWARDED, "packets forwarded by tc; a fan-out counts once")                         \
-	X(3, RTCP_FORWARDED, "RTCP packets forwarded by tc, beside the copy handed up to be read")   \
-	X(4, CHECKSUM_COMPLETED, "packets of local senders whose UDP checksum had to be completed")  \
+#define RTPRELAY_COUNTERS(X)                                                                                           \
+	X(1, XDP_FORWARDED, "packets forwarded by XDP; a broadcast counts once")                                       \
+	X(2, TC_FORWARDED, "packets forwarded by tc; a fan-out counts once")                                           \
+	X(3, RTCP_FORWARDED, "RTCP packets forwarded by tc, beside the copy handed up to be read")                     \
+	X(4, CHECKSUM_COMPLETED, "packets of local senders whose UDP checksum had to be completed")                    \
 	X(5, SSRC_UNTRACKED, "packets forwarded without RTP statistics: too many SSRCs")
 
 #endif
