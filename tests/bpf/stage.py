@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import select
 import socket
 import struct
@@ -50,6 +51,10 @@ class Stage:
 
     def index(self, interface: str) -> int:
         return self.relay.call(lambda: socket.if_nametoindex(interface))
+
+    def mac(self, interface: str) -> bytes:
+        (link,) = json.loads(self.relay.ip("-j", "link", "show", interface))
+        return bytes.fromhex(link["address"].replace(":", ""))
 
     def _ear(self, interface: str) -> socket.socket:
         ear = self.receivers.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
