@@ -20,6 +20,7 @@ from rtprelay.negotiate.branches import remove
 from rtprelay.negotiate.context import Context
 from rtprelay.negotiate.offer_answer import answer, offer
 from rtprelay.negotiate.pubsub import publish, subscribe_answer, subscribe_request
+from rtprelay.negotiate.trickle import trickle
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Body, Command, CommandName, Request
 from rtprelay.values import CallId, Tag
@@ -28,6 +29,9 @@ MAX_SUBSCRIBERS = 256
 """Of one source: what a fan-out group holds."""
 SESSION_LIMIT = "Parallel session limit reached"
 """Kamailio and OpenSIPS compare this text to fail over to another node."""
+MAX_DETAILED = 64
+"""Media sections whose statistics fit into the reply to a delete."""
+TOO_LARGE = "The call was too large for its statistics to be told"
 UNKNOWN_DELETE = "Call-ID not found or tags didn't match"
 UNKNOWN_SUBSCRIBER = "To-tag not found"
 
@@ -40,6 +44,8 @@ def _ping(registry: Registry, request: Request, now: float) -> None:
 
 def _offer(registry: Registry, request: Request, now: float) -> Attempt | None:
     command = request.command
+    if command.flags.fragment:
+        return _fragment(registry, request, now)
     if _full(registry, command):
         registry.totals.ended[EndReason.REJECTED] += 1
         if "load limit" in command.supports:
@@ -51,6 +57,16 @@ def _offer(registry: Registry, request: Request, now: float) -> Attempt | None:
         return reply.ok(sdp=offer(call, command, context))
 
     return mutate(registry, request, command.call_id, change, now)
+
+
+def _fragment(registry: Registry, request: Request, now: float) -> Attempt | None:
+    _known(registry, request.command.call_id)
+
+    def change(call: Call, command: Command, context: Context) -> Body:
+        trickle(call, command, context)
+        return reply.ok()
+
+    return mutate(registry, request, request.command.call_id, change, now)
 
 
 def _answer(registry: Registry, request: Request, now: float) -> Attempt | None:
@@ -139,7 +155,7 @@ def _delete(registry: Registry, request: Request, now: float) -> Attempt | None:
         return mutate(registry, request, command.call_id, change, now)
 
     def finish() -> Iterable[Effect]:
-        body = query(registry, call, list(call.parties.values()))
+        body = _farewell(registry, call, command)
         delay = registry.settings.delete_delay if command.delete_delay is None else float(command.delete_delay)
         if delay <= 0:
             return (*registry.end(call, EndReason.REGULAR, now), Reply(request.request_id, body))
@@ -151,6 +167,15 @@ def _delete(registry: Registry, request: Request, now: float) -> Attempt | None:
     registry.emit(ReadFlows(registry.locals(call.call_id)))
     registry.queue.later(finish, call.call_id, request.request_id)
     return None
+
+
+def _farewell(registry: Registry, call: Call, command: Command) -> Body:
+    """What a delete says of the call: all of it, as a query would, unless `fast` or more than a datagram holds."""
+    if command.fast:
+        return reply.ok()
+    if sum(1 for _ in call.medias()) > MAX_DETAILED:
+        return reply.warning(TOO_LARGE)
+    return query(registry, call, list(call.parties.values()))
 
 
 def _query(registry: Registry, request: Request, now: float) -> None:

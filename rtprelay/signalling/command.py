@@ -169,6 +169,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     flags: MediaFlags = MediaFlags()
     delete_delay: int | None = None
     """Seconds; None: the configured one."""
+    fast: bool = False
+    """delete: without statistics in the reply."""
     fatal: bool = False
     """delete: an unknown call is an error instead of a warning."""
     all_tags: bool = False

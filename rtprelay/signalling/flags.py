@@ -169,7 +169,7 @@ TABLE: tuple[Flag, ...] = (
         _switch(_BLOCK, "directional", "only what the selected participant sends", "directional"),
         _number("delete", "delete-delay", "seconds until the call is forgotten", "delete_delay", high=86_400),
         _switch("delete", "fatal", "an unknown call is an error, not a warning", "fatal"),
-        _switch("delete", "fast", "no statistics in the reply"),
+        _switch("delete", "fast", "no statistics in the reply", "fast"),
         _text("cli", "body", "a line of the console", "body", high=4096),
         _number("list", "limit", "at most so many calls", "limit", low=-(1 << 31), high=1_000_000, default="32"),
     ),
