@@ -52,9 +52,11 @@ def open_ports(media: Media, interface: MediaInterface, context: Context) -> Non
 
 
 def close_ports(media: Media, context: Context) -> None:
+    """The media's ports go, and ICE over them: its paths began there (RFC 8445 section 9)."""
     if media.local is not None:
         context.ports.give_back(media.local)
         media.local = media.local_rtcp = None
+        media.ice = None
 
 
 def close_beyond(medias: Sequence[Media], count: int, context: Context) -> None:

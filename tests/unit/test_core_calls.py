@@ -383,6 +383,19 @@ def test_another_direction_in_a_reinvite_moves_the_ports() -> None:
     assert to_b.address == RELAY
 
 
+def test_ice_begins_anew_where_the_ports_have_moved() -> None:
+    """A path that began at the old port cannot be used from the new one."""
+    stage = Stage()
+    ice = ("a=ice-ufrag:abcd", "a=ice-pwd:1234567890123456789012", "a=candidate:1 1 UDP 1 198.51.100.1 4000 typ host")
+    (before,) = stage.offered(sdp(A, 4000, *ice), direction=("outside", "inside"))
+    (same,) = stage.offered(sdp(A, 4000, *ice))
+    assert same.attribute("ice-ufrag") == before.attribute("ice-ufrag")
+    (moved,) = stage.offered(sdp(A, 4000, *ice), direction=("inside", "outside"))
+    assert moved.attribute("ice-ufrag") != before.attribute("ice-ufrag")
+    stage.wait(1.0)
+    stage.check()
+
+
 def test_from_and_to_interface_override_direction() -> None:
     stage = Stage()
     (to_b,) = stage.offered(sdp(A), from_interface="inside", to_interface="outside", direction=("outside", "inside"))
