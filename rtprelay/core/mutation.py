@@ -92,7 +92,7 @@ def _commit(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
     call, command = attempt.call, attempt.request.command
     try:
         call.last_signal = registry.wall(attempt.now)
-        if command.name in REVIVING:
+        if command.name in REVIVING and not command.flags.fragment:
             call.delete_at = None
         registry.put(call)
         effects = [*registry.replan(call), registry.persist(call)]

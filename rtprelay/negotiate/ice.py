@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import base64
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 from rtprelay.call.media import Media
 from rtprelay.call.secure import IceLeg
@@ -114,14 +115,12 @@ def candidates(media: Media, advertised: AdvertisedAddress) -> tuple[Candidate, 
     )
 
 
-def trickled(media: Media, candidate_values: tuple[str, ...], ended: bool) -> None:
-    """More candidates of the party's (RFC 8840)."""
-    if media.ice is None:
-        return
-    known = {candidate.endpoint for candidate in media.ice.candidates}
-    new = tuple(c for c in map(parse_candidate, candidate_values) if c is not None and c.endpoint not in known)
-    media.ice.candidates = (*media.ice.candidates, *new)[:MAX_CANDIDATES]
-    media.ice.ended = media.ice.ended or ended
+def trickled(media: Media, candidates: Iterable[str], *, ended: bool, context: Context) -> None:
+    """More candidates of the party's (RFC 8838)."""
+    assert media.ice is not None
+    leg = media.ice
+    leg.candidates = _merged(leg.candidates, candidates, context)
+    leg.ended = leg.ended or ended
 
 
 def _take(leg: IceLeg | None, view: MediaView, context: Context) -> IceLeg:
@@ -130,13 +129,18 @@ def _take(leg: IceLeg | None, view: MediaView, context: Context) -> IceLeg:
     remote = Credentials(view.ice.ufrag, view.ice.pwd)
     if leg is None or leg.remote not in (None, remote):
         leg = IceLeg(local=_credentials(context.random))
-    read = map(parse_candidate, view.ice.candidates[:MAX_CANDIDATES])
-    found = tuple(c for c in read if c is not None and context.policy.permits(c.endpoint))
     leg.remote = remote
-    leg.candidates = tuple({c.endpoint: c for c in (*leg.candidates, *found)}.values())[:MAX_CANDIDATES]
+    leg.candidates = _merged(leg.candidates, view.ice.candidates, context)
     leg.remote_lite = view.ice.lite
-    leg.ended = view.ice.ended or not view.ice.trickle
+    leg.ended = leg.ended or view.ice.ended or not view.ice.trickle
     return leg
+
+
+def _merged(known: tuple[Candidate, ...], values: Iterable[str], context: Context) -> tuple[Candidate, ...]:
+    """Those already known and those that can be read and may be sent to, each address and component once."""
+    read = map(parse_candidate, islice(values, MAX_CANDIDATES))
+    found = (c for c in read if c is not None and context.policy.permits(c.endpoint))
+    return tuple({(c.endpoint, c.component): c for c in (*known, *found)}.values())[:MAX_CANDIDATES]
 
 
 def _credentials(rng: random.Random) -> Credentials:

@@ -54,15 +54,23 @@ class Browser:
                 f"a=fingerprint:sha-256 {FINGERPRINT}",
                 f"a=ice-ufrag:{self.credentials.ufrag}",
                 f"a=ice-pwd:{self.credentials.pwd}",
-                f"a=candidate:{self._candidate()}",
+                f"a=candidate:{self.candidate()}",
                 "a=end-of-candidates",
             ]
         return sdp(self.endpoint.address, media=media)
 
-    def _candidate(self) -> Candidate:
+    def candidate(self) -> Candidate:
         return local_candidate(RTP, self.endpoint, self.endpoint, 0)
 
-    def learn(self, section: Section, *, setup: str, controlling: bool, fingerprint: str | None = None) -> None:
+    def learn(
+        self,
+        section: Section,
+        *,
+        setup: str,
+        controlling: bool,
+        fingerprint: str | None = None,
+        remote_lite: bool = False,
+    ) -> None:
         """The relay's answer (or offer) to us; `setup` is ours."""
         candidates = tuple(
             c
@@ -80,7 +88,7 @@ class Browser:
             candidates=candidates,
             ended=True,
             controlling=controlling,
-            remote_lite=section.attribute("ice-lite") is not None,
+            remote_lite=remote_lite or section.attribute("ice-lite") is not None,
         )
         media = Media(
             index=0,
@@ -91,7 +99,7 @@ class Browser:
             ice=ice,
             dtls=DtlsLeg(setup=setup, fingerprints=(theirs,)),
         )
-        self.transport.update(media, (self._candidate(),))
+        self.transport.update(media, (self.candidate(),))
 
     def protect(self, packet: bytes) -> bytes:
         assert self.connected is not None
@@ -383,3 +391,75 @@ def test_no_address_is_no_hold_where_ice_will_tell() -> None:
     other.learn(facing_other, setup="active", controlling=False)
     run(stage, one, other)
     assert stage.outputs(facing_other.local) == [(facing_one.local, BROWSER)]
+
+
+def fragment(browser: Browser, *, ufrag: str | None = None) -> str:
+    lines = (
+        f"a=ice-ufrag:{ufrag or browser.credentials.ufrag}",
+        f"a=ice-pwd:{browser.credentials.pwd}",
+        "m=audio 9 UDP/TLS/RTP/SAVPF 0",
+        "a=mid:0",
+        *(f"a=candidate:{candidate}" for candidate in (browser.candidate(),)),
+        "a=end-of-candidates",
+    )
+    return "".join(f"{line}\r\n" for line in lines)
+
+
+def trickling(browser: Browser) -> str:
+    """Its SDP before it has gathered anything."""
+    lines = browser.sdp().splitlines(keepends=True)
+    gone = ("a=candidate", "a=end-of-candidates")
+    return "".join(line for line in lines if not line.startswith(gone)) + "a=ice-options:trickle\r\n"
+
+
+def remote_candidates(stage: Stage) -> list[Endpoint]:
+    (call,) = stage.relay.registry.calls.values()
+    leg = call.parties[1].medias[0].ice
+    assert leg is not None
+    return [candidate.endpoint for candidate in leg.candidates]
+
+
+def test_candidates_trickle_in_by_fragments() -> None:
+    stage, browser = Stage(), Browser()
+    stage.offered(trickling(browser), ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    (facing_browser,) = stage.answered(sdp(B, 4002))
+    assert remote_candidates(stage) == []
+    assert stage.offer(fragment(browser), fragment=True) == {"result": "ok"}
+    assert remote_candidates(stage) == [BROWSER]
+    # Only our own checks can find the way: it does none itself.
+    browser.learn(facing_browser, setup="passive", controlling=False, remote_lite=True)
+    stage.wait(0.1)
+    assert {destination for _, _, destination in stage.sent} == {BROWSER}
+
+
+def test_a_fragment_of_before_a_restart_says_nothing() -> None:
+    stage, browser = Stage(), Browser()
+    stage.offered(trickling(browser), ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    assert stage.offer(fragment(browser, ufrag="older"), fragment=True) == {"result": "ok"}
+    assert remote_candidates(stage) == []
+
+
+def test_a_fragment_that_overtakes_its_answer_is_kept_for_it() -> None:
+    stage, browser = Stage(), Browser()
+    stage.offered(sdp(B, 4002), ice=IceOption.FORCE, transport_protocol="UDP/TLS/RTP/SAVPF", generate_mid=True)
+    early = fragment(browser).replace("a=mid:0", "a=mid:1")
+    assert stage.offer(early, from_tag="b", to_tag="a", fragment=True) == {"result": "ok"}
+    stage.answered(trickling(browser).replace("actpass", "active"))
+    (call,) = stage.relay.registry.calls.values()
+    leg = call.parties[2].medias[0].ice
+    assert leg is not None
+    assert [candidate.endpoint for candidate in leg.candidates] == [BROWSER]
+
+
+def test_a_trickled_candidate_is_no_way_around_the_address_policy() -> None:
+    stage, browser = Stage(), Browser()
+    stage.offered(trickling(browser), ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    forged = fragment(browser).replace(BROWSER.address, "169.254.1.1")
+    assert stage.offer(forged, fragment=True) == {"result": "ok"}
+    assert remote_candidates(stage) == []
+
+
+def test_a_fragment_of_an_unknown_call_is_refused() -> None:
+    stage, browser = Stage(), Browser()
+    assert stage.offer(fragment(browser), fragment=True)["result"] == "error"
+    assert stage.relay.registry.calls == {}
