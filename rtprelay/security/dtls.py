@@ -113,10 +113,11 @@ class DtlsAssociation:
         """One datagram from the peer; what it is worth shows in `state`."""
         if self.state in (DtlsState.FAILED, DtlsState.CLOSED):
             return
-        if self._finished and datagram[0] == _ALERT and datagram[3:5] == b"\0\0":
-            return  # a clear-text alert after keying: anyone could have sent it
+        records = _complete_records(datagram)
+        if not records or (self._finished and records[0] == _ALERT and records[3:5] == b"\0\0"):
+            return  # the latter is a clear-text alert after keying: anyone could have sent it
         try:
-            self._connection.bio_write(datagram)
+            self._connection.bio_write(records)
         except SSL.Error as error:
             self._fail(error)
             return
@@ -210,6 +211,23 @@ class DtlsAssociation:
 
 
 _ALERT = 21
+_CONTENT_TYPES = range(20, 26)
+_VERSIONS = (b"\xfe\xfd", b"\xfe\xff")
+"""DTLS 1.2, and what a ClientHello says for the sake of old servers (RFC 6347 section 4.1)."""
+
+
+def _complete_records(datagram: bytes) -> bytes:
+    """The records of a datagram up to the first that is none. A memory BIO is a stream: half a record would be
+    completed with the beginning of the next datagram.
+    """
+    at = 0
+    while len(datagram) >= at + _RECORD_HEADER:
+        end = at + _RECORD_HEADER + int.from_bytes(datagram[at + 11 : at + 13])
+        known = datagram[at] in _CONTENT_TYPES and datagram[at + 1 : at + 3] in _VERSIONS
+        if not known or end > len(datagram) or end - at > _MAX_RECORD:
+            break
+        at = end
+    return datagram[:at]
 
 
 def _datagrams(records: bytes) -> Iterable[bytes]:

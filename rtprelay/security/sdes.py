@@ -17,7 +17,9 @@ MAX_TAG = 999_999_999
 """RFC 4568 section 9.1: nine digits."""
 MAX_MKI_LENGTH = 128
 _FLAGS = ("UNENCRYPTED_SRTP", "UNENCRYPTED_SRTCP", "UNAUTHENTICATED_SRTP")
-_LIFETIME = re.compile(r"(?:2\^)?\d{1,15}")
+_LIFETIME = re.compile(r"(?:2\^)?[0-9]{1,15}")
+_TAG = re.compile(r"[0-9]{1,9}")
+_MKI = re.compile(r"([0-9]{1,40}):([0-9]{1,3})")
 
 
 class CryptoLine(msgspec.Struct, frozen=True):
@@ -62,7 +64,7 @@ def parse_crypto(value: str) -> CryptoLine | None:
     suite_name, _, rest = rest.strip().partition(" ")
     suite = SUITES.get(suite_name)
     key_text, *parameters = rest.split()[:32] or [""]
-    if suite is None or not tag_text.isdigit() or len(tag_text) > 9 or not key_text.startswith("inline:"):
+    if suite is None or not _TAG.fullmatch(tag_text) or not key_text.startswith("inline:"):
         return None
     fields = key_text.removeprefix("inline:").split("|")
     secret = _secret(fields[0], suite)
@@ -100,10 +102,10 @@ def _secret(text: str, suite: Suite) -> bytes | None:
 
 
 def _mki(text: str) -> bytes | None:
-    number, _, length = text.partition(":")
-    if not (number.isdigit() and length.isdigit() and len(number) <= 40 and len(length) <= 3):
+    match = _MKI.fullmatch(text)
+    if match is None:
         return None
-    size = int(length)
-    if not 0 < size <= MAX_MKI_LENGTH or int(number) >= 1 << 8 * size:
+    number, size = int(match[1]), int(match[2])
+    if not 0 < size <= MAX_MKI_LENGTH or number >= 1 << 8 * size:
         return None
-    return int(number).to_bytes(size)
+    return number.to_bytes(size)

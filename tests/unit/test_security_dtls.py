@@ -1,0 +1,263 @@
+"""DTLS-SRTP associations talking to each other over a network that is not kind."""
+
+from __future__ import annotations
+
+import random
+import struct
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+from OpenSSL import SSL
+
+from rtprelay.security.certificate import Certificate, KeyType, generate
+from rtprelay.security.dtls import (
+    MTU,
+    PROFILES,
+    DtlsAssociation,
+    DtlsRole,
+    DtlsState,
+    make_context,
+)
+from rtprelay.security.srtp import SrtpContext
+
+NOW = 1_800_000_000.0
+_HANDSHAKE, _ALERT, _APPLICATION = 22, 21, 23
+
+
+class Side:
+    """A certificate, its context and its fingerprint."""
+
+    def __init__(self, certificate: Certificate, profiles: Sequence[str] = tuple(PROFILES)) -> None:
+        self.context: SSL.Context = make_context(certificate, profiles)
+        self.fingerprint = "sha-256 " + certificate.fingerprint("sha-256")
+
+
+@pytest.fixture(scope="module")
+def alice() -> Side:
+    return Side(generate(NOW))
+
+
+@pytest.fixture(scope="module")
+def bob() -> Side:
+    return Side(generate(NOW))
+
+
+@pytest.fixture(scope="module")
+def large() -> Side:
+    """Its certificate alone takes several datagrams."""
+    return Side(generate(NOW, KeyType.RSA, 4096))
+
+
+class Pair:
+    """A client and a server; datagrams pass through `network`, which may drop, repeat and reorder them."""
+
+    def __init__(self, client: Side, server: Side) -> None:
+        self.client = DtlsAssociation(client.context, DtlsRole.CLIENT, [server.fingerprint])
+        self.server = DtlsAssociation(server.context, DtlsRole.SERVER, [client.fingerprint])
+        self.sizes: list[int] = []
+
+    def exchange(self, network: Callable[[list[bytes]], list[bytes]] = list) -> bool:
+        """One flight each way. False: there was nothing to say."""
+        said = False
+        for sender, receiver in ((self.client, self.server), (self.server, self.client)):
+            flight = drain(sender)
+            self.sizes += map(len, flight)
+            said = said or bool(flight)
+            for datagram in network(flight):
+                receiver.receive(datagram)
+        return said
+
+    def run(self) -> None:
+        while self.exchange():
+            pass
+
+    @property
+    def states(self) -> tuple[DtlsState, DtlsState]:
+        return self.client.state, self.server.state
+
+
+CONNECTED = (DtlsState.CONNECTED, DtlsState.CONNECTED)
+
+
+def drain(association: DtlsAssociation) -> list[bytes]:
+    flight = []
+    while (datagram := association.poll_transmit()) is not None:
+        flight.append(datagram)
+    return flight
+
+
+def rtp(sequence: int) -> bytes:
+    return struct.pack("!BBHII", 0x80, 0, sequence, 160, 7) + b"payload"
+
+
+def same_keys(pair: Pair) -> bool:
+    """What one side protects, the other unprotects, in both directions."""
+    client, server = pair.client.keys, pair.server.keys
+    assert client is not None
+    assert server is not None
+    there = SrtpContext(server.receive).unprotect(SrtpContext(client.send).protect(rtp(1)))
+    back = SrtpContext(client.receive).unprotect(SrtpContext(server.send).protect(rtp(2)))
+    return (there, back) == (rtp(1), rtp(2))
+
+
+def test_two_sides_agree_on_keys(alice: Side, bob: Side) -> None:
+    pair = Pair(alice, bob)
+    pair.run()
+    assert pair.states == CONNECTED
+    assert same_keys(pair)
+
+
+@pytest.mark.parametrize(("profile", "suite"), PROFILES.items())
+def test_every_profile_can_be_agreed_on(alice: Side, profile: str, suite: str) -> None:
+    pair = Pair(alice, Side(generate(NOW), (profile,)))
+    pair.run()
+    assert pair.states == CONNECTED
+    assert pair.client.keys is not None
+    assert pair.client.keys.send.suite.name == suite
+    assert same_keys(pair)
+
+
+def test_without_a_profile_in_common_there_are_no_keys() -> None:
+    pair = Pair(Side(generate(NOW), ("SRTP_AEAD_AES_128_GCM",)), Side(generate(NOW), ("SRTP_AES128_CM_SHA1_80",)))
+    pair.run()
+    assert DtlsState.CONNECTED not in pair.states
+    assert pair.client.keys is None
+    assert pair.server.keys is None
+
+
+def test_a_large_certificate_is_cut_into_datagrams_that_fit(large: Side, alice: Side) -> None:
+    for client, server in ((large, alice), (alice, large)):
+        pair = Pair(client, server)
+        pair.run()
+        assert pair.states == CONNECTED
+        assert same_keys(pair)
+        assert max(pair.sizes) <= MTU
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_datagrams_out_of_order_or_twice_do_no_harm(alice: Side, large: Side, seed: int) -> None:
+    dice = random.Random(seed)
+
+    def network(flight: list[bytes]) -> list[bytes]:
+        shuffled = flight + dice.sample(flight, len(flight) // 2)
+        dice.shuffle(shuffled)
+        return shuffled
+
+    pair = Pair(alice, large)
+    while pair.exchange(network):
+        pass
+    assert pair.states == CONNECTED
+    assert same_keys(pair)
+
+
+def test_garbage_between_does_no_harm(alice: Side, bob: Side) -> None:
+    dice = random.Random(1)
+    pair = Pair(alice, bob)
+
+    def network(flight: list[bytes]) -> list[bytes]:
+        noisy = []
+        for datagram in flight:
+            noisy += [b"", b"\x16", datagram[:7], bytes([22, 254, 253]) + dice.randbytes(60), datagram]
+        return noisy
+
+    while pair.exchange(network):
+        pass
+    assert pair.states == CONNECTED
+    assert same_keys(pair)
+
+
+def test_a_lost_flight_is_sent_again_when_it_is_time(alice: Side, bob: Side) -> None:
+    """OpenSSL looks at its own clock, so this takes the second that it takes (RFC 6347 section 4.2.4.1)."""
+    pair = Pair(alice, bob)
+    assert drain(pair.client), "lost"
+    pair.client.handle_timeout()
+    assert not drain(pair.client), "before its time nothing is repeated"
+    while (due := pair.client.poll_timeout(now := time.monotonic())) is not None and due > now:
+        time.sleep(due - now)
+    pair.client.handle_timeout()
+    pair.run()
+    assert pair.states == CONNECTED
+    assert same_keys(pair)
+    assert pair.client.poll_timeout(time.monotonic()) is None
+
+
+def test_the_wrong_certificate_gets_no_keys(alice: Side, bob: Side) -> None:
+    mallory = Side(generate(NOW))
+    pair = Pair(mallory, bob)
+    pair.server.expect([alice.fingerprint])
+    pair.run()
+    assert pair.server.state is DtlsState.FAILED
+    assert pair.server.keys is None
+    assert "signalled" in (pair.server.failure or "")
+
+
+def test_the_fingerprint_may_come_after_the_handshake(alice: Side, bob: Side) -> None:
+    pair = Pair(alice, bob)
+    pair.server.expect([])
+    pair.run()
+    assert pair.states == (DtlsState.CONNECTED, DtlsState.HANDSHAKING)
+    assert pair.server.keys is None
+    pair.server.expect(["sha-256 " + "00:" * 31 + "00", alice.fingerprint])
+    assert pair.states == CONNECTED
+    assert same_keys(pair)
+
+
+def test_a_wrong_fingerprint_after_the_handshake_fails_it(alice: Side, bob: Side) -> None:
+    pair = Pair(alice, bob)
+    pair.server.expect([])
+    pair.run()
+    pair.server.expect([bob.fingerprint])
+    assert pair.server.state is DtlsState.FAILED
+    assert pair.server.keys is None
+
+
+@pytest.mark.parametrize("description", [0, 10, 40, 80, 90])
+def test_a_clear_text_alert_from_anyone_ends_nothing(alice: Side, bob: Side, description: int) -> None:
+    pair = Pair(alice, bob)
+    pair.run()
+    for level in (1, 2):
+        for sequence in (0, 1, 1 << 40):
+            forged = struct.pack(
+                "!BHHHIHBB", _ALERT, 0xFEFD, 0, sequence >> 32, sequence & 0xFFFFFFFF, 2, level, description
+            )
+            pair.server.receive(forged)
+            pair.client.receive(forged)
+    assert pair.states == CONNECTED
+
+
+def test_close_notify_ends_it_on_both_sides(alice: Side, bob: Side) -> None:
+    pair = Pair(alice, bob)
+    pair.run()
+    pair.client.close()
+    pair.exchange()
+    assert pair.states == (DtlsState.CLOSED, DtlsState.CLOSED)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_no_datagram_raises(alice: Side, bob: Side, when: str) -> None:
+    dice = random.Random(2)
+    pair = Pair(alice, bob)
+    if when == "after":
+        pair.run()
+    state = pair.server.state
+    for length in (0, 1, 2, 12, 13, 14, 25, 100, 1500, 16_500, 65_507):
+        for kind in (_HANDSHAKE, _ALERT, _APPLICATION, 20, 63):
+            pair.server.receive(bytes([kind])[:length] + dice.randbytes(max(0, length - 1)))
+            header = struct.pack("!BHHHIH", kind, 0xFEFD, 1, 0, 7, max(0, length - 13) & 0xFFFF)
+            pair.server.receive((header + dice.randbytes(length))[:length])
+    if when == "after":
+        assert pair.server.state is state
+    assert pair.server.state is not DtlsState.CONNECTED or same_keys(pair)
+
+
+def test_the_hello_of_another_client_does_not_reset_the_keys(alice: Side, bob: Side) -> None:
+    """From the same address, as a NAT rebinding or an attacker would."""
+    pair = Pair(alice, bob)
+    pair.run()
+    keys = pair.server.keys
+    stranger = DtlsAssociation(Side(generate(NOW)).context, DtlsRole.CLIENT)
+    for hello in drain(stranger):
+        pair.server.receive(hello)
+    assert pair.server.state is DtlsState.CONNECTED
+    assert pair.server.keys == keys
