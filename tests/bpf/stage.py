@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 
 from rtprelay.kernel.libbpf import Link, Program, tc_attach
+from tests.bpf.frames import UDP
 from tests.bpf.plane import Plane
 from tools.netns import Namespace, veth
 
@@ -27,6 +28,11 @@ ETH_P_IP, ETH_P_IPV6 = 0x0800, 0x86DD
 SO_RCVBUFFORCE = 33
 PACKET_OUTGOING = 4
 SOL_PACKET, PACKET_STATISTICS = 263, 6
+
+
+def is_udp(protocol: int, frame: bytes) -> bool:
+    """Neighbours and multicast listeners talk as well."""
+    return (protocol == ETH_P_IP and frame[23] == UDP) or (protocol == ETH_P_IPV6 and frame[20] == UDP)
 
 
 class Stage:
@@ -97,7 +103,7 @@ class Stage:
                 return
             for ear in ready:
                 frame, address = ear.recvfrom(65535)
-                if address[2] == PACKET_OUTGOING or address[1] not in (ETH_P_IP, ETH_P_IPV6):
+                if address[2] == PACKET_OUTGOING or not is_udp(address[1], frame):
                     continue
                 heard += 1
                 yield self.ears.index(ear), frame
