@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -26,6 +27,10 @@ _ACCEPTS = 16
 """Between two turns of the event loop."""
 _OUT_OF_FILES = 1.0
 """Seconds to wait where not even a connection to be refused can be accepted."""
+_SEND_BUFFER = 64 << 10
+"""The kernel doubles it. Left to itself it takes 4 MB."""
+_RESET = struct.pack("ii", 1, 0)
+"""struct linger (socket(7)): on, for no time."""
 _PROBE_IDLE, _PROBE_INTERVAL, _PROBES = 60, 10, 3
 
 
@@ -126,7 +131,7 @@ class Door:
         timeout = self._doorman.limits.timeout
         handshake = timeout if self._tls else None
         try:
-            _set_timers(guest, timeout)
+            _prepare(guest, timeout)
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._factory, guest, ssl=self._tls, ssl_handshake_timeout=handshake, ssl_shutdown_timeout=handshake
             )
@@ -167,7 +172,17 @@ class _Guest(socket.socket):
             leave()
 
 
-def _set_timers(sock: socket.socket, timeout: float) -> None:
+def hang_up(transport: asyncio.WriteTransport) -> None:
+    """End a connection at once, by a reset: what it has not taken is not kept for it, by the kernel neither."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
+
+
+def _prepare(sock: socket.socket, timeout: float) -> None:
+    # Replies that are not taken stay where they are seen and timed: in the transport.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout * 1000))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

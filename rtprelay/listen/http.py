@@ -26,7 +26,7 @@ from aiohttp.abc import AbstractStreamWriter
 from rtprelay.errors import PeerFault
 from rtprelay.listen.acl import Acl
 from rtprelay.listen.cli import console_answer
-from rtprelay.listen.door import Door, Doorman
+from rtprelay.listen.door import Door, Doorman, hang_up
 from rtprelay.listen.exchange import LONGEST_REPLY, Question, Service
 from rtprelay.listen.limits import Rota
 from rtprelay.listen.tokens import Tokens
@@ -166,7 +166,7 @@ class NgHttp:
                 await response.write_eof()
         except TimeoutError:
             if request.transport is not None:
-                request.transport.abort()
+                hang_up(request.transport)
 
     async def _respond(self, request: web.BaseRequest) -> web.Response:
         refusal = self._refusal(request)

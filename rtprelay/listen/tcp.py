@@ -19,7 +19,7 @@ from typing import cast
 
 from rtprelay.errors import PeerFault
 from rtprelay.listen.acl import Acl
-from rtprelay.listen.door import Door, Doorman
+from rtprelay.listen.door import Door, Doorman, hang_up
 from rtprelay.listen.exchange import Exchange, Service, connection_session
 from rtprelay.listen.limits import Rota
 from rtprelay.listen.tokens import Tokens
@@ -126,7 +126,7 @@ class _Connection(asyncio.Protocol):
     # --- what follows from it ---
 
     def abort(self) -> None:
-        self._transport.abort()
+        hang_up(self._transport)
 
     def _held(self) -> bool:
         """Something else will call `_work`."""

@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from rtprelay.listen.cli import console_answer
-from rtprelay.listen.door import Doorman
+from rtprelay.listen.door import Doorman, hang_up
 from rtprelay.listen.exchange import LONGEST_REPLY, Question, Service, connection_session
 from rtprelay.listen.limits import Rota
 from rtprelay.signalling.session import NgSession, Peer
@@ -83,7 +83,7 @@ class WebSockets:
         except TimeoutError:
             # A reply that the relay did not give, or the client does not take: it would not take a goodbye either.
             if request.transport is not None:
-                request.transport.abort()
+                hang_up(request.transport)
         finally:
             self._open.discard(socket)
         return socket

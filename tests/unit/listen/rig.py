@@ -158,6 +158,28 @@ def deaf(server: Endpoint) -> Iterator[socket.socket]:
         yield sock
 
 
+async def sip(sock: socket.socket) -> None:
+    """Take what comes in such small sips that the kernel never sees a stalled connection."""
+    while await asyncio.get_running_loop().sock_recv(sock, 512):
+        await asyncio.sleep(0.005)
+
+
+class Ticker:
+    """How much was done in one turn of the event loop, at most."""
+
+    def __init__(self, done: Callable[[], int]) -> None:
+        self.most = 0
+        self._done = done
+        self._before = 0
+        self._tick()
+
+    def _tick(self) -> None:
+        done = self._done()
+        self.most = max(self.most, done - self._before)
+        self._before = done
+        asyncio.get_running_loop().call_soon(self._tick)
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop run until it is so; the test's own timeout ends what never comes."""
     while not condition():

@@ -19,9 +19,21 @@ from rtprelay.listen.tokens import Tokens
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Request
 from rtprelay.values import Endpoint
-from tests.unit.listen.rig import PING, PONG, TIMEOUT, V4, V6, Clock, Relay, Run, client, deaf, until
+from tests.unit.listen.rig import PING, PONG, TIMEOUT, V4, V6, Clock, Relay, Run, Ticker, client, deaf, sip, until
 
 TOKEN = "a-token-of-sixteen-or-more"
+
+
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    b"Sec-WebSocket-Protocol: ng.rtpengine.com\r\n\r\n"
+)
+
+
+def binary(message: bytes) -> bytes:
+    """A short message in one frame (RFC 6455 section 5.2), masked with zeros."""
+    return bytes([0x82, 0x80 | len(message)]) + bytes(4) + message
 
 
 @asynccontextmanager
@@ -230,16 +242,7 @@ def test_a_client_that_takes_no_reply_is_dropped_and_delays_nobody(run: Run) -> 
             server = relay.http.open(V4)
             with deaf(server) as greedy:
                 loop = asyncio.get_running_loop()
-                head = (
-                    "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-                    "Sec-WebSocket-Protocol: ng.rtpengine.com\r\n\r\n"
-                )
-                message = b"1 " + PING
-                # RFC 6455 section 5.2: FIN and binary; masked with zeros.
-                frame = bytes([0x82, 0x80 | len(message)]) + bytes(4) + message
-                frames = b"".join(frame.replace(b"1 ", b"%d " % digit) for digit in range(10)) * 2
-                await loop.sock_sendall(greedy, head.encode() + frames)
+                await loop.sock_sendall(greedy, HANDSHAKE + binary(b"1 " + PING) + binary(b"2 " + PING))
                 async with browser(server, "ng") as socket:
                     while len(relay.doorman.places) == 2:
                         await socket.send(b"1 " + PING)
@@ -249,27 +252,36 @@ def test_a_client_that_takes_no_reply_is_dropped_and_delays_nobody(run: Run) -> 
     run(main())
 
 
+def test_a_client_that_takes_its_reply_too_slowly_is_dropped(run: Run) -> None:
+    async def main() -> None:
+        body = reply.ok(sdp="x" * 3_000_000)
+        async with Relay(lambda request, respond: respond(body), timeout=0.2) as relay:
+            with deaf(relay.http.open(V4)) as slow:
+                slow.send(HANDSHAKE + binary(b"1 " + PING))
+                with pytest.raises(ConnectionResetError):
+                    await sip(slow)
+                await until(lambda: len(relay.doorman.places) == 0)
+
+    run(main())
+
+
 def test_a_flood_of_messages_delays_another_client_by_its_turns_only(run: Run) -> None:
     async def main() -> None:
-        seen: list[int] = []
+        async with Relay(turns=4, rate=0) as relay:
+            server = relay.http.open(V4)
+            async with browser(server, "ng") as one, browser(server, "ng") as other:
 
-        def handle(request: Request, respond: Respond) -> None:
-            if relay.handled.total() == 20:
-                asyncio.get_running_loop().call_later(0, lambda: seen.append(relay.handled.total()))
-            respond(reply.pong())
+                async def flood(greedy: ClientConnection) -> None:
+                    for number in range(300):
+                        await greedy.send(b"%d " % number + PING)
 
-        relay = Relay(handle, turns=4, rate=0)
-        async with relay, browser(relay.http.open(V4), "ng") as greedy:
-
-            async def flood() -> None:
+                ticker = Ticker(relay.handled.total)
+                sending = asyncio.gather(flood(one), flood(other))
                 for number in range(300):
-                    await greedy.send(b"%d " % number + PING)
-
-            sending = asyncio.ensure_future(flood())
-            for number in range(300):
-                assert await get(greedy) == b"%d " % number + PONG
-            await sending
-        assert seen[0] <= 28
+                    for greedy in (one, other):
+                        assert await get(greedy) == b"%d " % number + PONG
+                await sending
+        assert ticker.most <= 4
 
     run(main())
 
