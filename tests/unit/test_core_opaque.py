@@ -110,11 +110,10 @@ def test_fax_packets_are_counted() -> None:
     assert (totals["relayedpackets"], totals["relayedbytes"]) == (1, len(FAX))
 
 
-@pytest.mark.parametrize(
-    "media", ["m=application 4000 UDP/BFCP *", "m=application 4000 UDP/DTLS/SCTP webrtc-datachannel"]
-)
-def test_other_udp_media_is_relayed_too(media: str) -> None:
+def test_other_udp_media_is_relayed_too() -> None:
     stage = Stage()
-    facing_a, facing_b = stage.call(sdp(A, media=(media,)), sdp(B, media=(media.replace("4000", "4002"),)))
-    data = b"\x16\xfe\xff" + bytes(20)
+    facing_a, facing_b = stage.call(
+        sdp(A, media=("m=application 4000 UDP/BFCP *",)), sdp(B, media=("m=application 4002 UDP/BFCP *",))
+    )
+    data = b"\x20\x01\x00\x00" + bytes(8)
     assert stage.receive(facing_a, at(f"{A}:4000"), data) == [(facing_b, data, at(f"{B}:4002"))]
