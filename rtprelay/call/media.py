@@ -7,7 +7,7 @@ import msgspec
 from rtprelay.call.secure import DtlsLeg, IceLeg
 from rtprelay.sdp.attributes import Direction
 from rtprelay.sdp.codecs import Codec
-from rtprelay.sdp.view import is_savp
+from rtprelay.sdp.view import is_channel, is_savp
 from rtprelay.security.sdes import CryptoLine
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
@@ -49,7 +49,7 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     relayed: bool = True
     """False where the m-line's transport is none that we forward (TCP ...): its SDP passes through untouched."""
     rtp: bool = True
-    """False for UDP media that is no RTP (udptl, DTLS/SCTP): opaque datagrams."""
+    """False for UDP media that is no RTP: data channels, and opaque datagrams (udptl)."""
     learning: EndpointLearning = EndpointLearning.HEURISTIC
     asymmetric: bool = False
     media_handover: bool = False
@@ -75,9 +75,20 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     dtls: DtlsLeg | None = None
 
     @property
+    def channel(self) -> bool:
+        """Data channels: messages within DTLS, which ends here as it does for media."""
+        return is_channel(self.protocol)
+
+    @property
+    def opaque(self) -> bool:
+        """Datagrams of which we know nothing."""
+        return not self.rtp and not self.channel
+
+    @property
     def secure(self) -> bool:
         """Packets of the party are SRTP, by its transport or by agreement (OSRTP, RFC 8643)."""
-        return self.crypto_receive is not None or (is_savp(self.protocol) and not self.passthrough)
+        keys_needed = (is_savp(self.protocol) or self.channel) and not self.passthrough
+        return self.crypto_receive is not None or keys_needed
 
     @property
     def expected(self) -> Endpoint | None:

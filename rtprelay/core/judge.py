@@ -21,7 +21,7 @@ def judge(registry: Registry, local: Endpoint, source: Endpoint, data: bytes, no
     if owned is None or not registry.policy.permits(source):
         return
     owner, call, media = owned
-    if not media.rtp:
+    if media.opaque:
         pass_on(registry, owner, call, media, local, source, data, now)
         return
     key = Key(call.call_id, owner.party, owner.index)

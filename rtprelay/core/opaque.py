@@ -1,4 +1,4 @@
-"""Media that is no RTP: UDPTL (T.38), DTLS/SCTP, BFCP. Datagrams are passed on as they are, through here.
+"""Media that is neither RTP nor a data channel: UDPTL (T.38), BFCP. Datagrams are passed on as they are, through here.
 
 The data plane forwards RTP alone and hands these up, so that its part is done here as well: to know which source has
 spoken, and that the call is alive. There is nothing in such a packet to judge it by; so, but for the address the SDP

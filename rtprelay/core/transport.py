@@ -48,13 +48,19 @@ class Keyed(msgspec.Struct, frozen=True):
     keys: SrtpKeys
 
 
+class Message(msgspec.Struct, frozen=True):
+    """What the peer sent within DTLS (data channels)."""
+
+    data: bytes
+
+
 class Broken(msgspec.Struct, frozen=True):
     """ICE or DTLS has failed for good."""
 
     reason: str
 
 
-Outcome = Datagram | PathChanged | Keyed | Broken
+Outcome = Datagram | PathChanged | Keyed | Message | Broken
 
 
 class Transport:
@@ -71,11 +77,13 @@ class Transport:
         self._winner: DtlsAssociation | None = None
         self._waiting: dict[Endpoint, bytes] = {}
         self._keyed = False
+        self._needs_keys = True
         self._out: list[Outcome] = []
 
     def update(self, media: Media, candidates: tuple[Candidate, ...]) -> None:
         """Take over the media's ICE and DTLS legs; unchanged ones go on undisturbed."""
         self._local = media.local
+        self._needs_keys = media.rtp
         self._update_ice(media.ice, candidates)
         if self._ice is None:
             self._remote = media.expected
@@ -144,6 +152,13 @@ class Transport:
         for source, association in list(self._associations.items()):
             association.handle_timeout()
             self._drain_dtls(source, association)
+
+    def send(self, message: bytes) -> None:
+        """Within DTLS, if it is up."""
+        for source, association in self._associations.items():
+            if association is self._winner:
+                association.send(message)
+                self._drain_dtls(source, association)
 
     def verified(self, local: Endpoint, source: Endpoint) -> bool:
         """Whether ICE vouches for the source."""
@@ -222,22 +237,24 @@ class Transport:
         while (data := association.poll_transmit()) is not None:
             if self._local is not None:
                 self._out.append(Datagram(self._local, source, data))
-        if (
-            association.state is DtlsState.CONNECTED
-            and association.keys is not None
-            and not self._is_winner(association)
-        ):
-            self._winner = association
-            self._keyed = True
-            self._associations = {source: association}
-            self._out.append(Keyed(association.keys))
+        if association.state is DtlsState.CONNECTED and association is not self._winner:
+            self._won(source, association)
         elif association.state is DtlsState.FAILED and association is not self._winner:
             self._associations.pop(source, None)
             if self._winner is None and not self._associations:
                 self._out.append(Broken(f"DTLS failed: {association.failure}"))
 
-    def _is_winner(self, association: DtlsAssociation) -> bool:
-        return self._winner is association
+        while (message := association.poll_message()) is not None:
+            self._out.append(Message(message))
+
+    def _won(self, source: Endpoint, association: DtlsAssociation) -> None:
+        self._winner = association
+        self._keyed = True
+        self._associations = {source: association}
+        if association.keys is not None:
+            self._out.append(Keyed(association.keys))
+        elif self._needs_keys:
+            self._out.append(Broken("DTLS failed: no SRTP profile in common"))
 
 
 def _client_hello(data: bytes) -> bool:

@@ -13,7 +13,7 @@ from rtprelay.call.media import Media
 from rtprelay.core.effects import Effect, Notify, SendDatagram
 from rtprelay.core.identity import DtlsIdentity
 from rtprelay.core.timers import Timers
-from rtprelay.core.transport import Broken, Datagram, Keyed, PathChanged, Transport
+from rtprelay.core.transport import Broken, Datagram, Keyed, Message, PathChanged, Transport
 from rtprelay.ice.candidate import RTP
 from rtprelay.negotiate.ice import candidates
 from rtprelay.security.sdes import CryptoLine
@@ -106,7 +106,15 @@ class Transports:
         """What the transport has come to, as effects; a new path or key changes the flows first."""
         transport = self._transports[key]
         before = (media.source, media.source_rtcp, media.crypto_receive)
-        effects: list[Effect] = list(_outcomes(transport, media, call))
+        effects: list[Effect] = []
+        for outcome in transport.outcomes():
+            match outcome:
+                case Datagram(local, remote, data):
+                    effects.append(SendDatagram(local, remote, data))
+                case Message(data):
+                    effects += self._pass_on(registry, key, call, media, data, now)
+                case _:
+                    effects.append(_take_over(outcome, media, call))
         if (media.source, media.source_rtcp, media.crypto_receive) != before:
             effects = [*registry.replan(call), registry.persist(call), *effects]
         due = transport.poll_timeout(now)
@@ -114,23 +122,39 @@ class Transports:
             self._timers.schedule(key, due)
         return effects
 
+    def _pass_on(
+        self, registry: Registry, key: Key, call: Call, carrier: Media, message: bytes, now: float
+    ) -> Iterator[Effect]:
+        """What came within DTLS goes on within the DTLS of the other side's data channel."""
+        party = call.parties[key.party]
+        channels = {m.index for m in party.medias if m.channel and m.live and party.carrier(m) is carrier}
+        for s in call.subscriptions:
+            muted = s.blocked or party.blocked
+            sink = call.media(s.sink)
+            if s.source.party != key.party or s.source.index not in channels or muted or sink is None:
+                continue
+            other = Key(call.call_id, s.sink.party, call.parties[s.sink.party].carrier(sink).index)
+            transport = self._transports.get(other)
+            if transport is not None:
+                transport.send(message)
+                registry.touch(call.call_id, now)
+                registry.totals.user.add(1, len(message), 0)
+                yield from self._settled(registry, other, now)
 
-def _outcomes(transport: Transport, media: Media, call: Call) -> Iterator[Effect]:
-    """Carries the outcomes over into the media."""
-    for outcome in transport.outcomes():
-        match outcome:
-            case Datagram(local, remote, data):
-                yield SendDatagram(local, remote, data)
-            case PathChanged(component, remote):
-                if component == RTP:
-                    media.source = remote
-                else:
-                    media.source_rtcp = remote
-                fields = {"port": str(media.local), "component": component, "source": str(remote)}
-                yield Notify("path selected" if remote is not None else "consent lost", call.call_id, fields)
-            case Keyed(keys):
-                media.crypto_send, media.crypto_receive = CryptoLine(0, keys.send), CryptoLine(0, keys.receive)
-                fields = {"port": str(media.local), "suite": keys.send.suite.name}
-                yield Notify("DTLS connected", call.call_id, fields)
-            case Broken(reason):
-                yield Notify("transport failed", call.call_id, {"port": str(media.local), "reason": reason}, "warning")
+
+def _take_over(outcome: PathChanged | Keyed | Broken, media: Media, call: Call) -> Notify:
+    """Carries the outcome over into the media."""
+    match outcome:
+        case PathChanged(component, remote):
+            if component == RTP:
+                media.source = remote
+            else:
+                media.source_rtcp = remote
+            fields = {"port": str(media.local), "component": component, "source": str(remote)}
+            return Notify("path selected" if remote is not None else "consent lost", call.call_id, fields)
+        case Keyed(keys):
+            media.crypto_send, media.crypto_receive = CryptoLine(0, keys.send), CryptoLine(0, keys.receive)
+            return Notify("DTLS connected", call.call_id, {"port": str(media.local), "suite": keys.send.suite.name})
+        case Broken(reason):
+            fields = {"port": str(media.local), "reason": reason}
+            return Notify("transport failed", call.call_id, fields, level="warning")

@@ -42,7 +42,8 @@ def group(party: Party) -> str | None:
 
 def _members(view: SessionView) -> Iterable[int]:
     """The sections of the first group, in its order."""
-    by_mid = {media.mid: media.index for media in view.media if not media.rejected and media.is_rtp}
+    usable = (media for media in view.media if not media.rejected and (media.is_rtp or media.is_channel))
+    by_mid = {media.mid: media.index for media in usable}
     return [by_mid[mid] for mid in (view.bundles[0] if view.bundles else ()) if mid in by_mid]
 
 
@@ -53,6 +54,7 @@ def _share(party: Party, members: Iterable[int], context: Context) -> None:
         return
     carrier = medias[0]
     carrier.transport = None
+    carrier.rtcp_mux = any(media.rtcp_mux for media in medias)
     for media in medias[1:]:
         close_ports(media, context)
         media.transport = carrier.index

@@ -66,9 +66,9 @@ def attributes(media: Media, flags: MediaFlags, context: Context, *, offering: b
 
 
 def _wanted(theirs: Media, flags: MediaFlags) -> bool:
-    if flags.dtls == OFF or not is_savp(theirs.protocol):
+    if flags.dtls == OFF or not (is_savp(theirs.protocol) or theirs.channel):
         return False
-    over_tls = theirs.protocol.upper().startswith("UDP/TLS/")
+    over_tls = theirs.channel or theirs.protocol.upper().startswith("UDP/TLS/")
     return over_tls or sdes_options(flags.sdes).off or flags.dtls is not None
 
 
@@ -81,7 +81,7 @@ def _reply(setup: str | None, wished: str | None) -> str:
 
 def _take(leg: DtlsLeg | None, view: MediaView, setup: str, context: Context) -> DtlsLeg | None:
     """The party's certificate; the same one under the same tls-id goes on with the association there is."""
-    if not view.fingerprints or not view.is_savp:
+    if not view.fingerprints or not (view.is_savp or view.is_channel):
         return None
     fingerprints = view.fingerprints[:MAX_FINGERPRINTS]
     if leg is not None and leg.fingerprints and (leg.fingerprints, leg.remote_tls_id) == (fingerprints, view.tls_id):

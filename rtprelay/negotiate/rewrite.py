@@ -94,7 +94,7 @@ def _session_attributes(
         group = bundle.group(receiver)
     elif receiver.bundle_offered:
         mids = [section.mid or (str(section.index + 1) if flags.generate_mid else "") for section in view.media]
-        live = [mid for mid, section in zip(mids, view.media, strict=True) if mid and not section.rejected]
+        live = [mid for mid, media in zip(mids, receiver.medias, strict=False) if mid and not media.rejected]
         group = "BUNDLE " + " ".join(live) if live else None
     else:
         group = None

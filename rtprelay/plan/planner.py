@@ -33,7 +33,7 @@ def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
     for subscription in call.subscriptions:
         sink = call.media(subscription.sink)
         muted = subscription.blocked or call.parties[subscription.source.party].blocked
-        if sink is not None and not sink.rejected and not muted:
+        if sink is not None and not sink.rejected and not sink.channel and not muted:
             carrier = call.parties[subscription.sink.party].carrier(sink)
             if carrier.local is not None:
                 sinks[subscription.source].append(Sink(sink, carrier, subscription.ssrc))
@@ -95,7 +95,7 @@ def _flows(
         ),
         outputs=outputs,
         # Opaque datagrams may look like RTCP by chance.
-        rtcp_outputs=rtcp_outputs if carrier.rtcp_mux else () if carrier.rtp else outputs,
+        rtcp_outputs=outputs if carrier.opaque else rtcp_outputs if carrier.rtcp_mux else (),
         srtp=srtp,
         userspace=userspace,
     )
@@ -150,7 +150,7 @@ def _rtp_output(sink: Sink) -> Output | None:
 def _rtcp_output(sink: Sink) -> Output | None:
     """RTCP goes on during hold (RFC 3264 section 8.4)."""
     carrier = sink.carrier
-    return _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, sink.ssrc) if carrier.rtp else None
+    return _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, sink.ssrc) if not carrier.opaque else None
 
 
 def _output(sink: Media, local: Endpoint | None, destination: Endpoint | None, ssrc: int | None) -> Output | None:

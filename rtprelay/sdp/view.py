@@ -108,6 +108,11 @@ class MediaView(msgspec.Struct, frozen=True):
         return is_savp(self.protocol)
 
     @property
+    def is_channel(self) -> bool:
+        """Data channels (RFC 8864)."""
+        return is_channel(self.protocol)
+
+    @property
     def is_feedback(self) -> bool:
         """The feedback profile (RFC 4585, RFC 5124)."""
         return is_feedback(self.protocol)
@@ -144,6 +149,11 @@ def is_savp(protocol: str) -> bool:
 def is_feedback(protocol: str) -> bool:
     """The feedback profiles (RFC 4585, RFC 5124)."""
     return protocol.upper().endswith(("RTP/AVPF", "RTP/SAVPF"))
+
+
+def is_channel(protocol: str) -> bool:
+    """SCTP within DTLS (RFC 8841 section 4)."""
+    return protocol.upper() == "UDP/DTLS/SCTP"
 
 
 def read(document: SessionDescription) -> SessionView:

@@ -1,4 +1,5 @@
-"""One DTLS-SRTP association (RFC 5763, RFC 5764) over OpenSSL with memory BIOs: datagrams in, datagrams and keys out.
+"""One DTLS-SRTP association (RFC 5763, RFC 5764) over OpenSSL with memory BIOs: datagrams in, datagrams and keys out;
+and, for data channels, messages in and out.
 
 OpenSSL keeps the retransmission timer by its own clock; `poll_timeout` translates it. The handshake is worth nothing
 before the peer's certificate has been held against the fingerprint that signalling named: until then no key comes out.
@@ -25,7 +26,8 @@ from rtprelay.security.suites import SUITES, Suite
 MTU = 1200
 """Of a handshake datagram: through every tunnel."""
 _RECORD_HEADER = 13
-_MAX_RECORD = 16384 + 2048 + _RECORD_HEADER
+_MAX_MESSAGE = 16384
+_MAX_RECORD = _MAX_MESSAGE + 2048 + _RECORD_HEADER
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!eNULL:!MD5"
 _EXPORTER = b"EXTRACTOR-dtls_srtp"
 
@@ -54,6 +56,7 @@ class DtlsRole(enum.Enum):
 class DtlsState(enum.Enum):
     HANDSHAKING = enum.auto()
     CONNECTED = enum.auto()
+    """The peer is the signalled one; there are keys, unless it speaks no SRTP."""
     FAILED = enum.auto()
     CLOSED = enum.auto()
 
@@ -95,6 +98,7 @@ class DtlsAssociation:
         self._expected = tuple(fingerprints)
         self._finished = False
         self._out: deque[bytes] = deque()
+        self._messages: deque[bytes] = deque()
         self._connection = SSL.Connection(context, None)
         self._connection.set_ciphertext_mtu(MTU)
         if role is DtlsRole.CLIENT:
@@ -143,6 +147,20 @@ class DtlsAssociation:
         """The next datagram to send."""
         return self._out.popleft() if self._out else None
 
+    def poll_message(self) -> bytes | None:
+        """The next message the peer sent within DTLS."""
+        return self._messages.popleft() if self._messages else None
+
+    def send(self, message: bytes) -> None:
+        """One message to the peer; before the handshake is done it is lost, as any datagram may be."""
+        if self.state is not DtlsState.CONNECTED:
+            return
+        try:
+            self._connection.send(message)
+        except SSL.Error as error:
+            self.failure = str(error)
+        self._drain()
+
     def close(self) -> None:
         """Say good-bye (close_notify)."""
         if self.state is DtlsState.CONNECTED:
@@ -156,7 +174,7 @@ class DtlsAssociation:
     def _step(self) -> None:
         try:
             if self._finished:
-                self._connection.recv(2048)
+                self._read()
             else:
                 self._connection.do_handshake()
                 self._finished = True
@@ -170,6 +188,13 @@ class DtlsAssociation:
                 self._fail(error)
         self._drain()
 
+    def _read(self) -> None:
+        """All there is; nothing is heard of a peer that is not the signalled one."""
+        while True:
+            message = self._connection.recv(_MAX_MESSAGE)
+            if self.state is DtlsState.CONNECTED:
+                self._messages.append(message)
+
     def _conclude(self) -> None:
         """The handshake is done: hold the certificate against the fingerprint, then take the keys."""
         if not self._expected:
@@ -180,10 +205,7 @@ class DtlsAssociation:
             self._fail("the peer's certificate is not the one that was signalled")
             return
         suite = SUITES.get(PROFILES.get(self._connection.get_selected_srtp_profile().decode(), ""))
-        if suite is None:
-            self._fail("no SRTP profile in common")
-            return
-        self.keys = self._export(suite)
+        self.keys = None if suite is None else self._export(suite)
         self.state = DtlsState.CONNECTED
 
     def _export(self, suite: Suite) -> SrtpKeys:

@@ -8,16 +8,18 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import pytest
+
 from rtprelay.call.media import Media
 from rtprelay.call.secure import DtlsLeg, IceLeg
 from rtprelay.core.identity import DtlsIdentity
-from rtprelay.core.transport import Broken, Datagram, Keyed, PathChanged, Transport
+from rtprelay.core.transport import Broken, Datagram, Keyed, Message, PathChanged, Transport
 from rtprelay.ice.agent import CONSENT_EXPIRY, Credentials
 from rtprelay.ice.candidate import RTP, Candidate, local_candidate, parse_candidate
 from rtprelay.security.srtp import SrtpContext
 from rtprelay.signalling.command import CommandName, IceOption
 from rtprelay.values import Endpoint, Tag
-from tests.unit.core_stage import B, Section, Stage, at, rtp, sdp, sections
+from tests.unit.core_stage import B, Section, Stage, at, receiver_report, rtp, sdp, sections
 
 BROWSER = at("198.51.100.9:50000")
 STRANGER = at("198.51.100.66:666")
@@ -37,19 +39,20 @@ class Browser:
         self.connected: Keyed | None = None
         self.remote: Endpoint | None = None
         self.failures: list[str] = []
+        self.messages: list[bytes] = []
 
     def sdp(self, setup: str = "actpass") -> str:
         codecs = {"audio": ("111 0", "rtpmap:111 opus/48000/2"), "video": ("96", "rtpmap:96 VP8/90000")}
         media = [f"a=group:BUNDLE {' '.join(str(i) for i in range(len(self.kinds)))}"]
         for mid, kind in enumerate(self.kinds):
-            formats, rtpmap = codecs[kind]
+            if kind == "application":
+                media += [f"m=application {self.endpoint.port} UDP/DTLS/SCTP webrtc-datachannel", "a=sctp-port:5000"]
+            else:
+                formats, rtpmap = codecs[kind]
+                media += [f"m={kind} {self.endpoint.port} UDP/TLS/RTP/SAVPF {formats}", f"a={rtpmap}", "a=rtcp-mux"]
+                media += ["a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid"]
             media += [
-                f"m={kind} {self.endpoint.port} UDP/TLS/RTP/SAVPF {formats}",
-                f"c=IN IP4 {self.endpoint.address}",
-                f"a={rtpmap}",
                 f"a=mid:{mid}",
-                "a=rtcp-mux",
-                "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid",
                 f"a=setup:{setup}",
                 f"a=fingerprint:sha-256 {FINGERPRINT}",
                 f"a=ice-ufrag:{self.credentials.ufrag}",
@@ -105,6 +108,9 @@ class Browser:
         assert self.connected is not None
         return self._sending.protect(packet)
 
+    def protect_rtcp(self, packet: bytes) -> bytes:
+        return self._sending.protect_rtcp(packet)
+
     def unprotect(self, packet: bytes) -> bytes:
         assert self.connected is not None
         return self._receiving.unprotect(packet)
@@ -120,6 +126,8 @@ class Browser:
                     self._sending, self._receiving = SrtpContext(keys.send), SrtpContext(keys.receive)
                 case PathChanged(_, remote):
                     self.remote = remote
+                case Message(data):
+                    self.messages.append(data)
                 case Broken(reason):
                     self.failures.append(reason)
         return sent
@@ -165,6 +173,18 @@ def browser_calls_phone(stage: Stage, browser: Browser, **answer: object) -> tup
     run(stage, browser)
     assert browser.connected is not None
     return facing_browser.local, facing_phone.local
+
+
+def two_browsers(kinds: Sequence[str]) -> tuple[Stage, Browser, Browser]:
+    """In a call with each other, everything up."""
+    stage, one = Stage(), Browser(kinds)
+    other = Browser(kinds, at("198.51.100.11:50011"), seed=9)
+    facing_other, *_ = stage.offered(one.sdp())
+    facing_one, *_ = stage.answered(other.sdp("active"))
+    one.learn(facing_one, setup="passive", controlling=True)
+    other.learn(facing_other, setup="active", controlling=False)
+    run(stage, one, other)
+    return stage, one, other
 
 
 def test_a_browser_calls_a_phone() -> None:
@@ -463,3 +483,53 @@ def test_a_fragment_of_an_unknown_call_is_refused() -> None:
     stage, browser = Stage(), Browser()
     assert stage.offer(fragment(browser), fragment=True)["result"] == "error"
     assert stage.relay.registry.calls == {}
+
+
+@pytest.mark.parametrize("kinds", [("application",), ("audio", "application"), ("application", "audio")])
+def test_data_channels_go_from_browser_to_browser(kinds: tuple[str, ...]) -> None:
+    stage, one, other = two_browsers(kinds)
+    one.transport.send(b"INIT")
+    strays = run(stage, one, other, seconds=0.1)
+    assert other.messages == [b"INIT"]
+    other.transport.send(b"INIT ACK")
+    strays += run(stage, one, other, seconds=0.1)
+    assert one.messages == [b"INIT ACK"]
+    assert strays == []
+
+
+def test_media_flows_in_a_bundle_that_a_data_channel_carries() -> None:
+    stage, one, other = two_browsers(("application", "audio"))
+    (call,) = stage.relay.registry.calls.values()
+    facing_one = call.parties[1].medias[0].local
+    assert facing_one is not None
+    packet = rtp(1, payload_type=111)
+    ((_, data, destination),) = stage.receive(facing_one, one.endpoint, one.protect(packet))
+    assert (other.unprotect(data), destination) == (packet, other.endpoint)
+    ((_, _, destination),) = stage.receive(facing_one, one.endpoint, one.protect_rtcp(receiver_report()))
+    assert destination == other.endpoint
+
+
+def test_a_phone_is_offered_no_data_channel() -> None:
+    stage, browser = Stage(), Browser(("audio", "application"))
+    body = stage.offer(browser.sdp(), ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    assert [section.port for section in sections(body["sdp"])][1:] == [0]
+    answer = stage.answer(sdp(B, media=("m=audio 4002 RTP/AVP 0", "m=application 0 UDP/DTLS/SCTP webrtc-datachannel")))
+    facing_browser, refused = sections(answer["sdp"])
+    assert refused.port == 0
+    assert "\r\na=group:BUNDLE 0\r\n" in answer["sdp"]
+    browser.learn(facing_browser, setup="passive", controlling=True)
+    run(stage, browser)
+    ((_, data, _),) = stage.receive(facing_browser.local, BROWSER, browser.protect(rtp(1)))
+    assert data == rtp(1)
+
+
+def test_what_a_stranger_says_is_no_message() -> None:
+    stage, one, other = two_browsers(("application",))
+    stranger = Browser(("application",), STRANGER, seed=11)
+    (call,) = stage.relay.registry.calls.values()
+    facing_one = call.parties[1].medias[0].local
+    assert facing_one is not None
+    one.transport.send(b"stolen")
+    (record,) = one.outcomes()
+    assert stage.receive(facing_one, stranger.endpoint, record.data) == []
+    assert other.messages == []
