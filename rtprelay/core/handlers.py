@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from rtprelay.call.call import Call
 from rtprelay.core import selection
+from rtprelay.core.admission import SESSION_LIMIT
 from rtprelay.core.call_view import query
 from rtprelay.core.effects import Effect, ReadFlows, Reply
 from rtprelay.core.expiry import schedule
@@ -27,8 +28,6 @@ from rtprelay.values import CallId, Tag
 
 MAX_SUBSCRIBERS = 256
 """Of one source: what a fan-out group holds."""
-SESSION_LIMIT = "Parallel session limit reached"
-"""Kamailio and OpenSIPS compare this text to fail over to another node."""
 MAX_DETAILED = 64
 """Media sections whose statistics fit into the reply to a delete."""
 TOO_LARGE = "The call was too large for its statistics to be told"
@@ -46,12 +45,8 @@ def _offer(registry: Registry, request: Request, now: float) -> Attempt | None:
     command = request.command
     if command.flags.fragment:
         return _fragment(registry, request, now)
-    if _full(registry, command):
-        registry.totals.ended[EndReason.REJECTED] += 1
-        if "load limit" in command.supports:
-            registry.emit(Reply(request.request_id, reply.load_limit(SESSION_LIMIT)))
-            return None
-        raise OurFault(SESSION_LIMIT)
+    if not _admitted(registry, request):
+        return None
 
     def change(call: Call, command: Command, context: Context) -> Body:
         return reply.ok(sdp=offer(call, command, context))
@@ -79,9 +74,8 @@ def _answer(registry: Registry, request: Request, now: float) -> Attempt | None:
 
 
 def _publish(registry: Registry, request: Request, now: float) -> Attempt | None:
-    if _full(registry, request.command):
-        registry.totals.ended[EndReason.REJECTED] += 1
-        raise OurFault(SESSION_LIMIT)
+    if not _admitted(registry, request):
+        return None
     given = request.command
     call_id = given.call_id or CallId(_made_up(registry))
     from_tag = given.from_tag or Tag(_made_up(registry))
@@ -236,9 +230,18 @@ def _known(registry: Registry, call_id: CallId) -> Call:
     return call
 
 
-def _full(registry: Registry, command: Command) -> bool:
-    limit = registry.settings.max_sessions
-    return 0 <= limit <= len(registry.calls) and command.call_id not in registry.calls
+def _admitted(registry: Registry, request: Request) -> bool:
+    """False: the call would be a new one, there is no room for it, and the proxy has been told."""
+    if request.command.call_id in registry.calls:
+        return True
+    refusal = registry.admission.refusal(registry.settings, len(registry.calls), registry.totals)
+    if refusal is None:
+        return True
+    registry.totals.ended[EndReason.REJECTED] += 1
+    # A proxy that does not know of load limits goes to another node only at the text of this one error.
+    known = "load limit" in request.command.supports
+    registry.emit(Reply(request.request_id, reply.load_limit(refusal) if known else reply.error(SESSION_LIMIT)))
+    return False
 
 
 def _made_up(registry: Registry) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from rtprelay.call.call import Call
 from rtprelay.call.media import Media
 from rtprelay.core import snapshot
+from rtprelay.core.admission import Admission
 from rtprelay.core.effects import ApplyFlows, ClosePort, Effect, Notify, Persist
 from rtprelay.core.learning import Learning
 from rtprelay.core.loops import leads_back
@@ -43,6 +44,7 @@ class Registry:
         self.ports = Ports(settings.interfaces, settings.port_quarantine, rng)
         self.totals = Totals(now)
         self.requests = RequestCounts()
+        self.admission = Admission()
         self.learning = Learning()
         self.timers: Timers[CallId] = Timers()
         self.transports = Transports()

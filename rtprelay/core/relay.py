@@ -64,6 +64,16 @@ class Relay:
             self.registry.observe(report)
         self.registry.totals.look(now)
 
+    def handle_load(self, average: float, cpu: float, now: float) -> None:
+        """What the host bears: its load average, and the percent of its cores that is busy. Nothing follows at once."""
+        self.registry.admission.load_average = average
+        self.registry.admission.cpu = cpu
+        self.registry.totals.look(now)
+
+    def drain(self) -> None:
+        """Take no new calls from now on."""
+        self.registry.admission.draining = True
+
     def handle_timeout(self, now: float) -> None:
         self._begin()
         expire(self.registry, now)

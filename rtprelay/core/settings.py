@@ -25,5 +25,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port_quarantine: float = 5.0
     """A closed port is not given out again for so long: late packets of the old call."""
     max_sessions: int = -1
+    """-1: no limit; 0: no new call."""
+    max_load: float = 0.0
+    """Load average of the host above which no new call is taken; 0: any. So are the next two."""
+    max_cpu: float = 0.0
+    """Percent of all cores."""
+    max_bandwidth: int = 0
+    """Bytes of media per second."""
     control_addresses: tuple[str, ...] = ()
     """Never a media destination."""

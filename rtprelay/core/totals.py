@@ -117,6 +117,11 @@ class Totals:
                     output.packets - had.packets, output.bytes - had.bytes, max(0, output.errors - had.errors)
                 )
 
+    @property
+    def bandwidth(self) -> float:
+        """Bytes per second that come in, as far as they are forwarded."""
+        return self.user_rates.per_second[1] + self.kernel_rates.per_second[1]
+
     def look(self, now: float) -> None:
         self.user_rates.look(self.user, now)
         self.kernel_rates.look(self.kernel, now)
