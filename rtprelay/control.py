@@ -19,15 +19,16 @@ from rtprelay.config.schema import LISTENERS, Config
 from rtprelay.core.relay import Relay
 from rtprelay.errors import OurFault, RelayError
 from rtprelay.listen.acl import Acl
-from rtprelay.listen.cli import CliServer
+from rtprelay.listen.cli import CliServer, console_answer
 from rtprelay.listen.door import Doorman
-from rtprelay.listen.exchange import Service
+from rtprelay.listen.exchange import Respond, Service
 from rtprelay.listen.limits import Limits, Rota
 from rtprelay.listen.tcp import NgTcp
 from rtprelay.listen.tls import server_context
 from rtprelay.listen.tokens import Tokens
 from rtprelay.listen.udp import NgUdp
 from rtprelay.runtime.loop import RelayLoop
+from rtprelay.signalling import reply
 from rtprelay.signalling.command import Command, CommandName, Request
 from rtprelay.signalling.session import Peer
 from rtprelay.values import Endpoint
@@ -57,7 +58,7 @@ class ControlPorts:
         )
         self._rota = Rota()
         self._requests = relay.registry.requests
-        self._service = Service(handle=loop.handle, complain=self._complain, took=self._took)
+        self._service = Service(handle=self._handle, complain=self._complain, took=self._took)
         self._tokens = self._read_tokens(self._config.token_file)
         self._tls = self._make_tls()
         self._udp = NgUdp(self._service, acl=self._acl("ng"))
@@ -137,6 +138,15 @@ class ControlPorts:
         if config.certificate is None or not any(config.listen[kind] for kind in _TLS):
             return None
         return server_context(config.certificate, config.key, config.client_ca)
+
+    def _handle(self, request: Request, respond: Respond) -> None:
+        """To the core, but what is meant for the console: an operator's view is no business of calls."""
+        if request.command.name is not CommandName.CLI:
+            self._loop.handle(request, respond)
+            return
+        self._requests.asked(request.proxy, CommandName.CLI.value)
+        answer = console_answer(self._execute, request.command.body.encode("utf-8", "surrogateescape"))
+        respond(reply.ok(response=answer.decode("utf-8", "replace")))
 
     def _complain(self, peer: Peer, fault: RelayError) -> None:
         self._requests.failed(peer.host)
