@@ -32,6 +32,16 @@ def answered(offerer: Party, answerer: Party, view: SessionView, context: Contex
     _share(offerer, offerer.bundle_wanted, context)
 
 
+def published(party: Party, view: SessionView, flags: MediaFlags, context: Context) -> None:
+    """A publisher's groups. Ports of their own are better: on a shared one the kernel cannot tell audio from video for
+    subscribers who get them apart. So a bundle is taken where the publisher insists, or `bundle=` says so.
+    """
+    insists = any("bundle-only" in media.lines for media in view.media)
+    wanted = "reject" not in flags.bundle and (insists or bool(flags.bundle))
+    party.bundle_wanted = tuple(_members(view)) if wanted else ()
+    _share(party, party.bundle_wanted, context)
+
+
 def group(party: Party) -> str | None:
     """The value of a=group in an answer to the party; None: nothing is bundled."""
     bundled = {media.transport for media in party.medias if media.transport is not None}

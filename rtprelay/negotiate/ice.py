@@ -16,6 +16,7 @@ import random
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+from rtprelay.call.call import Party
 from rtprelay.call.media import Media
 from rtprelay.call.secure import IceLeg
 from rtprelay.ice.agent import Credentials
@@ -99,6 +100,12 @@ def attributes(media: Media, flags: MediaFlags, context: Context, *, with_candid
         *(f"candidate:{candidate}" for candidate in candidates(media, context.interfaces.advertised)),
         "end-of-candidates",
     )
+
+
+def session_attributes(party: Party) -> tuple[str, ...]:
+    """Who is lite is so in all sections (RFC 8839 section 5.3)."""
+    lite = any(media.ice is not None and media.ice.lite for media in party.medias if media.live)
+    return ("ice-lite",) if lite else ()
 
 
 def candidates(media: Media, advertised: AdvertisedAddress) -> tuple[Candidate, ...]:

@@ -14,7 +14,7 @@ from rtprelay.call.call import Call, MediaKey, Party, SentSdp, Subscription, Sub
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
-from rtprelay.negotiate import ice, keys
+from rtprelay.negotiate import bundle, ice, keys
 from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
 from rtprelay.sdp.attributes import Direction
@@ -35,15 +35,18 @@ def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
     party = call.party_by_tag(tag) or call.add_party(tag, context.now)
     party.publisher = True
     party.label = flags.set_label or flags.label or party.label
-    specs = [_publish_media(party, media_view, flags, context) for media_view in view.media]
+    for media_view in view.media:
+        _publish_media(party, media_view, flags, context)
+    bundle.published(party, view, flags, context)
     close_beyond(party.medias, len(view.media), context)
     if not any(media.live for media in party.medias):
         raise PeerFault("Nothing to publish: no media section has a codec that is accepted")
     call.answered = True
-    return _build(party, specs, context)
+    specs = [_publish_spec(party, party.medias[section.index], section, flags, context) for section in view.media]
+    return _build(party, specs, context, group=bundle.group(party))
 
 
-def _publish_media(party: Party, view: MediaView, flags: MediaFlags, context: Context) -> MediaSpec:
+def _publish_media(party: Party, view: MediaView, flags: MediaFlags, context: Context) -> None:
     if view.index == len(party.medias):
         party.medias.append(new_media(view.index, view, context))
     media = party.medias[view.index]
@@ -53,15 +56,12 @@ def _publish_media(party: Party, view: MediaView, flags: MediaFlags, context: Co
     media.rejected = view.rejected or not media.rtp or not media.relayed or accepted is None
     if media.rejected or accepted is None:
         close_ports(media, context)
-        return MediaSpec(
-            kind=media.kind, port=0, protocol=media.protocol, address="0.0.0.0", formats=view.formats or ("0",)
-        )
+        return
     apply_options(media, flags)
     _mark(media, flags)
     learn_remote(media, view, flags, context)
     media.codecs = (accepted,)
-    sends = media.direction.sends
-    media.direction = Direction.of(sends=sends, receives=False)
+    media.direction = Direction.of(sends=media.direction.sends, receives=False)
     media.rtcp_mux = view.rtcp_mux and "reject" not in flags.rtcp_mux
     open_ports(media, _interface(media, flags, media.interface, context), context)
     ice.taken(media, view, flags, context)
@@ -69,8 +69,14 @@ def _publish_media(party: Party, view: MediaView, flags: MediaFlags, context: Co
         context.warn(f"media {media.index}: no SRTP key in common, rejected")
         media.rejected = True
         close_ports(media, context)
-        return _gone(media)
-    return _spec(media, Direction.of(sends=False, receives=sends), flags, context, offering=False)
+
+
+def _publish_spec(party: Party, media: Media, view: MediaView, flags: MediaFlags, context: Context) -> MediaSpec:
+    if media.rejected:
+        formats = view.formats or ("0",)
+        return MediaSpec(kind=media.kind, port=0, protocol=media.protocol, address="0.0.0.0", formats=formats)
+    direction = Direction.of(sends=False, receives=media.direction.sends)
+    return _spec(media, party.carrier(media), direction, flags, context, offering=False)
 
 
 def subscribe_request(call: Call, sources: Sequence[Party], command: Command, context: Context) -> tuple[Party, str]:
@@ -103,7 +109,7 @@ def subscribe_request(call: Call, sources: Sequence[Party], command: Command, co
         ssrc = before.ssrc if before and before.source == key else context.random.getrandbits(32)
         call.subscriptions.append(Subscription(key, MediaKey(party.number, index), SubscriptionKind.PUB_SUB, ssrc))
         direction = Direction.INACTIVE if flags.inactive else Direction.SENDONLY
-        specs.append(_spec(media, direction, flags, context, offering=True))
+        specs.append(_spec(media, media, direction, flags, context, offering=True))
     # An m-line that is no more keeps its place in a renewed offer (RFC 3264 section 8).
     close_beyond(party.medias, len(wanted), context)
     specs += [_gone(media) for media in party.medias[len(wanted) :]]
@@ -191,7 +197,7 @@ def _family(media: Media, source: Media | None) -> Family | None:
     return known.family if known else None
 
 
-def _build(party: Party, specs: list[MediaSpec], context: Context) -> str:
+def _build(party: Party, specs: list[MediaSpec], context: Context, group: str | None = None) -> str:
     """Ours from the first line to the last; within one session the version grows (RFC 3264 section 8)."""
     if party.sent is None:
         session_id = str(context.random.getrandbits(62))
@@ -202,19 +208,22 @@ def _build(party: Party, specs: list[MediaSpec], context: Context) -> str:
         session_id=party.sent.session_id,
         version=str(party.sent.version),
         name=party.sent.session_name,
+        attributes=(*ice.session_attributes(party), *((f"group:{group}",) if group is not None else ())),
     )
     return build(session, tuple(specs))
 
 
-def _spec(media: Media, direction: Direction, flags: MediaFlags, context: Context, *, offering: bool) -> MediaSpec:
-    assert media.local is not None
-    muxed = media.rtcp_mux or media.mux_proposed
-    rtcp = media.local if media.rtcp_mux or (muxed and "require" in flags.rtcp_mux) else media.local_rtcp
+def _spec(
+    media: Media, carrier: Media, direction: Direction, flags: MediaFlags, context: Context, *, offering: bool
+) -> MediaSpec:
+    assert carrier.local is not None
+    muxed = carrier.rtcp_mux or carrier.mux_proposed
+    rtcp = carrier.local if carrier.rtcp_mux or (muxed and "require" in flags.rtcp_mux) else carrier.local_rtcp
     return MediaSpec(
         kind=media.kind,
-        port=media.local.port,
+        port=carrier.local.port,
         protocol=media.protocol,
-        address=flags.media_address or context.interfaces.advertised(media.local),
+        address=flags.media_address or context.interfaces.advertised(carrier.local),
         codecs=media.codecs,
         direction=direction,
         rtcp_port=rtcp.port if rtcp and not flags.no_rtcp_attribute else None,
@@ -222,8 +231,8 @@ def _spec(media: Media, direction: Direction, flags: MediaFlags, context: Contex
         rtcp_mux=muxed,
         attributes=(f"mid:{media.mid}",) if media.mid is not None else (),
         append=(
-            *keys.attributes(media, flags, context, offering=offering),
-            *ice.attributes(media, flags, context),
+            *keys.attributes(carrier, flags, context, offering=offering),
+            *ice.attributes(carrier, flags, context, with_candidates=carrier is media),
         ),
     )
 

@@ -89,7 +89,6 @@ def _session_attributes(
     view: SessionView, receiver: Party, flags: MediaFlags, instance: str, *, offering: bool
 ) -> tuple[str, ...]:
     """What is ours to say about all sections together."""
-    lite = ("ice-lite",) if any(m.ice is not None and m.ice.lite for m in receiver.medias if m.live) else ()
     if not offering:
         group = bundle.group(receiver)
     elif receiver.bundle_offered:
@@ -99,7 +98,7 @@ def _session_attributes(
     else:
         group = None
     protection = (f"{LOOP_ATTRIBUTE}:{instance}",) if flags.loop_protect else ()
-    return (*lite, *((f"group:{group}",) if group is not None else ()), *protection)
+    return (*ice.session_attributes(receiver), *((f"group:{group}",) if group is not None else ()), *protection)
 
 
 def _first_address(edits: tuple[MediaEdit, ...]) -> str | None:

@@ -533,3 +533,41 @@ def test_what_a_stranger_says_is_no_message() -> None:
     (record,) = one.outcomes()
     assert stage.receive(facing_one, stranger.endpoint, record.data) == []
     assert other.messages == []
+
+
+def bundle_only(browser: Browser) -> str:
+    """As `max-bundle` offers it: what comes second has no port of its own."""
+    return browser.sdp().replace(f"m=video {browser.endpoint.port} ", "m=video 0 ") + "a=bundle-only\r\n"
+
+
+def test_a_publisher_that_insists_on_its_bundle_gets_it() -> None:
+    stage, browser = Stage(), Browser(("audio", "video"))
+    body = stage.ask(CommandName.PUBLISH, bundle_only(browser), from_tag=Tag("p"))
+    assert "\r\na=group:BUNDLE 0 1\r\n" in body["sdp"]
+    facing_browser, bundled = sections(body["sdp"])
+    assert bundled.local == facing_browser.local
+    assert bundled.attribute("candidate") is None
+    assert stage.ports_used() == 2
+    browser.learn(facing_browser, setup="passive", controlling=True)
+    run(stage, browser)
+    request = stage.ask(CommandName.SUBSCRIBE_REQUEST, from_tag=Tag("p"), to_tag=Tag("s"), transport_protocol="RTP/AVP")
+    audio, video = sections(request["sdp"])
+    media = ("m=audio 4002 RTP/AVP 111", "m=video 4004 RTP/AVP 96", "a=rtpmap:96 VP8/90000")
+    stage.ask(CommandName.SUBSCRIBE_ANSWER, sdp(B, media=media), to_tag=Tag("s"))
+    for payload_type, facing, port in ((111, audio, 4002), (96, video, 4004)):
+        packet = rtp(payload_type, payload_type=payload_type)
+        ((source, _, destination),) = stage.receive(facing_browser.local, BROWSER, browser.protect(packet))
+        assert (source, destination) == (facing.local, PHONE.with_port(port))
+
+
+def test_a_publishers_sections_have_ports_of_their_own_where_it_leaves_the_choice() -> None:
+    stage, browser = Stage(), Browser(("audio", "video"))
+    body = stage.ask(CommandName.PUBLISH, browser.sdp(), from_tag=Tag("p"))
+    assert "BUNDLE" not in body["sdp"]
+    assert stage.ports_used() == 4
+
+
+def test_a_publisher_hears_that_we_are_lite() -> None:
+    stage, browser = Stage(), Browser()
+    body = stage.ask(CommandName.PUBLISH, browser.sdp(), from_tag=Tag("p"), ice_lite="backward")
+    assert "\r\na=ice-lite\r\n" in body["sdp"].split("m=")[0]
