@@ -96,6 +96,9 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
             tos=_or(options.tos, 0),
             port_quarantine=_or(options.port_quarantine, 5.0),
             max_sessions=_or(options.max_sessions, -1),
+            max_load=_or(options.max_load, 0.0),
+            max_cpu=_or(options.max_cpu, 0.0),
+            max_bandwidth=_or(options.max_bandwidth, 0),
             control_addresses=_control_addresses(
                 [endpoint for endpoints in control.listen.values() for endpoint in endpoints], host
             ),
@@ -108,6 +111,7 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
         flush=_or(options.flush, False),
         foreground=_or(options.foreground, False),
         pidfile=Path(options.pidfile) if options.pidfile else None,
+        drain_on_stop=_or(options.drain_on_stop, 0.0),
         log_level=6 if options.log_level is None else _level(options.log_level),
         log_stderr=_or(options.log_stderr, False),
         log_format=_or(options.log_format, LogFormat.DEFAULT),

@@ -66,6 +66,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_
     endpoint_learning: EndpointLearning | None = None
     tos: Byte | None = None
     max_sessions: Annotated[int, msgspec.Meta(ge=-1)] | None = None
+    max_load: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    max_cpu: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    max_bandwidth: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    drain_on_stop: Seconds | None = None
     foreground: bool | None = None
     pidfile: str | None = None
     log_stderr: bool | None = None
@@ -123,6 +127,12 @@ WORDS = {
     "endpoint-learning": Words("heuristic, delayed, immediate or off (default: heuristic)", "HOW"),
     "tos": Words("IP TOS byte of media packets (default: 0)", "INT", "T"),
     "max-sessions": Words("refuse further calls above so many; -1: no limit (default: -1)", "INT"),
+    "max-load": Words("refuse further calls while the load average is above this; 0: never (default: 0)", "NUMBER"),
+    "max-cpu": Words("the same, in percent of all cores' time (default: 0)", "NUMBER"),
+    "max-bandwidth": Words("the same, in bytes of media per second (default: 0)", "INT"),
+    "drain-on-stop": Words(
+        "on SIGTERM refuse further calls and wait at most so long for the last one to end (default: 0)", "SECS"
+    ),
     "foreground": Words("do not fork into the background", "", "f"),
     "pidfile": Words("write the process id to this file", "FILE", "p"),
     "log-stderr": Words("log to stderr instead of syslog", "", "E"),

@@ -14,7 +14,7 @@ _WITH_VALUE = """
     kernel-player kernel-player-media listen-tcp listen-udp log-facility-cdr
     log-facility-dtmf log-facility-rtcp log-level-codec log-level-control log-level-core log-level-crypto log-level-dtx
     log-level-ffmpeg log-level-http log-level-ice log-level-internals log-level-rtcp log-level-spandsp log-level-srtp
-    log-level-transcoding log-mark-prefix log-mark-suffix log-name max-bandwidth max-cpu max-dtx max-load
+    log-level-transcoding log-mark-prefix log-mark-suffix log-name max-dtx
     max-log-line-length max-recv-iters media-num-threads mos mqtt-cafile mqtt-capath mqtt-certfile mqtt-host mqtt-id
     mqtt-keepalive mqtt-keyfile mqtt-pass mqtt-port mqtt-publish-interval mqtt-publish-qos mqtt-publish-scope
     mqtt-publish-topic mqtt-tls-alpn mqtt-user mysql-host mysql-pass mysql-port mysql-query mysql-user

@@ -67,6 +67,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     flush: bool
     foreground: bool
     pidfile: Path | None
+    drain_on_stop: float
+    """Seconds; 0: a stop is one at once."""
     log_level: int
     """As in syslog(3): 0 emergency ... 6 info, 7 debug."""
     log_stderr: bool
