@@ -69,6 +69,9 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     passthrough: bool = False
     """SRTP goes from leg to leg as it is, unchecked: the operator's explicit choice."""
 
+    extmap_masked: tuple[str, ...] = ()
+    """Header extensions the party offered and the other side does not see, as attributes."""
+
     transport: int | None = None
     """Index of the media whose port, ICE and DTLS this one shares (BUNDLE, RFC 9143); None: it has its own."""
     ice: IceLeg | None = None

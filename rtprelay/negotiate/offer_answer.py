@@ -14,7 +14,7 @@ from __future__ import annotations
 from rtprelay.call.call import Call, Party
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
-from rtprelay.negotiate import bundle, channel, ice, keys, mux
+from rtprelay.negotiate import bundle, channel, extmap, ice, keys, mux
 from rtprelay.negotiate.branches import answering, offered_to, offering
 from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
@@ -56,6 +56,7 @@ def offer(call: Call, command: Command, context: Context) -> str:
                 open_ports(media, interface, context)
         keys.offered(ours, theirs, media_view, flags, context)
         ice.offered(ours, theirs, media_view, flags, context)
+        extmap.offered(ours, media_view, flags)
         mux.offered(ours, theirs, media_view.rtcp_mux, flags.rtcp_mux)
     bundle.offered(offerer, answerer, view, flags)
     for party in (offerer, answerer):

@@ -9,7 +9,7 @@ import msgspec
 from rtprelay.call.call import Party, SentSdp
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
-from rtprelay.negotiate import bundle, ice, keys
+from rtprelay.negotiate import bundle, extmap, ice, keys
 from rtprelay.negotiate.context import Context
 from rtprelay.sdp.alter import alter, read_changes
 from rtprelay.sdp.attributes import Direction, number
@@ -166,7 +166,9 @@ def _media_edit(
             mid=_mid(media, view, flags, offering=offering),
             remove_ice=True,
             remove_attributes=_removed(media, view) | (frozenset() if ptime is None else {"ptime"}),
+            remove_lines=extmap.removed(view, flags),
             append=(
+                *(() if offering else media.extmap_masked),
                 *(() if ptime is None else (f"ptime:{ptime}",)),
                 *keys.attributes(carrier, flags, context, offering=offering),
                 *ice.attributes(carrier, flags, context, with_candidates=carrier is media),

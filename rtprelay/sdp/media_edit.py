@@ -42,6 +42,8 @@ class MediaEdit(msgspec.Struct, frozen=True, kw_only=True):
     remove_ice: bool = False
     """No ICE attribute of the sender is left; the session's go as well if all rewritten sections say so."""
     remove_attributes: frozenset[str] = frozenset()
+    remove_lines: frozenset[str] = frozenset()
+    """Whole attributes without the `a=`."""
     mid: str | None = None
     append: tuple[str, ...] = ()
     """Further attributes without the `a=`, such as `setup:actpass`; one that is there already is not repeated."""
@@ -196,7 +198,7 @@ class _Parts:
 
     def _take_attribute(self, line: Line, text: str) -> None:
         name, value = line.attribute()
-        if name in self.dropped or line.value in self.edit.append:
+        if name in self.dropped or line.value in self.edit.append or line.value in self.edit.remove_lines:
             return
         if name in _OF_PAYLOAD and self.media.rtp:
             key = value.partition(" ")[0]

@@ -148,6 +148,9 @@ class MediaFlags(msgspec.Struct, frozen=True, kw_only=True):
     sdp_media_remove: tuple[str, ...] = ()
     """Kinds of media sections."""
     bidirectional: bool = False
+    extmap_strip: tuple[str, ...] = ()
+    extmap_mask: tuple[str, ...] = ()
+    """URIs of header extensions, or `all`."""
     inactive: bool = False
     original_sendrecv: bool = False
     generate_mid: bool = False

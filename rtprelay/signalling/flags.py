@@ -348,9 +348,9 @@ TABLE: tuple[Flag, ...] = (
         _switch(_PUBSUB, "bidirectional", "media flows both ways", "bidirectional"),
         _switch("subscribe request", "inactive", "the offer is inactive instead of sendonly", "inactive"),
         _table(_SDP, "extmap", "dictionary of the `extmap-` rows"),
-        _list(_SDP, "extmap-strip", "header extensions taken off"),
-        _list(_SDP, "extmap-mask", "header extensions hidden from the receiver"),
-        _switch(_SDP, "strip-extmap", "all header extensions are taken off"),
+        _list(_SDP, "extmap-strip", "header extensions taken off: URIs, or `all`", "extmap_strip"),
+        _list(_SDP, "extmap-mask", "the same, but the offerer is answered that they are known", "extmap_mask"),
+        _switch(_SDP, "strip-extmap", "`extmap-strip=all`", also=("extmap-strip=all",)),
         _list(
             _SDP,
             "bundle",

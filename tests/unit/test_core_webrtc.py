@@ -571,3 +571,29 @@ def test_a_publisher_hears_that_we_are_lite() -> None:
     stage, browser = Stage(), Browser()
     body = stage.ask(CommandName.PUBLISH, browser.sdp(), from_tag=Tag("p"), ice_lite="backward")
     assert "\r\na=ice-lite\r\n" in body["sdp"].split("m=")[0]
+
+
+MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
+LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+
+
+def extensions(section: Section) -> list[str]:
+    return [line.split()[1] for line in section.lines if line.startswith("a=extmap:")]
+
+
+def test_header_extensions_are_taken_off_by_name_and_all_at_once() -> None:
+    browser = Browser()
+    offer = browser.sdp() + f"a=extmap:2/sendonly {LEVEL}\r\n"
+    (section,) = Stage().offered(offer, extmap_strip=(LEVEL.upper(),))
+    assert extensions(section) == [MID]
+    (section,) = Stage().offered(offer, extmap_strip=("all",))
+    assert extensions(section) == []
+
+
+def test_a_masked_header_extension_is_answered_though_the_other_side_never_saw_it() -> None:
+    stage, one, other = Stage(), Browser(), Browser(endpoint=at("198.51.100.11:50011"), seed=9)
+    offer = one.sdp() + f"a=extmap:2/sendonly {LEVEL}\r\n"
+    (section,) = stage.offered(offer, extmap_mask=(LEVEL,))
+    assert extensions(section) == [MID]
+    (section,) = stage.answered(other.sdp("active"))
+    assert sorted(extensions(section)) == [MID, LEVEL]

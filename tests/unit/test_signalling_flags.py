@@ -224,7 +224,7 @@ def test_codec_options_keep_their_case_slashes_and_equals_signs() -> None:
 
 def test_the_longest_name_is_the_one_meant() -> None:
     assert flags("DTLS-reverse-passive").dtls_reverse == "passive"
-    assert flags("strip-extmap").extra == {"strip-extmap"}
+    assert flags("strip-extmap").extmap_strip == ("all",)
     assert flags("endpoint-learning-off").endpoint_learning is EndpointLearning.OFF
 
 
