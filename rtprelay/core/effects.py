@@ -22,6 +22,8 @@ class ClosePort(msgspec.Struct, frozen=True):
 
 
 class ApplyFlows(msgspec.Struct, frozen=True):
+    """On failure, however far it went, the runtime calls Relay.flows_failed at once, before draining on."""
+
     ops: tuple[FlowOp, ...]
 
 

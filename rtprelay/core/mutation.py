@@ -1,9 +1,10 @@
 """A command that changes a call, as one transaction: it happens as a whole or not at all, ports, flows, journal and
 reply included.
 
-Two steps. First the call is changed and its new ports are opened. Then, with all ports open, everything else: flows,
-closed ports, journal and reply. Until the second step nothing is promised and nothing but ports has happened, so that a
-port that cannot be bound only means to close the others, put the call back as it was, and start over.
+Three steps. First the call is changed and its new ports are opened: a port that cannot be bound only means to close the
+others, put the call back as it was, and start over. Then, with all ports open, the flows: where the data plane has no
+room for them, flows, ports and call go back to what they were. What follows cannot be refused: journal, closed ports
+and, last of all, the reply that promises it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import msgspec
 
 from rtprelay.call.call import Call
 from rtprelay.core import snapshot
-from rtprelay.core.effects import ClosePort, Effect, OpenPort, Reply
+from rtprelay.core.effects import ApplyFlows, ClosePort, Effect, OpenPort, Reply
 from rtprelay.core.expiry import schedule
 from rtprelay.core.ports import PortTransaction
 from rtprelay.core.registry import Registry
 from rtprelay.errors import OurFault, RelayError
 from rtprelay.negotiate.context import Context
-from rtprelay.plan.flow import Flow
+from rtprelay.plan.diff import diff
+from rtprelay.plan.flow import DropFlow, Flow
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Body, Command, CommandName, Request
 from rtprelay.values import CallId, Endpoint
@@ -47,6 +49,8 @@ class Attempt(msgspec.Struct):
     """The call's flows as they are installed."""
     now: float
     number: int = 1
+    settled: bool = False
+    """Carried out or undone: it cannot fail any more."""
 
 
 def mutate(
@@ -88,23 +92,46 @@ def mutate(
 
 
 def _commit(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
-    """All ports are open."""
+    """All ports are open: the flows."""
     call, command = attempt.call, attempt.request.command
     try:
         call.last_signal = registry.wall(attempt.now)
         if command.name in REVIVING and not command.flags.fragment:
             call.delete_at = None
         registry.put(call)
-        effects = [*registry.replan(call), registry.persist(call)]
-        effects += registry.transports.sync(registry, call, attempt.now)
-        schedule(registry, call)
+        effects = registry.replan(call)
     except Exception:
-        registry.emit(*(ClosePort(endpoint) for pair in attempt.ports.taken for endpoint in pair))
-        _undo(registry, attempt)
+        registry.emit(*_roll_back(registry, attempt))
         raise
+    registry.queue.later(lambda: _conclude(registry, attempt), call.call_id, attempt.request.request_id)
+    return effects
+
+
+def _conclude(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
+    """The flows are in: all the rest."""
+    call = attempt.call
+    try:
+        effects = list(registry.transports.sync(registry, call, attempt.now))
+        schedule(registry, call)
+        record = registry.persist(call)
+    except Exception:
+        registry.emit(*_roll_back(registry, attempt))
+        raise
+    attempt.settled = True
     attempt.ports.commit()
-    effects += [effect for rtp in attempt.ports.given for effect in registry.close(rtp)]
-    return (*effects, Reply(attempt.request.request_id, attempt.body))
+    closed = [effect for rtp in attempt.ports.given for effect in registry.close(rtp)]
+    return (record, *effects, *closed, Reply(attempt.request.request_id, attempt.body))
+
+
+def _roll_back(registry: Registry, attempt: Attempt) -> list[Effect]:
+    """Put everything back, with whichever of the flows are in."""
+    attempt.settled = True
+    # Removals first: it may be for want of room that we are here.
+    back = diff(registry.tables.get(attempt.call.call_id, {}), attempt.table)
+    ops = tuple(sorted(back, key=lambda op: not isinstance(op, DropFlow)))
+    closed = [ClosePort(endpoint) for pair in attempt.ports.taken for endpoint in pair]
+    _undo(registry, attempt)
+    return [ApplyFlows(ops), *closed] if ops else [*closed]
 
 
 def _undo(registry: Registry, attempt: Attempt, unusable: Endpoint | None = None) -> None:
@@ -116,6 +143,15 @@ def _undo(registry: Registry, attempt: Attempt, unusable: Endpoint | None = None
         registry.forget(call_id)
     else:
         registry.put(snapshot.decode(record), attempt.table)
+
+
+def refuse(registry: Registry, attempt: Attempt, error: RelayError) -> None:
+    """The data plane did not take the flows, or not all of them."""
+    registry.queue.discard()
+    registry.emit(*_roll_back(registry, attempt))
+    request, call_id = attempt.request, attempt.call.call_id
+    registry.notify("refused", call_id, level="error", command=request.command.name.value, reason=error.reason)
+    registry.emit(Reply(request.request_id, reply.error(error)))
 
 
 def retry(registry: Registry, attempt: Attempt, failed: Endpoint, error: OSError, now: float) -> Attempt | None:

@@ -1,8 +1,8 @@
 """The relay: commands, packets nobody else could judge, counters and time in; effects out.
 
 The only stateful object of the core. After any handle_* the caller drains next_effect() to None before the next
-handle_*; two effects are answered at once, in the middle of draining: an OpenPort that failed by port_failed(), a
-ReadFlows by handle_report().
+handle_*; three effects are answered at once, in the middle of draining: an OpenPort that failed by port_failed(), an
+ApplyFlows that failed by flows_failed(), a ReadFlows by handle_report().
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import random
 from collections.abc import Iterable, Sequence
 
 from rtprelay.core.effects import Effect, Reply
-from rtprelay.core.expiry import expire
+from rtprelay.core.expiry import expire, schedule
 from rtprelay.core.handlers import handler
 from rtprelay.core.judge import judge
-from rtprelay.core.mutation import Attempt, retry
+from rtprelay.core.mutation import Attempt, refuse, retry
 from rtprelay.core.queue import fault
 from rtprelay.core.registry import Registry
 from rtprelay.core.restore import restore
 from rtprelay.core.settings import Settings
 from rtprelay.errors import RelayError
-from rtprelay.plan.flow import Capabilities, FlowReport, FlowTable
+from rtprelay.plan.flow import Capabilities, FlowOp, FlowReport, FlowTable, PutFlow
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Request
 from rtprelay.values import Endpoint
@@ -70,6 +70,12 @@ class Relay:
         self.registry.admission.cpu = cpu
         self.registry.totals.look(now)
 
+    def handle_settings(self, settings: Settings, now: float) -> None:
+        """The operator has changed their mind: calls live on, by the new limits. Interfaces and addresses stay."""
+        self.registry.settings = settings
+        for call in self.registry.calls.values():
+            schedule(self.registry, call)
+
     def drain(self) -> None:
         """Take no new calls from now on."""
         self.registry.admission.draining = True
@@ -94,6 +100,16 @@ class Relay:
         owner = self.registry.owners.of(local)
         call_id = owner.call_id if owner is not None else None
         self.registry.notify("port lost", call_id, level="error", port=str(local), error=str(error))
+
+    def flows_failed(self, ops: Sequence[FlowOp], error: RelayError, now: float) -> None:
+        """An ApplyFlows was not carried out, or not wholly: the command that wanted it is refused, without a trace."""
+        attempt = self._attempt
+        if attempt is not None and not attempt.settled:
+            refuse(self.registry, attempt, error)
+            return
+        owners = (self.registry.owners.of(op.flow.local if isinstance(op, PutFlow) else op.local) for op in ops)
+        call_id = next((owner.call_id for owner in owners if owner is not None), None)
+        self.registry.notify("flows refused", call_id, level="error", reason=error.reason)
 
     def next_effect(self) -> Effect | None:
         """The next thing to do, None when all is done."""

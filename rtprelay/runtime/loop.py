@@ -1,8 +1,9 @@
 """The drain loop: turns what happens into inputs of the core, and the core's effects into deeds.
 
 Theory of operation. Everything runs in the event loop's thread, one input at a time: a request, a datagram, a report, a
-deadline. After each, `next_effect` is drained to None, in order. Two effects answer back before the next is taken:
-a failed OpenPort (`port_failed`) and ReadFlows (`handle_report`). Persist is written before the Reply behind it leaves.
+deadline. After each, `next_effect` is drained to None, in order. Three effects answer back before the next is taken:
+a failed OpenPort (`port_failed`), a failed ApplyFlows (`flows_failed`) and ReadFlows (`handle_report`). Persist is
+written before the Reply behind it leaves.
 
 Media: a datagram goes to the userspace forwarder first, which names what leaves or hands it up (Punt). Only what is
 handed up is seen by the core. Reinject runs a packet through the forwarder again; it is not handed up a second time.
@@ -33,11 +34,12 @@ from rtprelay.core.effects import (
     Reply,
     SendDatagram,
 )
+from rtprelay.core.settings import Settings
 from rtprelay.errors import RelayError
 from rtprelay.kernel._abi import Limits
 from rtprelay.kernel.forwarder import Forwarded, Punt
 from rtprelay.kernel.select import DataPlane
-from rtprelay.plan.flow import FlowReport, FlowTable
+from rtprelay.plan.flow import FlowOp, FlowReport, FlowTable
 from rtprelay.runtime.sockets import MediaSockets
 from rtprelay.signalling.command import Body, Command, Request
 from rtprelay.store.journal import Journal
@@ -62,6 +64,8 @@ class Core(Protocol):
     def handle_report(self, reports: Sequence[FlowReport], now: float) -> None: ...
     def handle_timeout(self, now: float) -> None: ...
     def port_failed(self, local: Endpoint, error: OSError, now: float) -> None: ...
+    def flows_failed(self, ops: Sequence[FlowOp], error: RelayError, now: float) -> None: ...
+    def handle_settings(self, settings: Settings, now: float) -> None: ...
     def poll_timeout(self) -> float | None: ...
     def next_effect(self) -> Effect | None: ...
     def restore(self, records: Iterable[bytes], installed: FlowTable, now: float) -> None: ...
@@ -127,6 +131,10 @@ class RelayLoop:
         replies: list[Body] = []
         self.handle(Request(self._own_requests, command), replies.append)
         return replies[0]
+
+    def change(self, settings: Settings) -> None:
+        """The operator's say about the relay, from now on."""
+        self._input("settings", lambda now: self.core.handle_settings(settings, now))
 
     def _received(self, local: Endpoint, source: Endpoint, data: bytes, mark: int) -> None:
         now = time.monotonic()
@@ -217,7 +225,11 @@ class RelayLoop:
         self.sockets.close(effect.local)
 
     def _apply_flows(self, effect: ApplyFlows) -> None:
-        self.data_plane.apply(effect.ops)
+        try:
+            self.data_plane.apply(effect.ops)
+        except RelayError as error:
+            self.counters["failed_ApplyFlows"] += 1
+            self.core.flows_failed(effect.ops, error, time.monotonic())
 
     def _send_datagram(self, effect: SendDatagram) -> None:
         self.sockets.send(effect.local, effect.remote, effect.data)

@@ -30,8 +30,9 @@ from rtprelay.core.effects import (
 from rtprelay.core.relay import Relay
 from rtprelay.core.settings import MediaInterface, Settings
 from rtprelay.core.snapshot import decode
+from rtprelay.errors import BackendFault
 from rtprelay.kernel.forwarder import Datagram, Forwarded, Punt, UserspaceForwarder
-from rtprelay.plan.flow import Capabilities, Flow, FlowOp, FlowReport, FlowTable
+from rtprelay.plan.flow import Capabilities, Flow, FlowOp, FlowReport, FlowTable, PutFlow
 from rtprelay.plan.planner import plan
 from rtprelay.signalling.command import Body, Command, CommandName, MediaFlags, Request
 from rtprelay.values import CallId, Endpoint, Tag
@@ -130,6 +131,8 @@ class Stage:
         """Sockets, with their TOS."""
         self.busy: set[Endpoint] = set()
         """Ports that somebody else has bound."""
+        self.room: int | None = None
+        """How many flows the data plane takes."""
         self.journal: dict[CallId, bytes] = {}
         self.reports: dict[Endpoint, FlowReport] = {}
         """Counters that a test makes up, instead of the forwarder's."""
@@ -276,8 +279,7 @@ class Stage:
             case ClosePort(local):
                 del self.open[local]
             case ApplyFlows(ops):
-                for op in ops:
-                    self.forwarder.apply(op)
+                self._apply(ops)
             case ReadFlows(locals_):
                 reports = [self.reports.get(local) or self.forwarder.report(local) for local in locals_]
                 known = [report for report in reports if report is not None and not self.unreadable]
@@ -296,6 +298,14 @@ class Stage:
                     self.journal[call_id] = record
             case Reply() | Notify():
                 pass
+
+    def _apply(self, ops: Sequence[FlowOp]) -> None:
+        for op in ops:
+            room = self.room is None or len(self.flows()) < self.room
+            if isinstance(op, PutFlow) and self.forwarder.flow(op.flow.local) is None and not room:
+                self.relay.flows_failed(ops, BackendFault("no room for a flow"), self.now)
+                return
+            self.forwarder.apply(op)
 
     def check(self) -> None:
         """The books balance."""

@@ -13,7 +13,9 @@ from rtprelay.call.call import Call
 from rtprelay.core import handlers
 from rtprelay.core.effects import Notify, Reply
 from rtprelay.core.timers import Timers
+from rtprelay.errors import BackendFault
 from rtprelay.negotiate.context import Context
+from rtprelay.plan.flow import DropFlow
 from rtprelay.signalling.command import Command, CommandName, Request
 from rtprelay.values import CallId, Endpoint, Tag
 from tests.unit.core_stage import INSIDE, RELAY, A, B, Stage, at, rtp, sdp
@@ -215,3 +217,37 @@ def test_a_forgotten_call_is_never_due() -> None:
     timers.schedule(CallId("c"), 5.0)
     timers.forget(CallId("c"))
     assert timers.pop_due(100.0) == []
+
+
+# --- a data plane without room ---
+
+
+def test_a_call_whose_flows_are_refused_was_never_there() -> None:
+    """An offer makes flows for both sides, RTP and RTCP: the third one is one too many."""
+    stage = Stage()
+    stage.room = 2
+    assert stage.offer(sdp()) == {"result": "error", "error-reason": "no room for a flow"}
+    assert "refused" in stage.events()
+    assert (stage.flows(), stage.open, stage.journal, stage.relay.registry.calls) == ({}, {}, {}, {})
+    assert stage.ports_used() == 0
+    stage.room = None
+    stage.call()
+
+
+def test_a_call_that_cannot_grow_stays_as_it_was() -> None:
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    before = dict(stage.journal), stage.flows(), dict(stage.open), stage.ports_used()
+    stage.room = len(stage.flows()) + 1
+    video = sdp(A, media=("m=audio 4008 RTP/AVP 0", "m=video 5000 RTP/AVP 96"))
+    assert stage.offer(video, to_tag="b")["error-reason"] == "no room for a flow"
+    assert (stage.journal, stage.flows(), stage.open, stage.ports_used()) == before
+    assert stage.receive(facing_a, at(f"{A}:4000"), rtp(1)) == [(facing_b, rtp(1), at(f"{B}:4002"))]
+
+
+def test_a_refusal_nobody_asked_for_is_told_with_the_call() -> None:
+    stage = Stage()
+    facing_a, _ = stage.call()
+    stage.relay.flows_failed((DropFlow(facing_a),), BackendFault("gone"), stage.now)
+    stage.drain()
+    assert stage.effects == [Notify("flows refused", CallId("c"), {"reason": "gone"}, "error")]

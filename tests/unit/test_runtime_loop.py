@@ -25,8 +25,10 @@ from rtprelay.core.effects import (
     Reply,
     SendDatagram,
 )
+from rtprelay.core.settings import Settings
+from rtprelay.errors import RelayError
 from rtprelay.kernel.memory import MemoryBackend
-from rtprelay.plan.flow import Flow, FlowReport, FlowTable, Mismatch, Output, PutFlow
+from rtprelay.plan.flow import Flow, FlowOp, FlowReport, FlowTable, Mismatch, Output, PutFlow
 from rtprelay.runtime.loop import RelayLoop
 from rtprelay.signalling.command import Body, Command, CommandName, Request
 from rtprelay.store.journal import Journal
@@ -64,6 +66,12 @@ class ScriptedCore:
 
     def port_failed(self, local: Endpoint, error: OSError, now: float) -> None:
         self._take("port_failed", local)
+
+    def flows_failed(self, ops: Sequence[FlowOp], error: RelayError, now: float) -> None:
+        self._take("flows_failed", tuple(ops), error.reason)
+
+    def handle_settings(self, settings: Settings, now: float) -> None:
+        self._take("settings", settings)
 
     def poll_timeout(self) -> float | None:
         return self.deadline
@@ -252,22 +260,25 @@ def test_effects_queued_before_a_fault_are_carried_out() -> None:
     run(core, test)
 
 
-def test_a_data_plane_that_refuses_a_flow_is_logged_and_the_call_goes_on() -> None:
+def test_a_data_plane_that_refuses_a_flow_is_told_before_the_next_effect_is_taken() -> None:
     replies: list[Body] = []
+    ops = (PutFlow(Flow(local=Endpoint("127.0.0.1", 4000), expected=None)),)
 
     def script(kind: str, *what: object) -> Iterable[Effect]:
         if kind == "command":
-            yield ApplyFlows((PutFlow(Flow(local=Endpoint("127.0.0.1", 4000), expected=None)),))
-            yield Reply(1, {"result": "ok"})
+            yield ApplyFlows(ops)
+        elif kind == "flows_failed":
+            assert what == (ops, "maps are full")
+            yield Reply(1, {"result": "error", "error-reason": "maps are full"})
 
     async def test(loop: RelayLoop) -> None:
         assert isinstance(loop.data_plane, MemoryBackend)
         loop.data_plane.fail_next("maps are full")
         loop.handle(Request(1, PING), replies.append)
 
-    run(ScriptedCore(script), test)
-    assert replies == [{"result": "ok"}]
-    assert [(line["reason"], line["call_id"]) for line in LOGS] == [("maps are full", "c")]
+    loop = run(ScriptedCore(script), test)
+    assert replies == [{"result": "error", "error-reason": "maps are full"}]
+    assert loop.counters["failed_ApplyFlows"] == 1
 
 
 def test_read_flows_is_answered_before_the_next_effect_is_taken() -> None:
