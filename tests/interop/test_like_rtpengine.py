@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.interop.conversations import CONVERSATIONS, Conversation
+from tests.interop.conversations import CONVERSATIONS
 from tests.interop.daemons import OURS, RTPENGINE, Daemon, installed, running
 from tests.interop.likeness import Likeness
 from tests.interop.ours import Ours
+from tests.interop.script import Conversation
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
 
