@@ -29,6 +29,7 @@ from rtprelay.core.settings import Settings
 from rtprelay.errors import RelayError
 from rtprelay.kernel.select import DataPlane, start_data_plane
 from rtprelay.observe.log import configure
+from rtprelay.runtime.certificates import CertificateKeeper
 from rtprelay.runtime.loop import RelayLoop
 from rtprelay.runtime.notify import notify, watchdog_interval
 from rtprelay.runtime.process import daemonize, pid_file, raise_descriptor_limit
@@ -111,6 +112,9 @@ async def _serve(config: Config, log: FilteringBoundLogger, report: Report) -> N
             wall_offset(time.time(), time.monotonic()),
             time.monotonic(),
         )
+        identity = relay.registry.transports.identity
+        keeper = CertificateKeeper(config.state_dir, config.dtls_key_type, config.dtls_rsa_bits, log)
+        identity.add(await keeper.start())
         loop = RelayLoop(relay, data_plane, journal, log)
         stack.callback(loop.stop)
         loop.start(data_plane.adopt())
@@ -121,7 +125,7 @@ async def _serve(config: Config, log: FilteringBoundLogger, report: Report) -> N
         # What lives now lives long: calls taken over, code, settings. The collector need not look at them again.
         gc.collect()
         gc.freeze()
-        for task in (_watch_interfaces(data_plane, log), _feed_watchdog()):
+        for task in (_watch_interfaces(data_plane, log), _feed_watchdog(), keeper.keep(identity.add)):
             stack.callback(asyncio.create_task(task).cancel)
         notify(f"READY=1\nSTATUS=relaying, backend {data_plane.capabilities.name}")
         report("")

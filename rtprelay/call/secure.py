@@ -30,6 +30,8 @@ class IceLeg(msgspec.Struct, kw_only=True, omit_defaults=True):
 class DtlsLeg(msgspec.Struct, kw_only=True, omit_defaults=True):
     """DTLS-SRTP with one party (RFC 5763)."""
 
+    certificate: str = ""
+    """Which of ours the party is shown: its SHA-256 fingerprint."""
     setup: str
     """Our a=setup: actpass in an offer, then active or passive."""
     fingerprints: tuple[str, ...] = ()

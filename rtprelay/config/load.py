@@ -12,7 +12,7 @@ import msgspec
 from rtprelay.config.addresses import HostAddress, host_addresses
 from rtprelay.config.command_line import read_command_line
 from rtprelay.config.files import explain, read_ini, read_toml
-from rtprelay.config.options import Options
+from rtprelay.config.options import DtlsCertCipher, Options
 from rtprelay.config.schema import BackendChoice, Config, ConfigError, ControlConfig, LogFormat
 from rtprelay.config.specs import access_lists, listen_endpoints, media_interfaces
 from rtprelay.core.settings import Settings
@@ -111,6 +111,8 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
         flush=_or(options.flush, False),
         foreground=_or(options.foreground, False),
         pidfile=Path(options.pidfile) if options.pidfile else None,
+        dtls_key_type=_or(options.dtls_cert_cipher, DtlsCertCipher.PRIME256V1).key_type,
+        dtls_rsa_bits=_or(options.dtls_rsa_key_size, 2048),
         drain_on_stop=_or(options.drain_on_stop, 0.0),
         log_level=6 if options.log_level is None else _level(options.log_level),
         log_stderr=_or(options.log_stderr, False),

@@ -11,11 +11,23 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from rtprelay.config.schema import LISTENERS, BackendChoice, LogFormat
+from rtprelay.security.certificate import KeyType
 from rtprelay.signalling.command import EndpointLearning
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**9)]
+
+
+class DtlsCertCipher(enum.Enum):
+    """As rtpengine spells it."""
+
+    PRIME256V1 = "prime256v1"
+    RSA = "RSA"
+
+    @property
+    def key_type(self) -> KeyType:
+        return KeyType.RSA if self is DtlsCertCipher.RSA else KeyType.ECDSA
 
 
 class InterfaceTable(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
@@ -70,6 +82,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_
     max_cpu: Annotated[float, msgspec.Meta(ge=0)] | None = None
     max_bandwidth: Annotated[int, msgspec.Meta(ge=0)] | None = None
     drain_on_stop: Seconds | None = None
+    dtls_cert_cipher: DtlsCertCipher | None = None
+    dtls_rsa_key_size: Annotated[int, msgspec.Meta(ge=2048, le=8192)] | None = None
     foreground: bool | None = None
     pidfile: str | None = None
     log_stderr: bool | None = None
@@ -133,6 +147,8 @@ WORDS = {
     "drain-on-stop": Words(
         "on SIGTERM refuse further calls and wait at most so long for the last one to end (default: 0)", "SECS"
     ),
+    "dtls-cert-cipher": Words("key of the DTLS certificate: prime256v1 or RSA (default: prime256v1)", "NAME"),
+    "dtls-rsa-key-size": Words("bits of an RSA key (default: 2048)", "INT"),
     "foreground": Words("do not fork into the background", "", "f"),
     "pidfile": Words("write the process id to this file", "FILE", "p"),
     "log-stderr": Words("log to stderr instead of syslog", "", "E"),
@@ -146,6 +162,7 @@ REPEATABLE = frozenset({"interface", "control-acl", *(f"listen-{kind}" for kind 
 
 CHOICES: dict[str, type[enum.Enum]] = {
     "backend": BackendChoice,
+    "dtls-cert-cipher": DtlsCertCipher,
     "endpoint-learning": EndpointLearning,
     "log-format": LogFormat,
 }

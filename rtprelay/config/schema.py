@@ -11,6 +11,7 @@ import msgspec
 
 from rtprelay.core.settings import Settings
 from rtprelay.errors import PeerFault
+from rtprelay.security.certificate import KeyType
 from rtprelay.values import Endpoint
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -67,6 +68,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     flush: bool
     foreground: bool
     pidfile: Path | None
+    dtls_key_type: KeyType
+    dtls_rsa_bits: int
     drain_on_stop: float
     """Seconds; 0: a stop is one at once."""
     log_level: int

@@ -73,7 +73,7 @@ def mutate(
         learning=registry.settings.endpoint_learning,
         tos=next(tos for tos in wished if tos is not None),
         instance=registry.instance,
-        fingerprint=lambda name: registry.transports.identity.certificate(wall).fingerprint(name),
+        identity=registry.transports.identity,
         warn=lambda text: registry.notify(text, call_id, level="warning"),
     )
     attempt = Attempt(request, call, change, ports, {}, registry.tables.get(call_id, {}), now, number)

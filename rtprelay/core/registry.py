@@ -13,6 +13,7 @@ from rtprelay.call.media import Media
 from rtprelay.core import snapshot
 from rtprelay.core.admission import Admission
 from rtprelay.core.effects import ApplyFlows, ClosePort, Effect, Notify, Persist
+from rtprelay.core.identity import DtlsIdentity
 from rtprelay.core.learning import Learning
 from rtprelay.core.loops import leads_back
 from rtprelay.core.owners import Owner, Owners
@@ -47,7 +48,7 @@ class Registry:
         self.admission = Admission()
         self.learning = Learning()
         self.timers: Timers[CallId] = Timers()
-        self.transports = Transports()
+        self.transports = Transports(DtlsIdentity(self.wall(now)))
         self.queue = EffectQueue()
         self.owners = Owners()
         self.calls: dict[CallId, Call] = {}

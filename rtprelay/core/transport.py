@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 from OpenSSL.SSL import Context as DtlsContext
@@ -66,8 +66,8 @@ Outcome = Datagram | PathChanged | Keyed | Message | Broken
 class Transport:
     """`update` tells what signalling says; `receive` and `tick` feed it; `outcomes` is to be drained after each."""
 
-    def __init__(self, context: DtlsContext, rng: random.Random) -> None:
-        self._context = context
+    def __init__(self, contexts: Callable[[str], DtlsContext], rng: random.Random) -> None:
+        self._contexts = contexts
         self._random = rng
         self._ice: IceAgent | None = None
         self._dtls: DtlsLeg | None = None
@@ -117,10 +117,7 @@ class Transport:
             return
         if before is None:
             self._keyed = has_keys  # taken over from a predecessor, keys and all
-        elif before.fingerprints and (before.fingerprints, before.remote_tls_id) != (
-            leg.fingerprints,
-            leg.remote_tls_id,
-        ):
+        elif before.fingerprints and _association(before) != _association(leg):
             self._associations.clear()
             self._winner = None
             self._keyed = False
@@ -228,8 +225,9 @@ class Transport:
         self._drain_dtls(source, association)
 
     def _associate(self, source: Endpoint, role: DtlsRole) -> DtlsAssociation:
-        fingerprints = self._dtls.fingerprints if self._dtls is not None else ()
-        association = self._associations[source] = DtlsAssociation(self._context, role, fingerprints)
+        assert self._dtls is not None
+        context = self._contexts(self._dtls.certificate)
+        association = self._associations[source] = DtlsAssociation(context, role, self._dtls.fingerprints)
         self._drain_dtls(source, association)
         return association
 
@@ -255,6 +253,11 @@ class Transport:
             self._out.append(Keyed(association.keys))
         elif self._needs_keys:
             self._out.append(Broken("DTLS failed: no SRTP profile in common"))
+
+
+def _association(leg: DtlsLeg) -> tuple[object, ...]:
+    """What an association is bound to: another one asks for a new handshake (RFC 8842 section 5.1)."""
+    return leg.fingerprints, leg.remote_tls_id, leg.certificate
 
 
 def _client_hello(data: bytes) -> bool:

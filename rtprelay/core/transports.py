@@ -30,8 +30,8 @@ class Key(NamedTuple):
 
 
 class Transports:
-    def __init__(self) -> None:
-        self.identity = DtlsIdentity()
+    def __init__(self, identity: DtlsIdentity) -> None:
+        self.identity = identity
         self._transports: dict[Key, Transport] = {}
         self._keys: defaultdict[CallId, set[Key]] = defaultdict(set)
         self._timers: Timers[Key] = Timers()
@@ -49,8 +49,7 @@ class Transports:
         for key, media in wanted.items():
             transport = self._transports.get(key)
             if transport is None:
-                context = self.identity.context(registry.wall(now))
-                transport = self._transports[key] = Transport(context, registry.random)
+                transport = self._transports[key] = Transport(self.identity.context, registry.random)
                 self._keys[call.call_id].add(key)
             transport.update(media, candidates(media, registry.interfaces.advertised))
             effects += self._settle(registry, key, call, media, now)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from rtprelay.call.call import Call, Party
 from rtprelay.call.media import Media
 from rtprelay.errors import UnknownCall
+from rtprelay.negotiate import dtls, ice
 from rtprelay.negotiate.context import Context, close_ports
 from rtprelay.signalling.command import Command
 from rtprelay.values import Tag
@@ -115,6 +116,8 @@ def _unanswered(media: Media) -> Media:
         tos=media.tos,
         crypto_proposed=media.crypto_proposed,
         passthrough=media.passthrough,
+        ice=ice.offered_again(media.ice),
+        dtls=dtls.offered_again(media.dtls),
     )
 
 

@@ -24,6 +24,17 @@ class PortSource(Protocol):
     def give_back(self, rtp: Endpoint) -> None: ...
 
 
+class Identity(Protocol):
+    """Our DTLS certificates, each by its id."""
+
+    def newest(self) -> str: ...
+
+    def knows(self, certificate: str) -> bool: ...
+
+    def fingerprint(self, certificate: str, name: str) -> str:
+        """By the name of the hash."""
+
+
 class Context(msgspec.Struct, frozen=True):
     ports: PortSource
     interfaces: Interfaces
@@ -35,8 +46,7 @@ class Context(msgspec.Struct, frozen=True):
     tos: int
     instance: str
     """Names this relay among others, as long as it runs."""
-    fingerprint: Callable[[str], str]
-    """Of our DTLS certificate, by the name of the hash."""
+    identity: Identity
     warn: Callable[[str], None]
     """Something the operator should see, said with the call-id."""
 

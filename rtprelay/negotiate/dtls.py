@@ -7,6 +7,8 @@ active, unless `DTLS=passive` (in the answer) or `DTLS-reverse=passive` (in the 
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from rtprelay.call.media import Media
 from rtprelay.call.secure import DtlsLeg
 from rtprelay.negotiate.context import Context
@@ -31,8 +33,8 @@ def proposed(theirs: Media, flags: MediaFlags, context: Context) -> None:
     """What a party will be offered."""
     if not _wanted(theirs, flags):
         theirs.dtls = None
-    elif theirs.dtls is None or flags.reset:
-        theirs.dtls = DtlsLeg(setup="actpass", tls_id=_tls_id(context))
+    elif theirs.dtls is None or flags.reset or not context.identity.knows(theirs.dtls.certificate):
+        theirs.dtls = DtlsLeg(setup="actpass", tls_id=_tls_id(context), certificate=context.identity.newest())
 
 
 def agreed(theirs: Media, view: MediaView, context: Context) -> None:
@@ -61,8 +63,9 @@ def attributes(media: Media, flags: MediaFlags, context: Context, *, offering: b
         return ()
     setup = "actpass" if offering else leg.setup
     name = flags.dtls_fingerprint.lower()
+    fingerprint = context.identity.fingerprint(leg.certificate, name)
     tls_id = () if flags.no_tls_id else (f"tls-id:{leg.tls_id}",)
-    return (f"setup:{setup}", f"fingerprint:{name} {context.fingerprint(name)}", *tls_id)
+    return (f"setup:{setup}", f"fingerprint:{name} {fingerprint}", *tls_id)
 
 
 def _wanted(theirs: Media, flags: MediaFlags) -> bool:
@@ -84,10 +87,18 @@ def _take(leg: DtlsLeg | None, view: MediaView, setup: str, context: Context) ->
     if not view.fingerprints or not (view.is_savp or view.is_channel):
         return None
     fingerprints = view.fingerprints[:MAX_FINGERPRINTS]
-    if leg is not None and leg.fingerprints and (leg.fingerprints, leg.remote_tls_id) == (fingerprints, view.tls_id):
+    if leg is None or not context.identity.knows(leg.certificate):
+        leg = DtlsLeg(setup=setup, tls_id=_tls_id(context), certificate=context.identity.newest())
+    elif leg.fingerprints and (leg.fingerprints, leg.remote_tls_id) == (fingerprints, view.tls_id):
         return leg
-    tls_id = leg.tls_id if leg is not None and not leg.fingerprints else _tls_id(context)
-    return DtlsLeg(setup=setup, fingerprints=fingerprints, tls_id=tls_id, remote_tls_id=view.tls_id)
+    elif leg.fingerprints:
+        leg = structs.replace(leg, tls_id=_tls_id(context), certificate=context.identity.newest())
+    return structs.replace(leg, setup=setup, fingerprints=fingerprints, remote_tls_id=view.tls_id)
+
+
+def offered_again(leg: DtlsLeg | None) -> DtlsLeg | None:
+    """The same offer, answered by another device (forking)."""
+    return leg and DtlsLeg(setup="actpass", tls_id=leg.tls_id, certificate=leg.certificate)
 
 
 def _tls_id(context: Context) -> str:

@@ -58,9 +58,13 @@ def agreed(theirs: Media, view: MediaView, context: Context) -> None:
     """What a party answered."""
     leg = theirs.ice
     if leg is not None and leg.remote is not None and view.ice is not None and leg.remote.ufrag != view.ice.ufrag:
-        # Another device answers than before: our credentials stand as we offered them.
-        leg = IceLeg(local=leg.local, controlling=True, lite=leg.lite, relayed=leg.relayed)
+        leg = offered_again(leg)
     theirs.ice = _take(leg, view, context) if _capable(view) and leg is not None else None
+
+
+def offered_again(leg: IceLeg | None) -> IceLeg | None:
+    """Another device answers than before: our credentials stand as we offered them."""
+    return leg and IceLeg(local=leg.local, controlling=True, lite=leg.lite, relayed=leg.relayed)
 
 
 def replied(ours: Media, flags: MediaFlags) -> None:

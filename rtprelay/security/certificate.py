@@ -33,6 +33,7 @@ class Certificate(msgspec.Struct, frozen=True):
     key: bytes
     expires: float
     """Seconds since the epoch."""
+    key_type: KeyType = KeyType.ECDSA
 
     def __repr__(self) -> str:
         return f"Certificate({self.fingerprint('sha-256')})"
@@ -67,6 +68,7 @@ def generate(now: float, key_type: KeyType = KeyType.ECDSA, rsa_bits: int = 2048
         certificate.public_bytes(serialization.Encoding.DER),
         key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
         (start + VALIDITY).timestamp(),
+        key_type,
     )
 
 

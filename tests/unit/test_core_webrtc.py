@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from rtprelay.call.media import Media
@@ -16,16 +17,17 @@ from rtprelay.core.identity import DtlsIdentity
 from rtprelay.core.transport import Broken, Datagram, Keyed, Message, PathChanged, Transport
 from rtprelay.ice.agent import CONSENT_EXPIRY, Credentials
 from rtprelay.ice.candidate import RTP, Candidate, local_candidate, parse_candidate
+from rtprelay.security.certificate import generate
 from rtprelay.security.srtp import SrtpContext
 from rtprelay.signalling.command import CommandName, IceOption
-from rtprelay.values import Endpoint, Tag
-from tests.unit.core_stage import B, Section, Stage, at, receiver_report, rtp, sdp, sections
+from rtprelay.values import CallId, Endpoint, Tag
+from tests.unit.core_stage import WALL, B, Section, Stage, at, receiver_report, rtp, sdp, sections
 
 BROWSER = at("198.51.100.9:50000")
 STRANGER = at("198.51.100.66:666")
 PHONE = at(f"{B}:4002")
-IDENTITY = DtlsIdentity()
-FINGERPRINT = IDENTITY.certificate(0.0).fingerprint("sha-256")
+IDENTITY = DtlsIdentity(WALL)
+FINGERPRINT = IDENTITY.newest()
 
 
 class Browser:
@@ -34,7 +36,7 @@ class Browser:
     def __init__(self, kinds: Sequence[str] = ("audio",), endpoint: Endpoint = BROWSER, seed: int = 7) -> None:
         self.kinds = kinds
         self.endpoint = endpoint
-        self.transport = Transport(IDENTITY.context(0.0), random.Random(seed))
+        self.transport = Transport(IDENTITY.context, random.Random(seed))
         self.credentials = Credentials(f"user{seed}", "browser-password-of-22+")
         self.connected: Keyed | None = None
         self.remote: Endpoint | None = None
@@ -100,7 +102,7 @@ class Browser:
             local=self.endpoint,
             rtcp_mux=True,
             ice=ice,
-            dtls=DtlsLeg(setup=setup, fingerprints=(theirs,)),
+            dtls=DtlsLeg(setup=setup, fingerprints=(theirs,), certificate=FINGERPRINT),
         )
         self.transport.update(media, (self.candidate(),))
 
@@ -597,3 +599,93 @@ def test_a_masked_header_extension_is_answered_though_the_other_side_never_saw_i
     assert extensions(section) == [MID]
     (section,) = stage.answered(other.sdp("active"))
     assert sorted(extensions(section)) == [MID, LEVEL]
+
+
+def test_a_renewed_certificate_is_for_those_who_come_later() -> None:
+    stage, browser = Stage(), Browser()
+    to_browser, _ = browser_calls_phone(stage, browser)
+    identity = stage.relay.registry.transports.identity
+    told = identity.newest()
+    identity.add((generate(WALL),))
+    stage.offered(browser.sdp(), to_tag="b", ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    (again,) = stage.answered(sdp(B, 4002))
+    assert again.attribute("fingerprint") == f"sha-256 {told}"
+    (other,) = stage.offered(
+        sdp(B, 4002), call_id=CallId("d"), ice=IceOption.FORCE, transport_protocol="UDP/TLS/RTP/SAVPF"
+    )
+    assert other.attribute("fingerprint") == f"sha-256 {identity.newest()}" != f"sha-256 {told}"
+    ((_, data, _),) = stage.receive(to_browser, BROWSER, browser.protect(rtp(1)))
+    assert data == rtp(1)
+
+
+def test_a_relay_that_lost_its_certificate_asks_for_a_new_association() -> None:
+    stage, browser = Stage(), Browser()
+    browser_calls_phone(stage, browser)
+    stage.restart()
+    stage.offered(browser.sdp(), to_tag="b", ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    (facing_browser,) = stage.answered(sdp(B, 4002))
+    assert facing_browser.attribute("fingerprint") == f"sha-256 {stage.relay.registry.transports.identity.newest()}"
+    renewed = Browser(seed=12)
+    renewed.credentials = browser.credentials
+    renewed.learn(facing_browser, setup="passive", controlling=True)
+    run(stage, renewed, seconds=12)
+    ((_, data, destination),) = stage.receive(facing_browser.local, BROWSER, renewed.protect(rtp(1)))
+    assert (data, destination) == (rtp(1), PHONE)
+
+
+def test_a_relay_that_kept_its_certificate_is_taken_for_who_it_was() -> None:
+    stage, browser, certificate = Stage(), Browser(), generate(WALL)
+    stage.relay.registry.transports.identity.add([certificate])
+    to_browser, _ = browser_calls_phone(stage, browser)
+    stage.restart()
+    stage.relay.registry.transports.identity.add([certificate])
+    stage.offered(browser.sdp(), to_tag="b", ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    (facing_browser,) = stage.answered(sdp(B, 4002))
+    assert facing_browser.attribute("fingerprint") == f"sha-256 {certificate.fingerprint('sha-256')}"
+    ((_, data, _),) = stage.receive(to_browser, BROWSER, browser.protect(rtp(1)))
+    assert data == rtp(1)
+
+
+def test_a_second_device_answers_the_same_offer() -> None:
+    stage, first = Stage(), Browser()
+    second = Browser(endpoint=at("198.51.100.11:50011"), seed=9)
+    (facing,) = stage.offered(
+        sdp(B, 4002), ice=IceOption.FORCE, transport_protocol="UDP/TLS/RTP/SAVPF", rtcp_mux=frozenset({"require"})
+    )
+    stage.answered(first.sdp("active"), to_tag="b1")
+    stage.answered(second.sdp("active"), to_tag="b2")
+    second.learn(facing, setup="active", controlling=False)
+    run(stage, second)
+    ((_, data, destination),) = stage.receive(facing.local, second.endpoint, second.protect(rtp(1)))
+    assert (data, destination) == (rtp(1), PHONE)
+
+
+def test_dtls_without_ice() -> None:
+    stage, browser = Stage(), Browser()
+    offer = "".join(
+        line
+        for line in browser.sdp("active").splitlines(keepends=True)
+        if not line.startswith(("a=ice-", "a=candidate", "a=end-of"))
+    )
+    stage.offered(offer, transport_protocol="RTP/AVP")
+    (facing_browser,) = stage.answered(sdp(B, 4002))
+    fingerprint = facing_browser.attribute("fingerprint")
+    assert facing_browser.attribute("ice-ufrag") is None
+    assert fingerprint is not None
+    media = Media(
+        index=0,
+        kind="audio",
+        protocol=facing_browser.protocol,
+        local=BROWSER,
+        remote=facing_browser.local,
+        rtcp_mux=True,
+        dtls=DtlsLeg(setup="active", fingerprints=(fingerprint,), certificate=FINGERPRINT),
+    )
+    stranger = Browser(endpoint=STRANGER, seed=8)
+    stranger.transport.update(msgspec.structs.replace(media, local=STRANGER), ())
+    for datagram in stranger.outcomes():
+        assert stage.receive(facing_browser.local, STRANGER, datagram.data) == []
+    browser.transport.update(media, ())
+    run(stage, browser)
+    ((_, data, destination),) = stage.receive(facing_browser.local, BROWSER, browser.protect(rtp(1)))
+    assert (data, destination) == (rtp(1), PHONE)

@@ -121,7 +121,7 @@ def test_every_profile_can_be_agreed_on(alice: Side, profile: str, suite: str) -
 def test_without_a_profile_in_common_there_are_no_keys() -> None:
     pair = Pair(Side(generate(NOW), ("SRTP_AEAD_AES_128_GCM",)), Side(generate(NOW), ("SRTP_AES128_CM_SHA1_80",)))
     pair.run()
-    assert DtlsState.CONNECTED not in pair.states
+    assert pair.states == CONNECTED
     assert pair.client.keys is None
     assert pair.server.keys is None
 

@@ -1,0 +1,119 @@
+"""The DTLS certificate: made once, kept on disk for the successor, renewed in time, never on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import structlog
+
+from rtprelay.runtime import certificates
+from rtprelay.runtime.certificates import RENEW_BEFORE, CertificateKeeper
+from rtprelay.security.certificate import VALIDITY, Certificate, KeyType, generate
+from rtprelay.store.certificates import FILE
+
+NOW = 1_800_000_000.0
+LOG = structlog.get_logger()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def start(directory: Path, clock: Clock, key_type: KeyType = KeyType.ECDSA) -> list[Certificate]:
+    return asyncio.run(CertificateKeeper(directory, key_type, 2048, LOG, clock).start())
+
+
+def test_the_successor_has_the_same_certificate(tmp_path: Path) -> None:
+    assert start(tmp_path, Clock()) == start(tmp_path, Clock())
+
+
+def test_nobody_else_may_read_the_key(tmp_path: Path) -> None:
+    start(tmp_path, Clock())
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_an_old_one_is_renewed_at_the_start_and_still_known(tmp_path: Path) -> None:
+    clock = Clock()
+    (old,) = start(tmp_path, clock)
+    clock.now += VALIDITY.total_seconds() - RENEW_BEFORE + 1
+    first, second = start(tmp_path, clock)
+    assert (first, second != old) == (old, True)
+
+
+def test_an_expired_one_is_forgotten(tmp_path: Path) -> None:
+    clock = Clock()
+    (old,) = start(tmp_path, clock)
+    clock.now = old.expires
+    assert old not in start(tmp_path, clock)
+
+
+def test_another_kind_of_key_is_made_at_once(tmp_path: Path) -> None:
+    start(tmp_path, Clock())
+    assert [c.key_type for c in start(tmp_path, Clock(), KeyType.RSA)] == [KeyType.ECDSA, KeyType.RSA]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xc1", b"\x91\x93"])
+def test_a_damaged_file_costs_the_identity_not_the_start(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / FILE).write_bytes(damage)
+    assert len(start(tmp_path, Clock())) == 1
+    assert start(tmp_path, Clock()) == start(tmp_path, Clock())
+
+
+def test_a_directory_that_cannot_be_written_costs_the_successor_only(tmp_path: Path) -> None:
+    assert len(start(tmp_path / "missing", Clock())) == 1
+
+
+def test_keys_are_made_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def make(now: float, key_type: KeyType, bits: int) -> Certificate:
+        threads.append(threading.get_ident())
+        return generate(now, key_type, bits)
+
+    monkeypatch.setattr(certificates, "generate", make)
+    start(tmp_path, Clock())
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+def test_it_is_renewed_while_the_relay_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "LOOK_EVERY", 0.0)
+    clock = Clock()
+
+    async def live() -> tuple[Certificate, Certificate]:
+        keeper = CertificateKeeper(tmp_path, KeyType.ECDSA, 2048, LOG, clock)
+        (first,) = await keeper.start()
+        renewed: asyncio.Future[Certificate] = asyncio.get_running_loop().create_future()
+
+        def told(new: Iterable[Certificate]) -> None:
+            (certificate,) = new
+            renewed.set_result(certificate)
+
+        task = asyncio.create_task(keeper.keep(told))
+        clock.now += VALIDITY.total_seconds() - RENEW_BEFORE + 1
+        second = await asyncio.wait_for(renewed, 10)
+        task.cancel()
+        return first, second
+
+    first, second = asyncio.run(live())
+    assert second != first
+    assert start(tmp_path, clock) == [first, second]
+
+
+def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    clock = Clock()
+    start(tmp_path, clock)
+    before = (tmp_path / FILE).stat().st_ino
+    clock.now += VALIDITY.total_seconds() - RENEW_BEFORE + 1
+    start(tmp_path, clock)
+    assert (tmp_path / FILE).stat().st_ino != before
+    assert os.listdir(tmp_path) == [FILE]
