@@ -131,7 +131,7 @@ class NgHttp:
         """Whatever goes wrong is a response; aiohttp's own pages never show."""
         timeout = self._doorman.limits.timeout
         try:
-            if request.headers.get("Upgrade", "").lower() == "websocket":
+            if _asks_for_web_socket(request):
                 response = self._refusal(request) or self._web_sockets.refusal(request)
                 if response is None:
                     return await self._web_sockets.serve(request)
@@ -179,13 +179,12 @@ class NgHttp:
         return await route(request)
 
     def _refusal(self, request: web.BaseRequest) -> web.Response | None:
-        host = _host(request)
         doorman = self._doorman
-        wait = doorman.rates.wait(host, doorman.clock())
+        wait = doorman.rates.wait(_host(request), doorman.clock())
         if wait:
             doorman.turned_away["rate"] += 1
             return text_response(429, "Too many requests", {"Retry-After": str(math.ceil(wait))})
-        if request.path == "/ping" or request.method == "OPTIONS" or not self._tokens:
+        if not self._tokens or _needs_none(request):
             return None
         transport = request.transport
         if transport is not None and transport.get_extra_info("peercert"):
@@ -277,6 +276,15 @@ class NgHttp:
         if answer is None:
             return text_response(400, silence)
         return web.Response(body=answer, content_type=NG)
+
+
+def _asks_for_web_socket(request: web.BaseRequest) -> bool:
+    return request.headers.get("Upgrade", "").lower() == "websocket"
+
+
+def _needs_none(request: web.BaseRequest) -> bool:
+    """A token. The path of a WebSocket says nothing about what it is for."""
+    return not _asks_for_web_socket(request) and (request.path == "/ping" or request.method == "OPTIONS")
 
 
 def _host(request: web.BaseRequest) -> str:

@@ -9,10 +9,12 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 
 import pytest
 
 from rtprelay.errors import RelayError
+from rtprelay.listen.acl import Acl
 from rtprelay.listen.exchange import Respond, Service
 from rtprelay.listen.udp import BATCH, NgUdp
 from rtprelay.signalling import reply
@@ -23,9 +25,11 @@ from tests.unit.listen.rig import TIMEOUT, V4, V6, Run, pong
 
 
 @contextmanager
-def proxy(server: Endpoint) -> Iterator[socket.socket]:
+def proxy(server: Endpoint, source: str = "") -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET6 if ":" in server.address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
+        if source:
+            sock.bind((source, 0))
         sock.connect((server.address, server.port))
         yield sock
 
@@ -201,6 +205,26 @@ def test_an_address_that_is_taken_or_not_ours_is_an_error(run: Run) -> None:
             udp.open(Endpoint("192.0.2.1", 0))
         with proxy(server) as sock:
             assert await ask(sock, b"1 d7:command4:pinge") == b"1 d6:result4:ponge"
+        udp.close()
+
+    run(main())
+
+
+def test_datagrams_of_no_listed_address_are_not_looked_at(run: Run) -> None:
+    async def main() -> None:
+        handled: list[str] = []
+
+        def handle(request: Request, respond: Respond) -> None:
+            handled.append(request.proxy)
+            respond(reply.pong())
+
+        udp = NgUdp(Service(handle=handle), acl=Acl([ip_network("127.0.0.2/32")]))
+        server = udp.open(V4)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger, proxy(server, "127.0.0.2") as listed:
+            stranger.sendto(b"1 d7:command4:pinge", (server.address, server.port))
+            assert await ask(listed, b"1 d7:command4:pinge") == b"1 d6:result4:ponge"
+        assert handled == ["127.0.0.2"]
+        assert udp.turned_away == 1
         udp.close()
 
     run(main())

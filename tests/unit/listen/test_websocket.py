@@ -37,11 +37,13 @@ def binary(message: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def browser(server: Endpoint, *subprotocols: str, **options: str) -> AsyncIterator[ClientConnection]:
+async def browser(
+    server: Endpoint, *subprotocols: str, path: str = "", **options: str
+) -> AsyncIterator[ClientConnection]:
     names = [Subprotocol(f"{name}.rtpengine.com" if "-protocol" not in name else name) for name in subprotocols]
     headers = {name.replace("_", "-"): value for name, value in options.items()}
     async with connect(
-        f"ws://{server}/", subprotocols=names or None, additional_headers=headers, proxy=None, close_timeout=1
+        f"ws://{server}/{path}", subprotocols=names or None, additional_headers=headers, proxy=None, close_timeout=1
     ) as socket:
         yield socket
 
@@ -194,10 +196,11 @@ def test_with_tokens_only_who_shows_one_is_served(run: Run) -> None:
             async with browser(server, "ng", Authorization=f"Bearer {TOKEN}") as socket:
                 await socket.send(b"1 " + PING)
                 assert await get(socket) == b"1 " + PONG
-            with pytest.raises(InvalidStatus) as caught:
-                async with browser(server, "ng"):
-                    raise AssertionError("not refused")
-            assert caught.value.response.status_code == 401
+            for path in ("", "ping"):
+                with pytest.raises(InvalidStatus) as caught:
+                    async with browser(server, "ng", path=path):
+                        raise AssertionError("not refused")
+                assert caught.value.response.status_code == 401
 
     run(main())
 
