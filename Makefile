@@ -14,7 +14,7 @@ SHELL := /bin/sh
 
 RUN_PACKAGES  := python3 python3-venv libbpf1 iproute2
 BUILD_PACKAGES := clang-16 llvm-16 libbpf-dev linux-libc-dev bpftool make
-TEST_PACKAGES := kamailio kamailio-lwsc-modules curl sip-tester baresip ffmpeg rtpengine-daemon ethtool tcpdump procps util-linux clang-format-16 gcc libc6-dev
+TEST_PACKAGES := kamailio kamailio-lwsc-modules kamailio-websocket-modules chromium curl sip-tester baresip ffmpeg rtpengine-daemon ethtool tcpdump procps util-linux clang-format-16 gcc libc6-dev
 VM_PACKAGES   := qemu-system-x86 busybox-static kmod cpio xz-utils
 
 STAMPS := build/stamps
