@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import struct
+from typing import NamedTuple
 
 import msgspec
 
@@ -49,27 +51,61 @@ class Place(msgspec.Struct, frozen=True):
     group: int = abi.NONE
 
 
-@functools.lru_cache(maxsize=65536)
-def endpoint_bytes(value: Endpoint | None) -> bytes:
-    """As the maps have it: also the key of the flows map."""
-    return bytes(abi.endpoint(value))
+_CODES: dict[object, str] = {ctypes.c_uint8: "B", ctypes.c_uint16: "H", ctypes.c_uint32: "I"}
 
 
-def _endpoint(raw: bytes) -> abi.Endpoint:
-    return abi.Endpoint.from_buffer_copy(raw)
+def _packer(structure: type[ctypes.Structure], *members: str) -> struct.Struct:
+    """Packs the named members of the structure, in the order they have there; the others are zero.
+
+    Numbers are given as such, in all else the bytes: addresses, ports (big-endian), arrays. Filling a ctypes structure
+    and copying it out costs four times as much.
+    """
+    places = [name for name, *_ in structure._fields_]
+    if sorted(members, key=places.index) != list(members):
+        raise ValueError(f"members of {structure.__name__} in another order")
+    codes = [
+        _CODES.get(kind, f"{ctypes.sizeof(kind)}s") if name in members else f"{ctypes.sizeof(kind)}x"
+        for name, kind, *_ in structure._fields_
+    ]
+    return struct.Struct("=" + "".join(codes))
+
+
+_FLOW = _packer(
+    abi.Flow,
+    *("local", "expected", "local_port", "expected_port", "slot", "generation", "output_base", "output_count"),
+    *("flags", "on_mismatch", "mtu", "usual_type", "usual_clock"),
+)
+_RULES = _packer(
+    abi.Rules,
+    *("rtcp_expected", "signalled", "group", "rtcp_output", "rtcp_base", "rtcp_count", "srtp_in", "clocks", "payload"),
+)
+_OUTPUT = _packer(
+    abi.Output,
+    *("source", "destination", "source_port", "destination_port", "destination_mac", "source_mac", "ifindex", "ssrc"),
+    *("timestamp_offset", "sequence_offset", "tos", "flags", "srtp_out"),
+)
+_NO_ADDRESS, _NO_PORT, _NO_MAC = bytes(16), bytes(2), bytes(6)
+_NO_ENDPOINT = bytes(ctypes.sizeof(abi.Endpoint))
+
+
+def _port(value: Endpoint) -> bytes:
+    return value.port.to_bytes(2, "big")
+
+
+def _endpoint(value: Endpoint | None) -> bytes:
+    """struct rtprelay_endpoint."""
+    return value.packed + _port(value) + _NO_PORT if value is not None else _NO_ENDPOINT
 
 
 def path_of(output: Output) -> Path:
     """The pair of addresses that decides the way of its packets."""
-    return _raw(output.source), _raw(output.destination)
+    return raw_address(output.source.address), raw_address(output.destination.address)
 
 
+@functools.lru_cache(maxsize=65536)
 def raw_address(address: str) -> bytes:
     """4 or 16 bytes, as netlink has it. Raises ValueError."""
-    return _raw(Endpoint.parse(address, 0))
-
-
-def _raw(value: Endpoint) -> bytes:
+    value = Endpoint.parse(address, 0)
     return value.packed[12:] if value.family is Family.IP4 else value.packed
 
 
@@ -126,26 +162,22 @@ def output_entry(output: Output, hop: NextHop) -> bytes:
         flags |= _READY
     if output.ssrc is not None:
         flags |= _SSRC
-    return bytes(
-        abi.Output(
-            source=abi.address_bytes(output.source),
-            destination=abi.address_bytes(output.destination),
-            source_port=output.source.port,
-            destination_port=output.destination.port,
-            destination_mac=_MAC.from_buffer_copy(hop.mac or bytes(6)),
-            source_mac=_MAC.from_buffer_copy(hop.source_mac),
-            ifindex=hop.index,
-            flags=flags,
-            ssrc=output.ssrc or 0,
-            timestamp_offset=output.timestamp_offset & 0xFFFFFFFF,
-            sequence_offset=output.sequence_offset & 0xFFFF,
-            tos=output.tos,
-            srtp_out=abi.NONE,
-        )
+    source, destination = output.source, output.destination
+    return _OUTPUT.pack(
+        source.packed,
+        destination.packed,
+        _port(source),
+        _port(destination),
+        hop.mac or _NO_MAC,
+        hop.source_mac,
+        hop.index,
+        output.ssrc or 0,
+        output.timestamp_offset & 0xFFFFFFFF,
+        output.sequence_offset & 0xFFFF,
+        output.tos,
+        flags,
+        abi.NONE,
     )
-
-
-_MAC = ctypes.c_uint8 * 6
 
 
 def without(entry: bytes, flag: abi.OutputFlag) -> bytes:
@@ -179,53 +211,53 @@ def flow_entry(flow: Flow, place: Place, mtu: int, xdp: bool, kernel_rtcp: bool)
     """The flow and its rules. `mtu`: the smallest of the outputs; `xdp`: XDP can serve all of them; `kernel_rtcp`: RTCP
     needs no rewriting."""
     flags = (_XDP if xdp else 0) | (_LOCK if flow.lock else 0)
-    clocks, payload = payload_table(flow.payloads)
-    usual = usual_type(flow.payloads)
-    entry = bytes(
-        abi.Flow(
-            local=abi.address_bytes(flow.local),
-            local_port=flow.local.port,
-            expected=abi.address_bytes(flow.expected),
-            expected_port=flow.expected.port if flow.expected else 0,
-            slot=place.slot,
-            generation=place.generation,
-            output_base=place.outputs.base,
-            output_count=place.outputs.count,
-            flags=flags,
-            on_mismatch=int(flow.on_mismatch),
-            mtu=min(mtu, _MAX_MTU),
-            usual_type=usual.payload_type if usual else abi.NO_PAYLOAD_TYPE,
-            usual_clock=abi.tick(usual.clock_rate) if usual else 0,
-        )
+    local, expected = flow.local, flow.expected
+    table = payload_table(flow.payloads)
+    entry = _FLOW.pack(
+        local.packed,
+        expected.packed if expected is not None else _NO_ADDRESS,
+        _port(local),
+        _port(expected) if expected is not None else _NO_PORT,
+        place.slot,
+        place.generation,
+        place.outputs.base,
+        place.outputs.count,
+        flags,
+        flow.on_mismatch,
+        min(mtu, _MAX_MTU),
+        table.usual_type,
+        table.usual_clock,
     )
-    rules = bytes(
-        abi.Rules(
-            rtcp_expected=_endpoint(endpoint_bytes(flow.rtcp_expected)),
-            signalled=_endpoint(endpoint_bytes(flow.signalled)),
-            group=place.group,
-            rtcp_output=place.rtcp.base if kernel_rtcp else abi.NONE,
-            rtcp_base=place.rtcp.base,
-            rtcp_count=place.rtcp.count,
-            srtp_in=abi.NONE,
-            clocks=_CLOCKS.from_buffer_copy(clocks),
-            payload=_PAYLOADS.from_buffer_copy(payload),
-        )
+    rules = _RULES.pack(
+        _endpoint(flow.rtcp_expected),
+        _endpoint(flow.signalled),
+        place.group,
+        place.rtcp.base if kernel_rtcp else abi.NONE,
+        place.rtcp.base,
+        place.rtcp.count,
+        abi.NONE,
+        table.clocks,
+        table.payload,
     )
     return entry, rules
 
 
 _CLOCKS = ctypes.c_uint32 * abi.Limits.CLOCKS
-_PAYLOADS = ctypes.c_uint8 * abi.Limits.PAYLOAD_TYPES
 
 
-def usual_type(rules: tuple[PayloadRule, ...]) -> PayloadRule | None:
+class PayloadTable(NamedTuple):
+    """What a flow's payload rules are to the kernel."""
+
+    clocks: bytes
+    payload: bytes
+    usual_type: int
     """The payload type of nearly all packets, as far as one can tell beforehand: the preferred one."""
-    return next((rule for rule in rules if not rule.drop), None)
+    usual_clock: int
 
 
 @functools.lru_cache(maxsize=1024)
-def payload_table(rules: tuple[PayloadRule, ...]) -> tuple[bytes, bytes]:
-    """`clocks` and `payload` of a flow. Rates beyond the seventh are left unknown: no jitter, nothing else."""
+def payload_table(rules: tuple[PayloadRule, ...]) -> PayloadTable:
+    """Rates beyond the seventh are left unknown: no jitter, nothing else."""
     ticks = [0]
     payload = bytearray(abi.Limits.PAYLOAD_TYPES)
     for rule in rules:
@@ -235,7 +267,13 @@ def payload_table(rules: tuple[PayloadRule, ...]) -> tuple[bytes, bytes]:
         index = ticks.index(tick) if tick in ticks else 0
         payload[rule.payload_type] = index | _LISTED | (_DROP if rule.drop else 0)
     ticks += [0] * (abi.Limits.CLOCKS - len(ticks))
-    return bytes(_CLOCKS(*ticks)), bytes(payload)
+    usual = next((rule for rule in rules if not rule.drop), None)
+    return PayloadTable(
+        bytes(_CLOCKS(*ticks)),
+        bytes(payload),
+        usual.payload_type if usual is not None else abi.NO_PAYLOAD_TYPE,
+        abi.tick(usual.clock_rate) if usual is not None else 0,
+    )
 
 
 @functools.lru_cache(maxsize=1024)

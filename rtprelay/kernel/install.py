@@ -21,7 +21,7 @@ import mmap
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from rtprelay.errors import BackendFault
 from rtprelay.kernel import abi
@@ -53,8 +53,11 @@ of a broadcast leave before the device's poll ends."""
 _MAX_MTU = 0xFFFF
 _SENT = struct.Struct("=QQQ")
 _SENT_STRIDE = stride(ctypes.sizeof(abi.Sent))
+_OUTPUT = ctypes.sizeof(abi.Output)
+_OUTPUT_STRIDE = stride(_OUTPUT)
 _STATE_STRIDE = stride(ctypes.sizeof(abi.State))
 _ASIDE_STRIDE = stride(ctypes.sizeof(abi.Aside))
+_NO_STATE, _NO_ASIDE = bytes(_STATE_STRIDE), bytes(_ASIDE_STRIDE)
 _NO_SENT = _SENT.pack(0, 0, 0)
 
 Sent = tuple[int, int, int]
@@ -109,7 +112,7 @@ class Installer:
     """Owns the contents of the maps."""
 
     def __init__(self, maps: dict[str, Map], groups: Groups, hops: NextHops) -> None:
-        self._outputs = maps["rtprelay_output"]
+        self._outputs = maps["rtprelay_output"].mmap(writable=True)
         self._ssrcs = maps["rtprelay_ssrcs"]
         self.state = maps["rtprelay_state"].mmap(writable=True)
         self.aside = maps["rtprelay_aside"].mmap(writable=True)
@@ -117,7 +120,7 @@ class Installer:
         self._groups = groups
         self._hops = hops
         self._slots = Blocks(maps["rtprelay_state"].max_entries, "flows")
-        self._places = Blocks(self._outputs.max_entries, "outputs")
+        self._places = Blocks(maps["rtprelay_output"].max_entries, "outputs")
         self._users: defaultdict[Path, defaultdict[Endpoint, int]] = defaultdict(lambda: defaultdict(int))
         self._quarantine = Quarantine(GRACE)
         self._flows = FlowMap(maps, self._after_grace)
@@ -128,6 +131,7 @@ class Installer:
 
     def close(self) -> None:
         self._flows.close()
+        self._outputs.close()
         self.state.close()
         self.aside.close()
         self.sent.close()
@@ -226,9 +230,11 @@ class Installer:
     def _write_flow(self, port: Port, known: tuple[bytes, bytes] | None = None) -> None:
         """The flow as its outputs and their next hops are now; `known`: what is there, where that has been read."""
         flow, block = port.flow, port.outputs
-        hops = [(output, self._hops.get(path_of(output))) for output in block.live]
-        mtu = min((mtu_for(flow.local, output, hop) for output, hop in hops), default=_MAX_MTU)
-        xdp = all(by_xdp(flow.local, output, hop) and self._groups.serve(hop.index) for output, hop in hops)
+        mtu, xdp = _MAX_MTU, True
+        for output in block.live:
+            hop = self._hops.get(path_of(output))
+            mtu = min(mtu, mtu_for(flow.local, output, hop))
+            xdp = xdp and by_xdp(flow.local, output, hop) and self._groups.serve(hop.index)
         if xdp and len(block.outputs) > 1 and block.group is None:
             self._group(block)
         port.kernel_rtcp = self._rtcp_passes(port)
@@ -298,8 +304,8 @@ class Installer:
         block, entry = port.outputs, output_entry(output, hop)
         self._write_sent(block.base + place, _NO_SENT)
         # A hole may be being read: everything but PRESENT first.
-        self._outputs.update(_key(block.base + place), without(entry, abi.OutputFlag.PRESENT))
-        self._outputs.update(_key(block.base + place), entry)
+        self._write_output(block.base + place, without(entry, abi.OutputFlag.PRESENT))
+        self._write_output(block.base + place, entry)
         if place == len(block.outputs):
             block.outputs.append(output)
             block.entries.append(entry)
@@ -334,7 +340,7 @@ class Installer:
         block = port.outputs
         output, block.outputs[place] = block.outputs[place], None
         block.entries[place] = without(block.entries[place], abi.OutputFlag.PRESENT)
-        self._outputs.update(_key(block.base + place), block.entries[place])
+        self._write_output(block.base + place, block.entries[place])
         if output is not None:
             self._release(port.flow.local, output)
 
@@ -346,21 +352,10 @@ class Installer:
             return Block(0, [], [])
         base = self._places.take(Range(0, len(outputs)).order)
         entries = [output_entry(output, self._acquire(local, output)) for output in outputs]
-        block = Block(base, list(outputs), entries)
-        try:
-            self._write_entries(block, range(len(entries)))
-        except BackendFault:
-            self._retire(local, block)
-            raise
-        for place in range(len(entries)):
-            self._write_sent(base + place, _NO_SENT)
-        return block
-
-    def _write_entries(self, block: Block, places: Sequence[int]) -> None:
-        if len(places) == 1:
-            self._outputs.update(_key(block.base + places[0]), block.entries[places[0]])
-        else:
-            self._outputs.update_batch({_key(block.base + place): block.entries[place] for place in places})
+        for place, entry in enumerate(entries, base):
+            self._write_output(place, entry)
+            self._write_sent(place, _NO_SENT)
+        return Block(base, list(outputs), entries)
 
     def _group(self, block: Block) -> None:
         """Give the block a group of devices where there is one left."""
@@ -456,8 +451,9 @@ class Installer:
                     moved |= hop.index != _ifindex(block.entries[place])
                     block.entries[place] = output_entry(output, hop)
                     places.append(place)
-            if places and not moved:
-                self._write_entries(block, places)
+            if not moved:
+                for place in places:
+                    self._write_output(block.base + place, block.entries[place])
         if not moved:
             self._write_flow_or_later(port)
             return
@@ -518,17 +514,14 @@ class Installer:
 
     def _adopt_block(self, local: Endpoint, places: Range) -> Block:
         """The outputs found there, their next hops as they are now."""
-        entries = [self._outputs.lookup(_key(places.base + i)) or b"" for i in range(places.count)]
+        entries = [self._read_output(places.base + i) for i in range(places.count)]
         block = Block(places.base, [output_of(entry) for entry in entries], entries)
-        stale = []
         for place, output in enumerate(block.outputs):
             if output is not None:
                 entry = output_entry(output, self._acquire(local, output))
                 if entry != entries[place]:
                     block.entries[place] = entry
-                    stale.append(place)
-        if stale:
-            self._write_entries(block, stale)
+                    self._write_output(block.base + place, entry)
         return block
 
     # The arrays in memory
@@ -537,12 +530,21 @@ class Installer:
         return abi.State.from_buffer_copy(self.state, slot * _STATE_STRIDE)
 
     def _further_ssrcs(self, slot: int) -> list[int]:
+        count = self.read_state(slot).ssrc_count
+        if not count:
+            return []
         aside = abi.Aside.from_buffer_copy(self.aside, slot * _ASIDE_STRIDE)
-        return list(aside.further[: self.read_state(slot).ssrc_count])
+        return list(aside.further[:count])
 
     def _clear_state(self, slot: int) -> None:
-        _write(self.state, slot * _STATE_STRIDE, bytes(_STATE_STRIDE))
-        _write(self.aside, slot * _ASIDE_STRIDE, bytes(_ASIDE_STRIDE))
+        _write(self.state, slot * _STATE_STRIDE, _NO_STATE)
+        _write(self.aside, slot * _ASIDE_STRIDE, _NO_ASIDE)
+
+    def _read_output(self, index: int) -> bytes:
+        return self._outputs[index * _OUTPUT_STRIDE : index * _OUTPUT_STRIDE + _OUTPUT]
+
+    def _write_output(self, index: int, entry: bytes) -> None:
+        _write(self._outputs, index * _OUTPUT_STRIDE, entry)
 
     def _read_sent(self, index: int) -> Sent:
         packets, octets, errors = _SENT.unpack_from(self.sent, index * _SENT_STRIDE)
@@ -562,10 +564,6 @@ def check_count(local: Endpoint, count: int) -> None:
 
 def _write(array: mmap.mmap, offset: int, value: bytes) -> None:
     array[offset : offset + len(value)] = value
-
-
-def _key(index: int) -> bytes:
-    return index.to_bytes(4, "little")
 
 
 def _ifindex(entry: bytes) -> int:

@@ -35,9 +35,12 @@ class Blocks:
 
     def take(self, order: int) -> int:
         """A free block. Raises BackendFault where there is none."""
-        source = next((o for o in range(order, MAX_ORDER + 1) if self._free[o]), None)
-        if source is None:
-            raise BackendFault(f"no room for {1 << order} more {self._name}: {self.used} of {self._size} are in use")
+        source = order
+        while not self._free[source]:
+            source += 1
+            if source > MAX_ORDER:
+                used = f"{self.used} of {self._size} are in use"
+                raise BackendFault(f"no room for {1 << order} more {self._name}: {used}")
         base = self._free[source].pop()
         for half in range(source - 1, order - 1, -1):
             self._free[half].add(base + (1 << half))
