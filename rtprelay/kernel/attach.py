@@ -1,8 +1,10 @@
-"""Which network devices are served, and how: native XDP where it pays, tc ingress wherever there are media addresses.
+"""Which network devices are served, and how: tc ingress wherever packets come in, native XDP where it pays.
 
-A device carries media when it has one of the relay's media addresses. tc is attached to each of them: it knows every
-rule. Native XDP in front of it takes what it can serve alone; that needs a driver that can also *send* redirected
-frames, which some (virtio) can only once a program is attached: so it is tried, and taken back where it was in vain.
+tc is attached to every device that has an address beyond the link: it knows every rule, and a packet to a media address
+may enter by any of them, `lo` included. On a device that has one of the relay's media addresses native XDP in front of
+it takes what it can serve alone (elsewhere it would cost the host's TCP its GRO for nothing). That needs a driver that
+can also *send* redirected frames, which some (virtio) can only once a program is attached: so it is tried, and taken
+back in vain.
 
 Nothing here stops the daemon: a device that cannot be served is reported as it is, and tried again when it changes.
 """
@@ -31,6 +33,11 @@ def allow_local_delivery() -> None:
         _ACCEPT_LOCAL.write_text("1")
 
 
+def _link_local(packed: bytes) -> bool:
+    """fe80::/10: every device has one, whether it is used or not (bridge ports, containers' ends)."""
+    return len(packed) == 16 and packed[0] == 0xFE and packed[1] & 0xC0 == 0x80
+
+
 class Attachments:
     """The devices served now. `reconcile` whenever links or addresses may have changed."""
 
@@ -42,6 +49,8 @@ class Attachments:
         # Several relays may serve one device: each has a filter of its own there.
         self._handle = 1 + zlib.crc32(bytes(pins.root)) % 0xFFFE
         self._links: dict[int, Link] = {}
+        self._media: set[int] = set()
+        """The devices with media addresses."""
         self._modes: dict[int, InterfaceMode] = {}
         self._xdp: dict[int, libbpf.Link] = {}
 
@@ -49,18 +58,18 @@ class Attachments:
         return tuple(self._modes[index] for index in sorted(self._modes))
 
     def reconcile(self) -> None:
-        """Serve the devices that have media addresses now, and no others."""
+        """Serve the devices that have addresses now, and no others."""
         known = {link.index: link for link in self._netlink.links()}
-        wanted = {
-            address.index: known[address.index]
-            for address in self._netlink.addresses()
-            if address.packed in self._addresses and address.index in known
-        }
+        addresses = [a for a in self._netlink.addresses() if a.index in known and not _link_local(a.packed)]
+        wanted = {address.index: known[address.index] for address in addresses}
+        media = {address.index for address in addresses if address.packed in self._addresses}
         for index in self._modes.keys() - wanted.keys():
             self._detach(index, gone=index not in known)
         for index, link in wanted.items():
             mode = self._modes.get(index)
-            if mode is None or mode.mode == "none" or mode.interface != link.name:
+            changed = (index in media) != (index in self._media)
+            if changed or mode is None or mode.mode == "none" or mode.interface != link.name:
+                self._media = self._media - {index} | {index} & media
                 self._attach(link)
         self._sweep()
 
@@ -111,6 +120,8 @@ class Attachments:
 
     def _why_not_xdp(self, link: Link) -> str | None:
         """What speaks against even trying."""
+        if link.index not in self._media:
+            return "no media address here, but packets to one may come in"
         if not self._use_xdp:
             return "XDP is switched off"
         if link.loopback:
@@ -155,6 +166,7 @@ class Attachments:
 
     def _detach(self, index: int, gone: bool) -> None:
         del self._links[index]
+        self._media.discard(index)
         del self._modes[index]
         self._take_xdp(index)
         if not gone:

@@ -102,15 +102,21 @@ def test_a_device_that_goes_down_and_up_keeps_its_flows(rig: KernelRig) -> None:
     assert modes(rig) == before
 
 
-def test_a_device_is_served_for_as_long_as_it_has_a_media_address(rig: KernelRig) -> None:
+def test_a_device_is_served_for_as_long_as_it_has_an_address(rig: KernelRig) -> None:
+    """By tc with any address, for packets to a media address may come in there; natively only with one of those."""
+    media = f"{rig.lab.callee.relay[Family.IP4]}/32"
+    best = modes(rig)[CALLEE_SIDE]
     with Namespace("late") as late:
         veth(rig.lab.relay, "to-c", late, "eth0")
-        rig.lab.relay.address("to-c", "10.71.9.1/24")
         rig.rest()
         assert "to-c" not in modes(rig)
-        rig.lab.relay.address("to-c", f"{rig.lab.callee.relay[Family.IP4]}/32")
-        rig.wait(lambda: "to-c" in modes(rig), lambda: f"not served: {modes(rig)}")
-        rig.lab.relay.ip("address", "delete", f"{rig.lab.callee.relay[Family.IP4]}/32", "dev", "to-c")
+        rig.lab.relay.address("to-c", "10.71.9.1/24")
+        rig.wait(lambda: modes(rig).get("to-c") == "tc", lambda: f"not served: {modes(rig)}")
+        rig.lab.relay.address("to-c", media)
+        rig.wait(lambda: modes(rig).get("to-c") == best, lambda: f"not served natively: {modes(rig)}")
+        rig.lab.relay.ip("address", "delete", media, "dev", "to-c")
+        rig.wait(lambda: modes(rig).get("to-c") == "tc", lambda: f"still served natively: {modes(rig)}")
+        rig.lab.relay.ip("address", "delete", "10.71.9.1/24", "dev", "to-c")
         rig.wait(lambda: "to-c" not in modes(rig), lambda: f"still served: {modes(rig)}")
         assert "bpf" not in rig.lab.relay.run("tc", "filter", "show", "dev", "to-c", "ingress")
 

@@ -65,8 +65,6 @@ def test_one_address_serves_every_device(kind: str, tmp_path: Path) -> None:
     """The usual installation: one media address, and packets to it come in by any device of the host."""
     with open_stage(kind, tmp_path, sides=("west",)) as stage, call(stage, "one-address") as made:
         made.find_each_other()
-        if kind == "ebpf":
-            pytest.xfail("only devices that have a media address are served in the kernel; the others by the daemon")
         made.talk()
 
 
