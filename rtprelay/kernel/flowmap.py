@@ -54,14 +54,14 @@ class FlowMap:
         self._find()
 
     def _find(self) -> None:
-        for port, first in enumerate(self._ports.tolist()):
-            at, steps = first, 0
-            while at and steps < abi.Limits.MAX_CHAIN and self._places.claim(at, 0):
+        for port in [port for port, first in enumerate(self._ports.tolist()) if first]:
+            for at in self._chain(port):
+                if not self._places.claim(at, 0):
+                    break
                 flow = abi.Flow.from_buffer_copy(self._flows, at * _FLOW_STRIDE)
                 local = abi.address_of(flow.local, flow.local_port)
                 if local is not None and local.port == port:
                     self._at[local] = at
-                at, steps = self._next(at), steps + 1
 
     def __len__(self) -> int:
         return len(self._at)
@@ -103,22 +103,27 @@ class FlowMap:
 
     def _redirect(self, port: int, old: int, new: int) -> None:
         """Let what leads to `old` lead to `new`: one word."""
-        at = self._ports[port]
-        if at == old:
-            self._ports[port] = new
+        before = list(self._chain(port, until=old))
+        if before:
+            self._nexts[(before[-1] * _FLOW_STRIDE + _NEXT_AT) // 4] = new
         else:
-            while self._next(at) != old:
-                at = self._next(at)
-            self._nexts[(at * _FLOW_STRIDE + _NEXT_AT) // 4] = new
+            self._ports[port] = new
         self._after_grace(lambda: self._places.free(old, 0))
+
+    def _chain(self, port: int, until: int = 0) -> Iterator[int]:
+        """The flows at this port in the order a packet meets them, up to but without `until`."""
+        at = self._ports[port]
+        for _ in range(abi.Limits.MAX_CHAIN):
+            if at in (until, 0):
+                return
+            yield at
+            at = self._next(at)
 
     def _next(self, at: int) -> int:
         return int(self._nexts[(at * _FLOW_STRIDE + _NEXT_AT) // 4])
 
     def _check_chain(self, port: int) -> None:
-        at, length = self._ports[port], 0
-        while at:
-            at, length = self._next(at), length + 1
+        length = sum(1 for _ in self._chain(port))
         if length >= abi.Limits.MAX_CHAIN:
             raise BackendFault(f"port {port} is in use on {length} addresses; the kernel looks no further")
 
