@@ -1,9 +1,13 @@
 """BUNDLE in offer and answer (RFC 9143): several m-lines of a party on one port, under one ICE and DTLS transport.
 
-The offerer's bundle is answered unless `bundle=reject`; towards the answerer it is offered on where that side is spoken
-to as the offerer speaks (a browser to a browser), or if `bundle=offer` or `require` says so. Until a section is known
-to be bundled it has a port of its own, as RFC 9143 section 7.2 asks for; then the first section that was not rejected
-carries the others.
+Towards the answerer the offerer's bundle is offered on where that side is spoken to as the offerer speaks (a browser to
+a browser), or if `bundle=offer` or `require` says so. The offerer's own is taken in the same case, and where it leaves
+no choice: a section without candidates of its own cannot be reached but through the bundle. Otherwise ports of their
+own are better, because on a shared one audio has to be told from video packet by packet. `bundle=reject` takes none,
+any other word takes it.
+
+Until a section is known to be bundled it has a port of its own, as RFC 9143 section 7.2 asks for; then the first
+section that was not rejected carries the others.
 """
 
 from __future__ import annotations
@@ -20,11 +24,12 @@ _OFFERING = frozenset({"offer", "require"})
 
 def offered(offerer: Party, answerer: Party, view: SessionView, flags: MediaFlags) -> None:
     """The offerer's groups, and whether the answerer is offered them."""
-    wanted = () if "reject" in flags.bundle else tuple(_members(view))
-    offerer.bundle_wanted = wanted
+    members = () if "reject" in flags.bundle else tuple(_members(view))
     like = all(is_feedback(media.protocol) for media in answerer.medias if media.rtp and not media.rejected)
-    answerer.bundle_offered = bool(wanted) and (like or bool(flags.bundle & _OFFERING))
-    _unshare(offerer, set(wanted))
+    answerer.bundle_offered = bool(members) and (like or bool(flags.bundle & _OFFERING))
+    taken = answerer.bundle_offered or bool(flags.bundle) or _no_choice(view, members)
+    offerer.bundle_wanted = members if taken else ()
+    _unshare(offerer, set(offerer.bundle_wanted))
 
 
 def answered(offerer: Party, answerer: Party, view: SessionView, context: Context) -> None:
@@ -33,12 +38,9 @@ def answered(offerer: Party, answerer: Party, view: SessionView, context: Contex
 
 
 def published(party: Party, view: SessionView, flags: MediaFlags, context: Context) -> None:
-    """A publisher's groups. Ports of their own are better: on a shared one the kernel cannot tell audio from video for
-    subscribers who get them apart. So a bundle is taken where the publisher insists, or `bundle=` says so.
-    """
-    insists = any("bundle-only" in media.lines for media in view.media)
-    wanted = "reject" not in flags.bundle and (insists or bool(flags.bundle))
-    party.bundle_wanted = tuple(_members(view)) if wanted else ()
+    """A publisher's groups, answered at once."""
+    members = () if "reject" in flags.bundle else tuple(_members(view))
+    party.bundle_wanted = members if flags.bundle or _no_choice(view, members) else ()
     _share(party, party.bundle_wanted, context)
 
 
@@ -55,6 +57,13 @@ def _members(view: SessionView) -> Iterable[int]:
     usable = (media for media in view.media if not media.rejected and (media.is_rtp or media.is_channel))
     by_mid = {media.mid: media.index for media in usable}
     return [by_mid[mid] for mid in (view.bundles[0] if view.bundles else ()) if mid in by_mid]
+
+
+def _no_choice(view: SessionView, members: tuple[int, ...]) -> bool:
+    """Some section has no way to it but that of another: no candidates, or the other's port."""
+    medias = [view.media[index] for index in members]
+    ports = {media.port for media in medias}
+    return len(ports) < len(medias) or any(media.port == 0 or not media.attributes("candidate") for media in medias[1:])
 
 
 def _share(party: Party, members: Iterable[int], context: Context) -> None:

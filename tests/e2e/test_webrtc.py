@@ -6,7 +6,6 @@ caller namespace: Chromium == STUN, DTLS, SRTP ==> west [ relay ] east == RTP ==
 
 from __future__ import annotations
 
-import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ import pytest
 from tests.e2e.harness.browser import CHROMIUM, Browser
 from tests.e2e.harness.polling import until
 from tests.e2e.harness.rtp import Party
-from tests.e2e.harness.sdp import describe, section
+from tests.e2e.harness.sdp import describe, section, sections
 from tests.e2e.harness.stage import Stage
 from tests.e2e.ng import Value
 
@@ -36,7 +35,6 @@ TO_BROWSER: dict[str, Value] = {
     "direction": ["east", "west"],
 }
 PCMU_ONLY: dict[str, Value] = {"codec": {"strip": ["all"], "offer": ["PCMU"]}}
-_NOISE = random.Random(7).randbytes(160)
 
 
 @pytest.fixture(scope="session")
@@ -187,10 +185,13 @@ def test_an_ice_restart_keeps_the_call(scene: Stage, browsers: tuple[Browser, Br
         ng.delete("rtc")
 
 
-def test_a_browser_publishes_and_another_subscribes(scene: Stage, browsers: tuple[Browser, Browser]) -> None:
+@pytest.mark.parametrize("policy", ["balanced", "max-bundle"])
+def test_a_browser_publishes_and_another_subscribes(
+    scene: Stage, browsers: tuple[Browser, Browser], policy: str
+) -> None:
     one, other = browsers
     with scene.relay.client() as ng:
-        one.make("rtc", "audio", "video")
+        one.make("rtc", "audio", "video", policy=policy)
         published = ng.publish("room", "p", one.offer("rtc"), interface="west")
         one.accept("rtc", published.sdp)
         connected(one, "rtc")
@@ -212,4 +213,95 @@ def test_a_browser_publishes_and_another_subscribes(scene: Stage, browsers: tupl
         )
         one.close("rtc")
         other.close("rtc")
+        ng.delete("room")
+
+
+def fragment(offer: str, mid: str, candidate: str) -> str:
+    """The body of the SIP INFO that brings one candidate (RFC 8840 section 9.2)."""
+    ufrag, pwd = (line for line in offer.splitlines() if line.startswith(("a=ice-ufrag:", "a=ice-pwd:")))
+    lines = (ufrag, pwd, "m=audio 9 UDP/TLS/RTP/SAVPF 0", f"a=mid:{mid}", f"a={candidate}")
+    return "".join(f"{line}\r\n" for line in lines)
+
+
+def test_candidates_come_after_the_offer(scene: Stage, browsers: tuple[Browser, Browser]) -> None:
+    browser, _ = browsers
+    with scene.relay.client() as ng, scene.party(scene.lab.callee) as phone:
+        browser.make("rtc", "audio")
+        description = browser.offer("rtc", trickle=True)
+        assert "a=candidate" not in description
+        offer = ng.offer("rtc", "a", description, **TO_PHONE, **PCMU_ONLY)
+        answer = ng.answer("rtc", "a", "b", describe(phone.address, [phone.port]), flags=["trickle-ICE"])
+        for mid, candidate in browser.trickled("rtc"):
+            reply = ng.offer("rtc", "a", fragment(description, mid, candidate), flags=["fragment"])
+            assert reply.body.keys() == {"result"}
+        browser.accept("rtc", answer.sdp)
+        connected(browser, "rtc")
+        say = talk(phone, section(offer.sdp).rtp)
+        grows(browser, "rtc", ("in_audio", "packets", 50), ("out_audio", "packets", 50), during=say)
+        browser.close("rtc")
+        ng.delete("rtc")
+
+
+@pytest.mark.parametrize("kinds", [("data",), ("audio", "data")])
+def test_browsers_talk_over_a_data_channel(
+    scene: Stage, browsers: tuple[Browser, Browser], kinds: tuple[str, ...]
+) -> None:
+    one, other = browsers
+    large = "x" * 60_000
+    with scene.relay.client() as ng:
+        one.make("rtc", *kinds)
+        other.make("rtc", *(kind for kind in kinds if kind != "data"))
+        offer = ng.offer("rtc", "a", one.offer("rtc"), direction=["west", "east"])
+        answer = ng.answer("rtc", "a", "b", other.answer("rtc", offer.sdp))
+        one.accept("rtc", answer.sdp)
+        one.say("rtc", large)
+        until(lambda: other.heard("rtc") == [large], "the message to arrive", 20)
+        other.say("rtc", "got it")
+        until(lambda: one.heard("rtc") == ["got it"], "the reply to arrive", 20)
+        for browser in browsers:
+            browser.close("rtc")
+        ng.delete("rtc")
+
+
+def test_a_phone_is_no_end_of_a_data_channel(scene: Stage, browsers: tuple[Browser, Browser]) -> None:
+    browser, _ = browsers
+    with scene.relay.client() as ng, scene.party(scene.lab.callee) as phone:
+        browser.make("rtc", "audio", "data")
+        offer = ng.offer("rtc", "a", browser.offer("rtc"), **TO_PHONE, **PCMU_ONLY)
+        refused = "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n"
+        assert refused in offer.sdp
+        described = describe(phone.address, [phone.port])
+        facing_phone = next(part.rtp for part in sections(offer.sdp) if part.port)
+        start = len(described) if sections(offer.sdp)[0].port else described.index("m=")
+        answer = ng.answer("rtc", "a", "b", described[:start] + refused + described[start:], ICE="force")
+        browser.accept("rtc", answer.sdp)
+        connected(browser, "rtc")
+        grows(
+            browser, "rtc", ("in_audio", "packets", 50), ("out_audio", "packets", 50), during=talk(phone, facing_phone)
+        )
+        browser.close("rtc")
+        ng.delete("rtc")
+
+
+def test_twenty_subscribers_of_a_browser_are_all_served(scene: Stage, browsers: tuple[Browser, Browser]) -> None:
+    """The relay offers and controls, Chromium controls what it offered itself: roles are not to be confused."""
+    one, other = browsers
+    names = [f"s{number}" for number in range(20)]
+    to_browser: dict[str, Value] = {**TO_BROWSER, "interface": "east"}
+    del to_browser["direction"]
+    with scene.relay.client() as ng:
+        one.make("rtc", "audio")
+        one.accept("rtc", ng.publish("room", "p", one.offer("rtc"), interface="west").sdp)
+        connected(one, "rtc")
+        for name in names:
+            other.make(name)
+            request = ng.subscribe("room", "p", **to_browser)
+            ng.subscribed("room", request.text("to-tag"), other.answer(name, request.sdp))
+        for name in names:
+            connected(other, name)
+        for name in names:
+            grows(other, name, ("in_audio", "packets", 20), during=lambda: None)
+        one.close("rtc")
+        for name in names:
+            other.close(name)
         ng.delete("room")

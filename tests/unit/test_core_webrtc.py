@@ -562,11 +562,39 @@ def test_a_publisher_that_insists_on_its_bundle_gets_it() -> None:
         assert (source, destination) == (facing.local, PHONE.with_port(port))
 
 
+def apart(browser: Browser) -> str:
+    """As `balanced` offers it: audio and video may be bundled, but each has candidates of its own."""
+    head, audio, video = browser.sdp().split("m=")
+    return f"{head}m={audio}m={video.replace(str(browser.endpoint.port), '50002')}"
+
+
 def test_a_publishers_sections_have_ports_of_their_own_where_it_leaves_the_choice() -> None:
     stage, browser = Stage(), Browser(("audio", "video"))
-    body = stage.ask(CommandName.PUBLISH, browser.sdp(), from_tag=Tag("p"))
+    body = stage.ask(CommandName.PUBLISH, apart(browser), from_tag=Tag("p"))
     assert "BUNDLE" not in body["sdp"]
     assert stage.ports_used() == 4
+    bundled = Stage().ask(CommandName.PUBLISH, apart(browser), from_tag=Tag("p"), bundle=frozenset({"accept"}))
+    assert "BUNDLE 0 1" in bundled["sdp"]
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [(frozenset(), None), (frozenset({"accept"}), "BUNDLE 0 1"), (frozenset({"offer"}), "BUNDLE 0 1")],
+)
+def test_a_bundle_is_taken_beside_a_video_phone_only_where_it_must_be(
+    options: frozenset[str], answer: str | None
+) -> None:
+    stage, browser = Stage(), Browser(("audio", "video"))
+    stage.offer(apart(browser), ice=IceOption.REMOVE, transport_protocol="RTP/AVP", bundle=options)
+    media = ("m=audio 4002 RTP/AVP 0", "m=video 4004 RTP/AVP 96", "a=rtpmap:96 VP8/90000")
+    body = stage.answer(sdp(B, media=media))
+    assert [line for line in body["sdp"].splitlines() if "BUNDLE" in line] == ([f"a=group:{answer}"] if answer else [])
+
+
+def test_a_bundle_may_be_refused() -> None:
+    stage, one = Stage(), Browser(("audio", "video"))
+    offer = stage.offer(apart(one), bundle=frozenset({"reject"}))
+    assert "BUNDLE" not in offer["sdp"]
 
 
 def test_a_publisher_hears_that_we_are_lite() -> None:

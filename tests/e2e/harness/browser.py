@@ -1,5 +1,5 @@
 """A headless Chromium with a fake microphone and camera, driven over a pipe: `python browser.py` runs in the party's
-namespace and takes one JSON request per line, `Browser` is its owner in the test.
+namespace, `Browser` is its owner in the test.
 
 The page never touches a network of its own: its one document is made up, at an https address, because only there
 getUserMedia is allowed.
@@ -8,15 +8,13 @@ getUserMedia is allowed.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Self
 
+from tests.e2e.harness.puppet import Puppet
 from tools.netns import Namespace
 
 CHROMIUM = "/usr/bin/chromium"
-_ROOT = Path(__file__).resolve().parents[3]
 _ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -36,9 +34,14 @@ const found = (name) => peers[name].pc;
 async function make(name, kinds, policy) {
   const pc = new RTCPeerConnection({bundlePolicy: policy});
   const trickled = [];
-  pc.onicecandidate = (e) => { if (e.candidate && e.candidate.candidate) trickled.push(e.candidate.candidate); };
-  peers[name] = {pc, trickled};
-  if (kinds.length) {
+  pc.onicecandidate = (e) => {
+    if (e.candidate && e.candidate.candidate) trickled.push([e.candidate.sdpMid, e.candidate.candidate]);
+  };
+  const peer = peers[name] = {pc, trickled, messages: []};
+  const use = (channel) => { peer.channel = channel; channel.onmessage = (e) => peer.messages.push(e.data); };
+  pc.ondatachannel = (e) => use(e.channel);
+  if (kinds.includes('data')) use(pc.createDataChannel('chat'));
+  if (kinds.includes('audio') || kinds.includes('video')) {
     const wanted = {audio: kinds.includes('audio'), video: kinds.includes('video')};
     const stream = await navigator.mediaDevices.getUserMedia(wanted);
     stream.getTracks().forEach(track => pc.addTrack(track, stream));
@@ -70,6 +73,12 @@ async function answer(name, sdp) {
 }
 async function accept(name, sdp) { await found(name).setRemoteDescription({type: 'answer', sdp}); }
 async function trickled(name) { await gathered(found(name)); return peers[name].trickled; }
+async function say(name, text) {
+  const channel = peers[name].channel;
+  if (channel.readyState !== 'open') await new Promise(done => { channel.onopen = done; });
+  channel.send(text);
+}
+async function heard(name) { return peers[name].messages; }
 async function close(name) { found(name).close(); delete peers[name]; }
 async function stats(name) {
   const pc = found(name);
@@ -82,60 +91,27 @@ async function stats(name) {
   });
   return out;
 }
-window.api = {make, offer, answer, accept, trickled, close, stats};
+window.api = {make, offer, answer, accept, trickled, say, heard, close, stats};
 0
 """
 
 
-class Browser:
-    """Each peer connection has a name."""
+class Browser(Puppet):
+    """Chromium, in that namespace."""
 
     def __init__(self, namespace: Namespace, log: Path) -> None:
-        self._words = log.open("ab")
-        command = namespace.command(sys.executable, "-m", "tests.e2e.harness.browser")
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, cwd=_ROOT, text=True
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._words.close()
-
-    def call(self, function: str, *arguments: Any) -> Any:
-        """The result of a function of the page; an exception there is one here."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps([function, arguments]) + "\n")
-        self._process.stdin.flush()
-        reply = json.loads(self._process.stdout.readline() or '{"error": "the browser is gone"}')
-        assert "error" not in reply, reply
-        return reply["value"]
+        super().__init__("tests.e2e.harness.browser", namespace, log)
 
     def make(self, name: str, *kinds: str, policy: str = "balanced") -> None:
+        """A connection with tracks of these kinds; `data` is a data channel."""
         self.call("make", name, kinds, policy)
 
     def offer(self, name: str, *, restart: bool = False, trickle: bool = False) -> str:
         return str(self.call("offer", name, {"iceRestart": restart}, trickle))
 
-    def answer(self, name: str, sdp: str) -> str:
-        return str(self.call("answer", name, sdp))
-
-    def accept(self, name: str, sdp: str) -> None:
-        self.call("accept", name, sdp)
-
-    def stats(self, name: str) -> dict[str, Any]:
-        return dict(self.call("stats", name))
-
-    def close(self, name: str) -> None:
-        self.call("close", name)
+    def trickled(self, name: str) -> list[tuple[str, str]]:
+        """(mid, a=candidate value) of all that it has gathered."""
+        return [(mid, value) for mid, value in self.call("trickled", name)]
 
 
 def _serve() -> None:
