@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import gc
 import random
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -28,17 +27,24 @@ from rtprelay.core.relay import Relay
 from rtprelay.core.settings import Settings
 from rtprelay.errors import RelayError
 from rtprelay.kernel.select import DataPlane, start_data_plane
-from rtprelay.observe.log import configure
+from rtprelay.lifetime import Lifetime, StopSignals
+from rtprelay.observe.log import Verbosity, configure
 from rtprelay.runtime.certificates import CertificateKeeper
+from rtprelay.runtime.host_load import HostLoad
 from rtprelay.runtime.loop import RelayLoop
 from rtprelay.runtime.notify import notify, watchdog_interval
 from rtprelay.runtime.process import daemonize, pid_file, raise_descriptor_limit
 from rtprelay.store.journal import Journal
+from rtprelay.store.srtp_indices import SrtpIndices
 
+INDICES_KEPT_EVERY = 1.0
+"""Seconds."""
 SPARE_DESCRIPTORS = 1000
 """Beside one socket per media port: control ports, maps, journal."""
 WATCH_INTERFACES = 5.0
 """Seconds between two looks at how each network interface is served."""
+SAMPLE_LOAD = 1.0
+"""Seconds between two looks at how busy the host is."""
 
 Report = Callable[[str], None]
 """Called once: with "" when the relay answers, with the reason when it will not."""
@@ -52,13 +58,14 @@ def main(arguments: Sequence[str]) -> int:
         print(f"rtprelay: {error.reason}", file=sys.stderr)
         return 2
     report: Report = _nobody if config.foreground or config.flush else daemonize()
-    log = configure(config.log_level, config.log_format.value, config.log_stderr or config.flush, config.log_facility)
+    verbosity = Verbosity(config.log_level)
+    log = configure(verbosity, config.log_format.value, config.log_stderr or config.flush, config.log_facility)
     try:
         if config.flush:
             _run(_flush(config, log))
         else:
             with pid_file(config.pidfile):
-                _run(_serve(config, log, report))
+                _run(_serve(arguments, config, verbosity, log, report))
     except RelayError as error:
         log.critical("cannot start", reason=error.reason)
         report(error.reason)
@@ -90,12 +97,11 @@ async def _flush(config: Config, log: FilteringBoundLogger) -> None:
     log.info("flushed", bpf_path=config.bpf_path, state_dir=config.state_dir)
 
 
-async def _serve(config: Config, log: FilteringBoundLogger, report: Report) -> None:
-    stopped = asyncio.Event()
-    running = asyncio.get_running_loop()
-    running.set_exception_handler(lambda _, context: _log_stray(context, log))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        running.add_signal_handler(number, stopped.set)
+async def _serve(
+    arguments: Sequence[str], config: Config, verbosity: Verbosity, log: FilteringBoundLogger, report: Report
+) -> None:
+    stops = StopSignals()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: _log_stray(context, log))
     log.info("starting", version=__version__, configuration=config.source)
     for notice in config.notices:
         log.warning(notice)
@@ -115,23 +121,30 @@ async def _serve(config: Config, log: FilteringBoundLogger, report: Report) -> N
         identity = relay.registry.transports.identity
         keeper = CertificateKeeper(config.state_dir, config.dtls_key_type, config.dtls_rsa_bits, log)
         identity.add(await keeper.start())
+        indices = SrtpIndices(config.state_dir)
+        data_plane.forwarder.srtp.remember(indices.load())
+        stack.callback(_save_indices, indices, data_plane, log)
         loop = RelayLoop(relay, data_plane, journal, log)
         stack.callback(loop.stop)
         loop.start(data_plane.adopt())
         _tell_media(config.settings, data_plane, log)
-        control = ControlPorts(config, relay, loop, log)
+        control = ControlPorts(config, relay, loop, verbosity, log)
         stack.push_async_callback(control.close)
         control.open()
         # What lives now lives long: calls taken over, code, settings. The collector need not look at them again.
         gc.collect()
         gc.freeze()
-        for task in (_watch_interfaces(data_plane, log), _feed_watchdog(), keeper.keep(identity.add)):
+        for task in (
+            _watch_interfaces(data_plane, log),
+            _watch_load(relay),
+            _feed_watchdog(),
+            _keep_indices(indices, data_plane, log),
+            keeper.keep(identity.add),
+        ):
             stack.callback(asyncio.create_task(task).cancel)
         notify(f"READY=1\nSTATUS=relaying, backend {data_plane.capabilities.name}")
         report("")
-        await stopped.wait()
-        notify("STOPPING=1")
-        log.info("stopping", calls=len(relay.registry.calls))
+        await Lifetime(arguments, config, relay, loop.change, control, verbosity, log).run(stops)
 
 
 @contextlib.asynccontextmanager
@@ -144,6 +157,19 @@ async def _data_plane(config: Config, log: FilteringBoundLogger, flush: bool = F
         yield data_plane
     finally:
         await data_plane.stop(flush)
+
+
+async def _keep_indices(indices: SrtpIndices, data_plane: DataPlane, log: FilteringBoundLogger) -> None:
+    while True:
+        await asyncio.sleep(INDICES_KEPT_EVERY)
+        _save_indices(indices, data_plane, log)
+
+
+def _save_indices(indices: SrtpIndices, data_plane: DataPlane, log: FilteringBoundLogger) -> None:
+    try:
+        indices.save(data_plane.forwarder.srtp.export())
+    except OSError as error:
+        log.error("SRTP indices not kept", error=str(error))
 
 
 def _raise_limits(settings: Settings, log: FilteringBoundLogger) -> None:
@@ -179,6 +205,14 @@ async def _watch_interfaces(data_plane: DataPlane, log: FilteringBoundLogger) ->
         for name in known.keys() - now.keys():
             log.info("interface gone", device=name)
         known = now
+
+
+async def _watch_load(relay: Relay) -> None:
+    """What the limits on load, CPU and bandwidth are held against."""
+    host = HostLoad()
+    while True:
+        await asyncio.sleep(SAMPLE_LOAD)
+        relay.handle_load(*host.sample(), time.monotonic())
 
 
 async def _feed_watchdog() -> None:

@@ -9,6 +9,7 @@ The hot path is `forward` for an RTP packet whose source is the expected one; th
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -26,6 +27,7 @@ from rtprelay.plan.flow import (
     Mismatch,
     Output,
     OutputReport,
+    PayloadRule,
     PutFlow,
     PutOutput,
 )
@@ -153,9 +155,7 @@ class _State:
             self.spoken = False
         self.flow = flow
         self.expected = flow.expected
-        self.clocks = {rule.payload_type: -1 if rule.drop else rule.clock_rate for rule in flow.payloads}
-        self.silence = {rule.payload_type: rule.silence for rule in flow.payloads if rule.silence is not None}
-        self.lanes = {rule.payload_type: rule.lane for rule in flow.payloads}
+        self.clocks, self.silence, self.lanes = _by_payload_type(flow.payloads)
         self.srtp = contexts.receiving(flow.srtp)
         self.rtcp_outputs = {output.source: (output, contexts.sending(output.srtp)) for output in flow.rtcp_outputs}
         self.feedback = [(output, contexts.sending(output.srtp)) for output in flow.feedback]
@@ -224,6 +224,18 @@ class _State:
         )
 
 
+@functools.lru_cache(maxsize=1024)
+def _by_payload_type(
+    rules: tuple[PayloadRule, ...],
+) -> tuple[Mapping[int, int], Mapping[int, int], Mapping[int, int | None]]:
+    """Clock rate (-1: dropped), silence and lane. Nearly all flows have the rules of many others."""
+    return (
+        {rule.payload_type: -1 if rule.drop else rule.clock_rate for rule in rules},
+        {rule.payload_type: rule.silence for rule in rules if rule.silence is not None},
+        {rule.payload_type: rule.lane for rule in rules},
+    )
+
+
 def _nowhere(local: Endpoint) -> bool:
     return False
 
@@ -277,6 +289,11 @@ class UserspaceForwarder:
         self._spoken_elsewhere = spoken_elsewhere
         self._reasons: Counter[str] = Counter()
         self._moved: list[_State] = []
+
+    @property
+    def srtp(self) -> SrtpContexts:
+        """The keys in use and how far each has been used."""
+        return self._contexts
 
     def forward(
         self, local: Endpoint, data: bytes, source: Endpoint, now: float, already_forwarded: bool = False

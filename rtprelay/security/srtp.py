@@ -8,7 +8,8 @@ would show the XOR of two plain texts, with GCM it would give the key away (RFC 
 from __future__ import annotations
 
 import hmac
-from hashlib import sha1
+from collections.abc import Mapping
+from hashlib import sha1, sha256
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -276,29 +277,55 @@ class SrtpContext:
         return (int.from_bytes(self._keys.rtcp_salt) ^ (ssrc << 48 | index)).to_bytes(12)
 
 
+RESTART_MARGIN = 1 << 16
+"""SRTCP indices skipped after a restart: more than can have been used since the state was last kept."""
+
+
 class SrtpContexts:
-    """The contexts of all keys in use: RTP and RTCP under one key share theirs, which lives while anyone uses it."""
+    """The contexts of all keys in use: RTP and RTCP under one key share theirs, which lives while anyone uses it.
+
+    What they have come to can be exported and, after a restart, given back: without it a sender whose sequence numbers
+    have wrapped could not be understood, and a key's indices would be used twice.
+    """
 
     def __init__(self) -> None:
         self._receiving: WeakValueDictionary[SrtpParameters, SrtpContext] = WeakValueDictionary()
         self._sending: WeakValueDictionary[SrtpParameters, SrtpContext] = WeakValueDictionary()
+        self._remembered: dict[str, SrtpState] = {}
 
     def receiving(self, parameters: SrtpParameters | None) -> SrtpContext | None:
-        return _context(self._receiving, parameters)
+        return None if parameters is None else self._context(self._receiving, parameters, "in")
 
     def sending(self, parameters: SrtpParameters | None) -> SrtpContext | None:
-        return _context(self._sending, parameters)
+        return None if parameters is None else self._context(self._sending, parameters, "out")
+
+    def export(self) -> dict[str, SrtpState]:
+        """The state of each key, by a name that does not give it away."""
+        states = {_name(context, "in"): context.state for context in self._receiving.values()}
+        states.update((_name(context, "out"), context.state) for context in self._sending.values())
+        return states
+
+    def remember(self, states: Mapping[str, SrtpState]) -> None:
+        """What a predecessor had come to, for the contexts that are made from now on."""
+        self._remembered = dict(states)
+
+    def _context(
+        self, contexts: WeakValueDictionary[SrtpParameters, SrtpContext], parameters: SrtpParameters, direction: str
+    ) -> SrtpContext:
+        context = contexts.get(parameters)
+        if context is None:
+            context = contexts[parameters] = SrtpContext(parameters)
+            if self._remembered and (state := self._remembered.pop(_name(context, direction), None)) is not None:
+                for window in state.rtcp.values() if direction == "out" else ():
+                    window.highest += RESTART_MARGIN
+                    window.seen = 1
+                context.state = state
+        return context
 
 
-def _context(
-    contexts: WeakValueDictionary[SrtpParameters, SrtpContext], parameters: SrtpParameters | None
-) -> SrtpContext | None:
-    if parameters is None:
-        return None
-    context = contexts.get(parameters)
-    if context is None:
-        context = contexts[parameters] = SrtpContext(parameters)
-    return context
+def _name(context: SrtpContext, direction: str) -> str:
+    master = context.parameters.master
+    return sha256(direction.encode() + master.key + master.salt).hexdigest()[:32]
 
 
 def _windows_of(windows: dict[int, ReplayWindow], packet: bytes) -> dict[int, ReplayWindow]:

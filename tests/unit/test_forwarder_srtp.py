@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from pathlib import Path
 
 import pytest
 from pylibsrtp import Policy, Session
@@ -13,6 +14,7 @@ from rtprelay.plan.flow import Flow, Mismatch, Output, PutFlow
 from rtprelay.security.kdf import MasterKey
 from rtprelay.security.srtp import SrtpParameters
 from rtprelay.security.suites import SUITES
+from rtprelay.store.srtp_indices import SrtpIndices
 from rtprelay.values import Endpoint
 
 A, B, STRANGER = Endpoint("192.0.2.1", 4000), Endpoint("192.0.2.2", 5000), Endpoint("192.0.2.66", 6)
@@ -127,3 +129,35 @@ def test_an_unchanged_key_keeps_its_indices_when_the_flow_is_replaced() -> None:
     moved = Output(source=TO_B, destination=STRANGER, srtp=parameters)
     forwarder.apply(PutFlow(Flow(local=TO_A, expected=A, outputs=(moved,))))
     assert party.unprotect(forwarded(forwarder, rtp(65_541))) == rtp(65_541)
+
+
+def test_a_successor_goes_on_where_the_keys_were_left(tmp_path: Path) -> None:
+    receive, send = keys("AES_CM_128_HMAC_SHA1_80"), keys("AEAD_AES_128_GCM")
+    before = relay(receive, send)
+    sender, receiver = libsrtp(receive, Policy.SSRC_ANY_OUTBOUND), libsrtp(send, Policy.SSRC_ANY_INBOUND)
+    for sequence in range(65_500, 65_600):
+        receiver.unprotect(forwarded(before, sender.protect(rtp(sequence))))
+    receiver.unprotect_rtcp(forwarded(before, sender.protect_rtcp(RTCP)))
+    SrtpIndices(tmp_path).save(before.srtp.export())
+    after = UserspaceForwarder()
+    after.srtp.remember(SrtpIndices(tmp_path).load())
+    for flow in before.table().values():
+        after.apply(PutFlow(flow))
+    assert receiver.unprotect(forwarded(after, sender.protect(rtp(65_600)))) == rtp(65_600)
+    assert receiver.unprotect_rtcp(forwarded(after, sender.protect_rtcp(RTCP))) == RTCP
+
+
+def test_what_is_kept_of_keys_gives_none_away(tmp_path: Path) -> None:
+    receive = keys("AES_CM_128_HMAC_SHA1_80")
+    forwarder, sender = relay(receive, None), libsrtp(receive, Policy.SSRC_ANY_OUTBOUND)
+    forwarded(forwarder, sender.protect(rtp(1)))
+    SrtpIndices(tmp_path).save(forwarder.srtp.export())
+    (kept,) = tmp_path.iterdir()
+    assert receive.master.key not in kept.read_bytes()
+    assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_indices_that_cannot_be_read_are_none(tmp_path: Path) -> None:
+    assert SrtpIndices(tmp_path).load() == {}
+    (tmp_path / "srtp-indices").write_bytes(b"\x00garbage")
+    assert SrtpIndices(tmp_path).load() == {}
