@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import stat
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,18 +16,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from rtprelay.cli.commands import Console
-from rtprelay.config.schema import LISTENERS, Config
+from rtprelay.cli.parameters import Parameters
+from rtprelay.config.schema import LISTENERS, Config, ControlConfig
 from rtprelay.core.relay import Relay
 from rtprelay.errors import OurFault, RelayError
 from rtprelay.listen.acl import Acl
 from rtprelay.listen.cli import CliServer, console_answer
 from rtprelay.listen.door import Doorman
 from rtprelay.listen.exchange import Respond, Service
-from rtprelay.listen.limits import Limits, Rota
+from rtprelay.listen.limits import Limits, Rates, Rota
 from rtprelay.listen.tcp import NgTcp
 from rtprelay.listen.tls import server_context
 from rtprelay.listen.tokens import Tokens
 from rtprelay.listen.udp import NgUdp
+from rtprelay.observe.log import Verbosity
 from rtprelay.runtime.loop import RelayLoop
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Command, CommandName, Request
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from rtprelay.listen.http import NgHttp
 
 _TLS = ("tls-ng", "https")
+COMPLAINTS = 10
+"""Refused requests told of in the log, per second: whoever reaches a port could fill the disk."""
 _LAST = "ng"
 """Whoever gets an answer there finds all other ports open too."""
 
@@ -48,33 +53,47 @@ class Listener(Protocol):
 class ControlPorts:
     """Made from the configuration; `open` and `close` them. Raises OurFault where one cannot be had."""
 
-    def __init__(self, config: Config, relay: Relay, loop: RelayLoop, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, config: Config, relay: Relay, loop: RelayLoop, verbosity: Verbosity, log: FilteringBoundLogger
+    ) -> None:
         self._config = config.control
         self._loop = loop
         self._log = log
-        self._execute = Console(relay, loop.execute, loop.data_plane).execute
+        parameters = Parameters(config, verbosity, lambda: relay.registry.settings, loop.change)
+        self._execute = Console(relay, loop.execute, loop.data_plane, parameters).execute
         self._doorman = Doorman(
             Limits(connections=self._config.connections, rate=self._config.rate, timeout=self._config.timeout)
         )
         self._rota = Rota()
+        self._complaints = Rates(COMPLAINTS)
+        self._untold = 0
         self._requests = relay.registry.requests
         self._service = Service(handle=self._handle, complain=self._complain, took=self._took)
         self._tokens = self._read_tokens(self._config.token_file)
         self._tls = self._make_tls()
-        self._udp = NgUdp(self._service, acl=self._acl("ng"))
+        self._acls = {kind: Acl(networks) for kind, networks in self._config.acl.items()}
+        self._udp = NgUdp(self._service, acl=self._acls["ng"])
         self._stack = contextlib.AsyncExitStack()
 
     def open(self) -> None:
         for kind in sorted(LISTENERS, key=_LAST.__eq__):
             endpoints = self._config.listen[kind]
-            listener = self._listener(kind) if endpoints else None
+            if not endpoints:
+                continue
+            listener = self._listener(kind)
             for endpoint in endpoints:
-                assert listener is not None
                 try:
                     address = listener.open(endpoint)
                 except OSError as error:
                     raise OurFault(f"cannot listen on {endpoint}: {error.strerror or error}") from error
                 self._log.info("listening", protocol=kind, address=str(address))
+
+    def reload(self, config: ControlConfig) -> None:
+        """Other access lists, and what is in the token file now; for who comes from now on. Raises OurFault."""
+        if config.token_file is not None:
+            self._tokens.become(self._read_tokens(config.token_file))
+        for kind, networks in config.acl.items():
+            self._acls[kind].become(networks)
 
     async def close(self) -> None:
         """Drop whoever is connected."""
@@ -88,11 +107,11 @@ class ControlPorts:
         stream: CliServer | NgTcp | NgHttp
         tls = self._tls if kind in _TLS else None
         if kind == "cli":
-            stream = CliServer(self._execute, self._doorman, acl=self._acl(kind))
+            stream = CliServer(self._execute, self._doorman, acl=self._acls[kind])
         elif kind in ("http", "https"):
-            stream = self._http(self._acl(kind), tls)
+            stream = self._http(self._acls[kind], tls)
         else:
-            stream = NgTcp(self._service, self._doorman, self._rota, acl=self._acl(kind), tokens=self._tokens, tls=tls)
+            stream = NgTcp(self._service, self._doorman, self._rota, acl=self._acls[kind], tokens=self._tokens, tls=tls)
         self._stack.push_async_callback(stream.close)
         return stream
 
@@ -122,9 +141,6 @@ class ControlPorts:
         statistics: dict[str, Any] = self._loop.execute(Command(name=CommandName.STATISTICS)).get("statistics", {})
         return statistics
 
-    def _acl(self, kind: str) -> Acl:
-        return Acl(self._config.acl[kind])
-
     def _read_tokens(self, path: Path | None) -> Tokens:
         if path is None:
             return Tokens()
@@ -150,7 +166,11 @@ class ControlPorts:
 
     def _complain(self, peer: Peer, fault: RelayError) -> None:
         self._requests.failed(peer.host)
-        self._log.warning("request refused", peer=peer.host, reason=fault.reason)
+        if self._complaints.wait("", time.monotonic()):
+            self._untold += 1
+            return
+        self._log.warning("request refused", peer=peer.host, reason=fault.reason, untold=self._untold)
+        self._untold = 0
 
     def _took(self, request: Request, seconds: float) -> None:
         self._requests.took(request.proxy, request.command.name.value, seconds)

@@ -96,7 +96,7 @@ class NgHttp:
             access_log=None,
             logger=_mute_logger(),
             auto_decompress=False,
-            lingering_time=limits.timeout,
+            lingering_time=GOODBYE,
             request_factory=self._request,
         )
         self._door = Door(self._server, doorman, acl=acl, tls=tls)
@@ -128,7 +128,7 @@ class NgHttp:
         return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=longest)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Whatever goes wrong is a response; aiohttp's own pages never show."""
+        """Whatever goes wrong with a request is a response of ours; aiohttp's own are for what is no HTTP."""
         timeout = self._doorman.limits.timeout
         try:
             if _asks_for_web_socket(request):

@@ -132,9 +132,7 @@ INTERFACE: tuple[Row, ...] = (
     Row(Family("ports_free", Kind.GAUGE, "Media ports not in use", _INTERFACE), ("ports",), {"free": {}}),
     Row(Family("ports", Kind.GAUGE, "Media ports there are", _INTERFACE), ("ports",), {"totals": {}}),
     Row(Family("interface_packets_lost", Kind.UNTYPED, "RTP packets lost", _INTERFACE), (), {"packets_lost": {}}),
-    Row(
-        Family("interface_duplicates", Kind.UNTYPED, "RTP packets come twice", _INTERFACE), (), {"duplicates": {}}
-    ),
+    Row(Family("interface_duplicates", Kind.UNTYPED, "RTP packets come twice", _INTERFACE), (), {"duplicates": {}}),
     *(row for name in _SAMPLED for row in _sampled(name, _VOIP, "interface_", _INTERFACE)),
     *(_traffic(what, direction) for what in ("packets", "bytes", "errors") for direction in ("ingress", "egress")),
 )

@@ -5,14 +5,16 @@ UDP, TCP, TLS, HTTP, HTTPS, WebSocket, secure WebSocket ----> rtprelay (a proces
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import ssl
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from websockets.sync.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from rtprelay.values import Endpoint
@@ -96,15 +98,21 @@ def _by_http(url: str, trust: ssl.SSLContext) -> Iterator[Ask]:
 def _by_web_socket(url: str, trust: ssl.SSLContext | None) -> Iterator[Ask]:
     name = SERVER_NAME if trust else None
     subprotocols = [Subprotocol("ng.rtpengine.com")]
-    with connect(url, subprotocols=subprotocols, ssl=trust, server_hostname=name, proxy=None) as web_socket:
+    with asyncio.Runner() as runner:
 
-        def ask(message: bytes) -> bytes:
-            web_socket.send(message)
-            answer = web_socket.recv(10)
+        async def opened() -> ClientConnection:
+            return await connect(url, subprotocols=subprotocols, ssl=trust, server_hostname=name, proxy=None)
+
+        web_socket = runner.run(opened())
+
+        async def asked(message: bytes) -> bytes:
+            await web_socket.send(message)
+            answer = await asyncio.wait_for(web_socket.recv(), 10)
             assert isinstance(answer, bytes)
             return answer
 
-        yield ask
+        yield lambda message: runner.run(asked(message))
+        runner.run(web_socket.close())
 
 
 def test_the_bytes_are_those_of_rtpengine(ask: Ask) -> None:
@@ -134,3 +142,18 @@ def test_a_call_is_offered_answered_and_deleted(ask: Ask, request: pytest.Fixtur
     assert b"7:createdi" in command("3", "query")
     assert command("4", "delete", **{"delete-delay": "0"}).endswith(b"6:result2:oke")
     assert command("5", "query") == b"5 d6:result5:error12:error-reason15:Unknown call-ide"
+
+
+def test_whoever_sends_nonsense_does_not_fill_the_log(tmp_path: Path) -> None:
+    relay = Daemon(tmp_path)
+    try:
+        for ask in _by_datagram(relay.at("ng")):
+            for number in range(500):
+                assert ask(b"%d xx" % number) == b"%d " % number
+        told = relay.program.text.count("request refused")
+        # Ten at once and ten a second; the relay is not that slow.
+        assert 10 <= told < 100
+        with urllib.request.urlopen(f"http://{relay.at('http')}/metrics", timeout=10) as response:
+            assert b'rtpengine_errors_total{proxy="127.0.0.1"} 500.0' in response.read()
+    finally:
+        relay.program.end()
