@@ -27,7 +27,7 @@ from rtprelay.core.relay import Relay
 from rtprelay.core.settings import Settings
 from rtprelay.errors import RelayError
 from rtprelay.kernel.select import DataPlane, start_data_plane
-from rtprelay.lifetime import Lifetime, StopSignals
+from rtprelay.lifetime import Lifetime, Signals
 from rtprelay.observe.log import Verbosity, configure
 from rtprelay.runtime.certificates import CertificateKeeper
 from rtprelay.runtime.host_load import HostLoad
@@ -100,7 +100,7 @@ async def _flush(config: Config, log: FilteringBoundLogger) -> None:
 async def _serve(
     arguments: Sequence[str], config: Config, verbosity: Verbosity, log: FilteringBoundLogger, report: Report
 ) -> None:
-    stops = StopSignals()
+    signals = Signals()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: _log_stray(context, log))
     log.info("starting", version=__version__, configuration=config.source)
     for notice in config.notices:
@@ -144,7 +144,7 @@ async def _serve(
             stack.callback(asyncio.create_task(task).cancel)
         notify(f"READY=1\nSTATUS=relaying, backend {data_plane.capabilities.name}")
         report("")
-        await Lifetime(arguments, config, relay, loop.change, control, verbosity, log).run(stops)
+        await Lifetime(arguments, config, relay, loop.change, control, verbosity, log).run(signals)
 
 
 @contextlib.asynccontextmanager

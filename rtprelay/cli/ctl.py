@@ -9,55 +9,60 @@ import os
 import socket
 import sys
 
+from rtprelay.cli.grammar import usage
+
 USAGE = """\
-usage: rtprelay-ctl [-ip ADDRESS[:PORT]] [-port PORT] [-timeout SECONDS] COMMAND...
+usage: rtprelay-ctl [-ip ADDRESS[:PORT]] [-port PORT] [-timeout SECONDS] [--json] COMMAND...
+       rtprelay-ctl --completion bash
 
 The relay must listen for it (--listen-cli); default 127.0.0.1:9900, or $RTPRELAY_CLI.
+--json: the answer for machines. `get` is the same as `list`.
 
-    list numsessions              how many calls there are
-    list sessions [all|CALL-ID]   all calls, or one with its streams
-    list totals                   statistics
-    list counters                 what passes per second
-    list interfaces               media addresses and their ports, devices and how they are served
-    list flows [CALL-ID]          the data plane's counters
-    list reasons                  why packets were handed up or dropped
-    list jsonstats                all statistics as JSON
-    list maxsessions | maxopenfiles
-    list timeout | silenttimeout | finaltimeout | offertimeout | deletedelay
-    set  timeout | silenttimeout | finaltimeout | offertimeout | deletedelay SECONDS
-    set  maxsessions COUNT        -1: no limit; 0: take no new calls
-    terminate CALL-ID | all       end a call, or all
-    version                       of the relay
 """
+
+
+class _Usage(Exception):
+    """The arguments make no sense."""
 
 
 def main() -> int:
     """Exit status 0: answered; 1: no relay there; 2: wrong usage."""
-    host, port = _address(os.environ.get("RTPRELAY_CLI", "127.0.0.1"), 9900)
-    timeout = 10.0
-    words = sys.argv[1:]
+    try:
+        return _run(sys.argv[1:])
+    except _Usage:
+        print(USAGE + "\n".join(usage()), file=sys.stderr)
+        return 2
+
+
+def _run(words: list[str]) -> int:
+    host, port = address(os.environ.get("RTPRELAY_CLI", "127.0.0.1"), 9900)
+    timeout, prefix = 10.0, ""
     try:
         while words and words[0].startswith("-"):
             option = words.pop(0).lstrip("-")
             if option in ("h", "help"):
-                print(USAGE, end="")
-                return 0
-            if option == "ip":
-                host, port = _address(words.pop(0), port)
+                words = ["usage"]
+            elif option == "ip":
+                host, port = address(words.pop(0), port)
             elif option == "port":
                 port = int(words.pop(0))
             elif option == "timeout":
                 timeout = float(words.pop(0))
+            elif option == "json":
+                prefix = "--json "
+            elif option == "completion":
+                return _completion(words.pop(0))
             else:
-                raise ValueError(option)
+                raise _Usage
     except (ValueError, IndexError):
-        print(USAGE, end="", file=sys.stderr)
-        return 2
+        raise _Usage from None
     if not words:
-        print(USAGE, end="", file=sys.stderr)
-        return 2
+        raise _Usage
+    if words == ["usage"]:
+        print(USAGE + "\n".join(usage()))
+        return 0
     try:
-        answer = _ask(host, port, " ".join(words), timeout)
+        answer = ask(host, port, prefix + " ".join(words), timeout)
     except OSError as error:
         print(f"rtprelay-ctl: no answer from {host}:{port}: {error}", file=sys.stderr)
         return 1
@@ -65,7 +70,17 @@ def main() -> int:
     return 0
 
 
-def _address(text: str, default_port: int) -> tuple[str, int]:
+def _completion(shell: str) -> int:
+    if shell != "bash":
+        raise _Usage
+    # Imported late: only who installs it needs it.
+    from rtprelay.cli.completion import bash
+
+    sys.stdout.write(bash())
+    return 0
+
+
+def address(text: str, default_port: int) -> tuple[str, int]:
     """`ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; an IPv6 address with a port needs its brackets."""
     host, colon, port = text.rpartition(":")
     if not colon or (":" in host and not host.endswith("]")):
@@ -73,7 +88,8 @@ def _address(text: str, default_port: int) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _ask(host: str, port: int, line: str, timeout: float) -> str:
+def ask(host: str, port: int, line: str, timeout: float) -> str:
+    """The console's answer to a line. Raises OSError."""
     with socket.create_connection((host, port), timeout) as connection:
         connection.sendall(line.encode("utf-8", "surrogateescape") + b"\n")
         parts = []

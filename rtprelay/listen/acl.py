@@ -17,6 +17,11 @@ class Acl:
         # Proxies are few and datagrams many: 0.1 us instead of 3.
         self.admits = functools.lru_cache(maxsize=1024)(self._admits)
 
+    def become(self, networks: Sequence[Network]) -> None:
+        """Another list, for all who hold this one."""
+        self._networks = tuple(networks)
+        self.admits.cache_clear()
+
     def _admits(self, host: str) -> bool:
         """`host` as a socket names it: maybe an IPv4-mapped IPv6 address, maybe with a zone id."""
         if not self._networks:

@@ -34,6 +34,10 @@ class Tokens:
             raise OurFault(f"control-token-file {path}: a token is {SHORTEST} or more characters without spaces")
         return cls(tokens)
 
+    def become(self, other: Tokens) -> None:
+        """Other tokens, for all who hold these."""
+        self._digests = other._digests
+
     def __bool__(self) -> bool:
         return bool(self._digests)
 

@@ -24,22 +24,37 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from rtprelay.clock import iso
 
-_STRUCTLOG_LEVELS = (50, 50, 50, 40, 30, 20, 20, 10)
-"""By syslog(3) level: what of structlog's (and Python's) levels still passes."""
+LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info", "debug")
+"""As in syslog(3), by number."""
+_HEARD_FROM = {"critical": 0, "error": 3, "warning": 4, "info": 5, "debug": 7}
+"""The lowest verbosity at which a line of this level is heard: what cannot go on always is, and a notice is an info."""
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 _FACILITIES = {"user": 1, "daemon": 3, "syslog": 5, **{f"local{number}": 16 + number for number in range(8)}}
 SYSLOG = "/dev/log"
 
 
+class Verbosity:
+    """What is heard: lines up to `level`, and all lines of the calls in `traced`. Both may change at any time."""
+
+    def __init__(self, level: int) -> None:
+        self.level = level
+        self.traced: set[str] = set()
+
+    def __call__(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if _HEARD_FROM[method] > self.level and event.get("call_id") not in self.traced:
+            raise structlog.DropEvent
+        return event
+
+
 def configure(
-    level: int, style: str = "default", stderr: bool = True, facility: str = "daemon"
+    verbosity: Verbosity, style: str = "default", stderr: bool = True, facility: str = "daemon"
 ) -> FilteringBoundLogger:
     """The logger of the process. Without a syslog daemon stderr is used."""
     to_syslog = not stderr and os.path.exists(SYSLOG)
     render = _json if style == "json" else _text(style == "parsable", stamp=not to_syslog)
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(_STRUCTLOG_LEVELS[level]),
-        processors=[_level, structlog.processors.format_exc_info, render],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+        processors=[verbosity, _level, structlog.processors.format_exc_info, render],
         logger_factory=_Syslog(facility).logger if to_syslog else _Stderr,
         cache_logger_on_first_use=True,
     )

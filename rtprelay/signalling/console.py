@@ -86,6 +86,12 @@ def numsessions(current: Current, *, ipv4: int, ipv6: int, mixed: int) -> str:
     )
 
 
+def counters(current: Current) -> str:
+    """`list counters`."""
+    rates = (_line(title, getattr(current, name)) for name, title in _CURRENT.items() if "rate" in name)
+    return "\nCurrent per-second counters:\n\n" + "".join(rates)
+
+
 def totals(view: Statistics) -> str:
     """`list totals`."""
     parts = [

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import msgspec
 import pytest
 
 from rtprelay.cli.commands import Console
+from rtprelay.cli.grammar import LINES, SETTABLE
+from rtprelay.cli.parameters import Parameters
 from rtprelay.cli.session import session
-from rtprelay.cli.totals import CURRENT, TOTAL, totals
+from rtprelay.config.load import load
+from rtprelay.config.schema import Config
 from rtprelay.core.effects import ApplyFlows, ReadFlows, Reply
 from rtprelay.core.relay import Relay
 from rtprelay.core.settings import MediaInterface, Settings
 from rtprelay.kernel.memory import MemoryBackend
+from rtprelay.observe.log import Verbosity
 from rtprelay.plan.flow import FlowReport
 from rtprelay.signalling.command import Body, Command, CommandName, Request
 from rtprelay.values import CallId, Tag
@@ -24,15 +29,25 @@ SDP = (
 )
 
 
+def configuration() -> Config:
+    config = load(["--config-file=none", "--interface=127.0.0.1"])
+    interface = MediaInterface(name="default", address="192.0.2.1", port_min=30000, port_max=30099)
+    return msgspec.structs.replace(config, settings=Settings(interfaces=(interface,)))
+
+
 class Bench:
     """A relay whose effects are carried out at once, and its console."""
 
     def __init__(self) -> None:
         self.backend = MemoryBackend()
-        interface = MediaInterface(name="default", address="192.0.2.1", port_min=30000, port_max=30099)
-        settings = Settings(interfaces=(interface,))
-        self.relay = Relay(settings, self.backend.capabilities, random.Random(1), 1_700_000_000.0)
-        self.console = Console(self.relay, self.carry_out, self.backend)
+        self.config = configuration()
+        self.relay = Relay(self.config.settings, self.backend.capabilities, random.Random(1), 1_700_000_000.0)
+        self.verbosity = Verbosity(6)
+        parameters = Parameters(self.config, self.verbosity, lambda: self.relay.registry.settings, self.change)
+        self.console = Console(self.relay, self.carry_out, self.backend, parameters)
+
+    def change(self, settings: Settings) -> None:
+        self.relay.handle_settings(settings, 10.0)
 
     def carry_out(self, command: Command) -> Body:
         self.relay.handle_command(Request(1, command), 10.0)
@@ -56,6 +71,9 @@ class Bench:
     def say(self, line: str) -> str:
         return self.console.execute(line)
 
+    def ask(self, line: str) -> Any:
+        return msgspec.json.decode(self.console.execute(f"--json {line}"))
+
 
 @pytest.fixture
 def bench() -> Bench:
@@ -78,7 +96,7 @@ def test_all_sessions_are_listed_one_a_line(bench: Bench) -> None:
     assert ["one@example" in lines[0], "two@example" in lines[1], len(lines)] == [True, True, 2]
     assert "created:  1700000010" in lines[0]
     assert bench.say("list sessions own") == bench.say("list sessions all")
-    assert bench.say("list sessions foreign") == "No sessions on this media relay.\n"
+    assert bench.say("list sessions foreign") == "No foreign sessions on this media relay.\n"
 
 
 def test_one_session_is_shown_and_an_unknown_one_named(bench: Bench) -> None:
@@ -92,33 +110,31 @@ def test_a_session_shows_parties_streams_and_counters() -> None:
         "local port": 30000,
         "endpoint": {"family": "IPv4", "address": "198.51.100.1", "port": 4000},
         "SSRC": 0x1234,
+        "last packet": 7,
         "flags": ["RTP", "kernelized"],
         "stats": {"packets": 5, "bytes": 860, "errors": 1},
     }
     rtcp = {**stream, "local port": 30001, "flags": ["RTCP"]}
     media = {"index": 1, "type": "audio", "protocol": "RTP/AVP", "codec": "PCMA", "streams": [stream, rtcp]}
     party = {"created": 1, "via-branch": "z9", "medias": [media], "subscriptions": [{"tag": "b"}]}
-    text = session("c", {"created": 1, "last signal": 2, "tags": {"a": party}})
+    text = session("c", {"created": 1, "last signal": 2, "tags": {"a": party}}, {"deletionmark": True, "tos": 184})
+    assert "\ndeletionmark: yes\n" in text
+    assert "\ntos: 184\n" in text
     assert "--- Tag 'a', label '', branch 'z9'" in text
     assert "subscribed to 'b'" in text
     assert "------ Media #1 (audio over RTP/AVP) using PCMA" in text
     rtp_line, rtcp_line = (line for line in text.splitlines() if line.startswith("-------- Port"))
     words = " ".join(rtp_line.split("Port", 1)[1].split())
-    assert words == "192.0.2.1:30000 <> 198.51.100.1:4000, SSRC 1234, 5 p, 860 b, 1 e, kernel"
+    assert words == "192.0.2.1:30000 <> 198.51.100.1:4000 , SSRC 1234, 5 p, 860 b, 1 e, 7 ts, kernel"
     assert "192.0.2.1:30001" in rtcp_line
     assert "(RTCP)" in rtcp_line
 
 
-def test_totals_use_the_words_operators_know() -> None:
-    statistics = {
-        "currentstatistics": {name: number for number, name in enumerate(CURRENT)},
-        "totalstatistics": {name: number for number, name in enumerate(TOTAL)},
-    }
-    lines = totals(statistics).splitlines()
-    assert " Owned sessions                                  :0" in lines
-    assert " Total relayed packets                           :15" in lines
-    assert " Uptime of rtprelay                              :0 seconds" in lines
-    assert len([line for line in lines if ":" in line and line.startswith(" ")]) == len(CURRENT) + len(TOTAL)
+def test_counters_are_what_passes_per_second(bench: Bench) -> None:
+    lines = bench.say("list counters").splitlines()
+    assert lines[1] == "Current per-second counters:"
+    assert lines[3] == " Packets per second (userspace)                  :0"
+    assert len(lines) == 12
 
 
 def test_totals_and_json_count_the_running_call(bench: Bench) -> None:
@@ -145,7 +161,9 @@ def test_flows_are_those_of_the_data_plane(bench: Bench) -> None:
 @pytest.mark.parametrize("name", ["timeout", "silenttimeout", "finaltimeout", "offertimeout", "deletedelay"])
 def test_a_timeout_is_shown_as_it_was_set(bench: Bench, name: str) -> None:
     assert bench.say(f"set {name} 17") == f"Success setting {name} to 17\n"
-    assert bench.say(f"list {name}").endswith("=17\n")
+    assert bench.say(f"list {name}").removesuffix("\n").rpartition("=")[2] == "17"
+    assert bench.say(f"get {name}") == bench.say(f"list {name}")
+    assert bench.ask(f"list {name}") == {name: 17}
 
 
 def test_a_limit_on_sessions_holds_from_the_next_offer_on(bench: Bench) -> None:
@@ -155,10 +173,55 @@ def test_a_limit_on_sessions_holds_from_the_next_offer_on(bench: Bench) -> None:
     assert bench.carry_out(offer)["result"] == "error"
 
 
-@pytest.mark.parametrize("line", ["set timeout x", "set timeout -1", "set maxsessions -2", "set timeout 1.5"])
+LIMITS = {
+    "maxsessions 20": "Maximum sessions configured on rtpengine: 20\n",
+    "maxload 2.5": "Maximum load average configured on rtpengine: 2.50\n",
+    "maxcpu 80": "Maximum CPU usage configured on rtpengine: 80.0\n",
+    "maxbw 1000": "Maximum bandwidth configured on rtpengine: 1000\n",
+    "loglevel 7": "core = 7\n",
+    "loglevel core 5": "core = 5\n",
+}
+
+
+@pytest.mark.parametrize("line", LIMITS)
+def test_a_limit_is_shown_in_rtpengines_words(bench: Bench, line: str) -> None:
+    assert bench.say(f"set {line}").startswith(f"Success setting {line.split()[0]} to ")
+    assert bench.say(f"list {line.split()[0]}") == LIMITS[line]
+
+
+def test_no_limit_on_sessions_is_called_so(bench: Bench) -> None:
+    assert bench.say("set maxsessions -1") == "Success setting maxsessions to -1; disable feature\n"
+
+
+def test_parameters_are_compared_with_the_start_and_put_back(bench: Bench) -> None:
+    assert bench.say("params diff") == ""
+    bench.say("set finaltimeout 10")
+    bench.say("set loglevel 3")
+    assert bench.say("params diff") == "log-level: 6 => 3\nfinal-timeout: 0 => 10\n"
+    assert "\nfinal-timeout = 10\n" in bench.say("params current")
+    assert "\nfinal-timeout = 0\n" in bench.say("params start")
+    assert "\ninterface[0] = default/192.0.2.1\n" in bench.say("params start")
+    assert bench.say("params revert") == ""
+    assert bench.say("params diff") == ""
+    assert bench.relay.registry.settings == bench.config.settings
+    assert bench.verbosity.level == 6
+
+
+def test_a_shorter_timeout_holds_for_calls_that_are_there(bench: Bench) -> None:
+    bench.say("set timeout 5")
+    bench.relay.handle_timeout(14.9)
+    assert bench.relay.registry.calls
+    deadline = bench.relay.poll_timeout()
+    assert deadline is not None
+    assert deadline <= 15.0
+
+
+@pytest.mark.parametrize(
+    "line", ["timeout x", "timeout -1", "maxsessions -2", "timeout 1.5", "maxload nan", "maxcpu inf", "loglevel high"]
+)
 def test_a_value_that_makes_no_sense_changes_nothing(bench: Bench, line: str) -> None:
     before = bench.relay.registry.settings
-    assert bench.say(line).startswith("Fail setting")
+    assert bench.say(f"set {line}").startswith("Fail setting")
     assert bench.relay.registry.settings == before
 
 
@@ -170,7 +233,9 @@ def test_a_call_is_terminated_at_once(bench: Bench) -> None:
 
 def test_all_calls_are_terminated(bench: Bench) -> None:
     bench.call("two@example")
-    assert bench.say("terminate all").startswith("2 calls")
+    assert bench.say("terminate foreign") == "All foreign calls terminated by operator.\n"
+    assert len(bench.relay.registry.calls) == 2
+    assert bench.say("terminate all") == "All calls terminated by operator.\n"
     assert not bench.relay.registry.calls
     assert bench.say("list sessions all") == "No sessions on this media relay.\n"
 
@@ -189,4 +254,94 @@ def test_an_unknown_word_is_named_with_the_known_ones(bench: Bench, line: str) -
 
 @pytest.mark.parametrize("line", ["", "help"])
 def test_help_lists_the_words(bench: Bench, line: str) -> None:
-    assert bench.say(line).split()[-4:] == ["list", "set", "terminate", "version"]
+    assert {"list", "get", "set", "terminate", "version"} < set(bench.say(line).split())
+
+
+def test_every_line_of_the_grammar_has_an_action_and_every_action_a_line(bench: Bench) -> None:
+    assert {line.words for line in LINES} == set(bench.console.actions)
+    assert len(LINES) == len({line.words for line in LINES})
+
+
+def test_whatever_can_be_set_can_be_seen(bench: Bench) -> None:
+    assert all(bench.say(f"list {line.words}") and line.help for line in SETTABLE)
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("call nobody info", "No such call 'nobody'\n"),
+        ("call one@example tag x info", "No such tag 'x'\n"),
+        ("call", "More parameters required.\n"),
+        ("call one@example tag", "More parameters required.\n"),
+        ("call one@example dance", "Unknown or incomplete command: dance\n"),
+        ("call one@example tag a dance", "Unknown or incomplete command: dance\n"),
+        ("call one@example debug on", "Enabled debugging for call 'one@example'\n"),
+        ("call one@example terminate", "\nCall Id (one@example) successfully terminated by operator.\n\n"),
+        ("debug", "No call ID specified\n"),
+        ("debug nobody on", "Call ID 'nobody' not found\n"),
+        ("debug one@example maybe", "Invalid on/off flag ('maybe') specified\n"),
+        ("kslist", "\nSubscribed-on keyspaces:\n\n"),
+        ("active", "Ok, all calls set to 'owned (active)'\n"),
+        ("list transcoders", "No stats entries\n"),
+        ("list loglevels", "core - Everything\n"),
+    ],
+)
+def test_the_texts_are_those_of_rtpengine(bench: Bench, line: str, text: str) -> None:
+    assert bench.say(line) == text
+
+
+def test_standby_changes_nothing_and_says_so(bench: Bench) -> None:
+    assert bench.say("standby").startswith("Ok, all calls set to 'foreign (standby)'\n")
+    assert "no other node" in bench.say("standby")
+    assert "Current sessions own: 1\n" in bench.say("list numsessions")
+
+
+@pytest.mark.parametrize("line", ["ksadd 3", "ksrm 3", "media list all", "call one@example tag a delay 5"])
+def test_what_has_no_meaning_here_is_answered_clearly(bench: Bench, line: str) -> None:
+    assert bench.say(line).startswith("Not supported: ")
+
+
+def test_one_party_of_a_call_is_shown(bench: Bench) -> None:
+    text = bench.say("call one@example tag b info")
+    assert text.startswith("--- Tag 'b'")
+    assert "--- Tag 'a'" not in text
+    assert text.rstrip("\n") in bench.say("call one@example info")
+
+
+def test_debugging_is_of_calls_that_are_there(bench: Bench) -> None:
+    bench.say("debug one@example")
+    assert bench.verbosity.traced == {"one@example"}
+    bench.call("two@example")
+    bench.say("terminate one@example")
+    bench.say("debug two@example on")
+    assert bench.verbosity.traced == {"two@example"}
+    bench.say("debug two@example off")
+    assert not bench.verbosity.traced
+
+
+def test_answers_come_as_json_too(bench: Bench) -> None:
+    assert bench.ask("list numsessions") == {"own": 1, "foreign": 0, "total": 1, "ipv4": 1, "ipv6": 0, "mixed": 0}
+    assert [call["callid"] for call in bench.ask("list sessions all")] == ["one@example"]
+    assert set(bench.ask("list sessions one@example")["tags"]) == {"a", "b"}
+    assert bench.ask("list totals") == msgspec.json.decode(bench.say("list jsonstats"))
+    assert bench.ask("list interfaces")["addresses"][0]["used"] == 4
+    assert len(bench.ask("list flows one@example")) == 4
+    assert len(bench.ask("list flows limit 3")) == 3
+    assert bench.ask("list reasons") == {}
+    assert bench.ask("params diff") == {}
+    assert bench.ask("list counters")["packetrate"] == 0
+    assert bench.ask("terminate nobody") == {"response": "\nCall Id not found (nobody).\n\n"}
+
+
+@pytest.mark.parametrize("line", [line.words for line in LINES])
+def test_every_line_can_be_said_without_and_with_words_that_make_no_sense(bench: Bench, line: str) -> None:
+    for words in ("", " nonsense", " nonsense more nonsense", " \udcff"):
+        assert isinstance(bench.say(line + words), str)
+        bench.ask(line + words)
+
+
+def test_nothing_from_the_wire_reaches_the_terminal_as_a_control_character(bench: Bench) -> None:
+    bench.call("evil\x1b[2J\ncallid: forged\x9b")
+    text = bench.say("list sessions all")
+    assert len(text.splitlines()) == 2
+    assert not {"\x1b", "\x9b"} & set(text + bench.say("list flows"))

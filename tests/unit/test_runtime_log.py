@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtprelay.observe import log as observe
-from rtprelay.observe.log import configure, printable
+from rtprelay.observe.log import Verbosity, configure, printable
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z "
 
@@ -25,19 +25,19 @@ def _restore() -> object:
 
 
 def test_a_line_has_time_level_call_id_event_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(6).bind(call_id="a@b").warning("call ended", reason="timeout", text="two words", none="")
+    configure(Verbosity(6)).bind(call_id="a@b").warning("call ended", reason="timeout", text="two words", none="")
     assert re.fullmatch(
         STAMP + r'WARNING: \[a@b\] call ended reason=timeout text="two words" none=""\n', capsys.readouterr().err
     )
 
 
 def test_the_parsable_style_quotes_the_call_id(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(6, "parsable").bind(call_id="a@b").info("x")
+    configure(Verbosity(6), "parsable").bind(call_id="a@b").info("x")
     assert capsys.readouterr().err.endswith('INFO: [ID="a@b"] x\n')
 
 
 def test_json_is_one_object_per_line(capsys: pytest.CaptureFixture[str]) -> None:
-    configure(6, "json").info("x", call_id="a\nb", path=Path("/y"), count=3)
+    configure(Verbosity(6), "json").info("x", call_id="a\nb", path=Path("/y"), count=3)
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     entry = json.loads(line)
@@ -55,7 +55,7 @@ def test_json_is_one_object_per_line(capsys: pytest.CaptureFixture[str]) -> None
     [(0, ["critical"]), (3, ["error", "critical"]), (4, ["warning", "error", "critical"]), (7, None)],
 )
 def test_levels_are_those_of_syslog(capsys: pytest.CaptureFixture[str], level: int, heard: list[str] | None) -> None:
-    log = configure(level)
+    log = configure(Verbosity(level))
     names = ["debug", "info", "warning", "error", "critical"]
     for name in names:
         getattr(log, name)("event")
@@ -64,7 +64,7 @@ def test_levels_are_those_of_syslog(capsys: pytest.CaptureFixture[str], level: i
 
 
 def test_an_exception_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
-    log = configure(6)
+    log = configure(Verbosity(6))
     try:
         raise RuntimeError("first\nsecond")
     except RuntimeError:
@@ -87,7 +87,7 @@ def test_syslog_gets_a_datagram_with_facility_and_level(tmp_path: Path, monkeypa
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
         daemon.bind(path)
         daemon.settimeout(10)
-        log = configure(6, stderr=False, facility="local1")
+        log = configure(Verbosity(6), stderr=False, facility="local1")
         log.error("failed", call_id="c")
         priority = 17 * 8 + 3
         assert re.fullmatch(rb"<%d>rtprelay\[\d+\]: ERROR: \[c\] failed" % priority, daemon.recv(1000))
@@ -98,5 +98,27 @@ def test_without_a_syslog_daemon_stderr_is_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(observe, "SYSLOG", str(tmp_path / "missing"))
-    configure(6, stderr=False).info("heard")
+    configure(Verbosity(6), stderr=False).info("heard")
     assert "INFO: heard" in capsys.readouterr().err
+
+
+def test_what_is_heard_may_change_while_the_relay_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    verbosity = Verbosity(4)
+    log = configure(verbosity)
+    log.info("first")
+    verbosity.level = 6
+    log.info("second")
+    verbosity.level = 3
+    log.warning("third")
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["second"]
+
+
+def test_a_traced_call_is_heard_whatever_the_level(capsys: pytest.CaptureFixture[str]) -> None:
+    verbosity = Verbosity(4)
+    log = configure(verbosity)
+    verbosity.traced.add("c")
+    log.bind(call_id="c").debug("heard")
+    log.bind(call_id="d").info("unheard")
+    verbosity.traced.discard("c")
+    log.debug("unheard", call_id="c")
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["heard"]

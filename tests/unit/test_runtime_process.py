@@ -6,10 +6,7 @@ caller 127.0.0.1:a  <--->  rtprelay 127.0.0.1 (a free port range)  <--->  callee
 
 from __future__ import annotations
 
-import json
 import os
-import random
-import re
 import signal
 import socket
 import subprocess
@@ -17,115 +14,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
 import pytest
 
-PROGRAM = [sys.executable, "-m", "rtprelay"]
-CTL = [sys.executable, "-m", "rtprelay.cli.ctl"]
-PATIENCE = 20
-
-
-class Party(socket.socket):
-    """A user agent's media socket."""
-
-    def __init__(self) -> None:
-        super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
-        self.bind(("127.0.0.1", 0))
-        self.settimeout(PATIENCE)
-        self._sequence = 0
-
-    @property
-    def sdp(self) -> str:
-        return (
-            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
-            f"m=audio {self.getsockname()[1]} RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n"
-        )
-
-    def say(self, port: int) -> bytes:
-        self._sequence += 1
-        packet = bytes([0x80, 8]) + self._sequence.to_bytes(2, "big") + bytes(7) + b"\x01" + b"s" * 160
-        self.sendto(packet, ("127.0.0.1", port))
-        return packet
-
-
-class Relay:
-    """A relay process with what it told about itself."""
-
-    def __init__(self, state: Path, *options: str, program: tuple[str, ...] = tuple(PROGRAM)) -> None:
-        low = random.SystemRandom().randrange(20000, 60000, 100)
-        self.ports = (f"--port-min={low}", f"--port-max={low + 99}")
-        self.process = subprocess.Popen(
-            [
-                *program,
-                *("-f", "-E", "--config-file=none", "-t-1", "-i127.0.0.1", "-n127.0.0.1:0", "-c127.0.0.1:0"),
-                *self.ports,
-                f"--state-dir={state}",
-                *options,
-            ],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.lines: list[str] = []
-        self.ng = self.cli = 0
-        self._cookies = 0
-
-    def wait_ready(self) -> Self:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
-            found = re.search(r"listening protocol=(ng|cli) address=127\.0\.0\.1:(\d+)", line)
-            if found:
-                setattr(self, found[1], int(found[2]))
-            if self.ng and self.cli:
-                return self
-        raise AssertionError("the relay ended:\n" + "".join(self.lines))
-
-    def ask(self, command: str, **keys: Any) -> dict[str, Any]:
-        self._cookies += 1
-        message = {"command": command, **{key.replace("_", "-"): value for key, value in keys.items()}}
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(PATIENCE)
-            sock.sendto(b"%d " % self._cookies + json.dumps(message).encode(), ("127.0.0.1", self.ng))
-            reply: dict[str, Any] = json.loads(sock.recv(65535).split(b" ", 1)[1])
-        return reply
-
-    def call(self, call_id: str, caller: Party, callee: Party) -> tuple[int, int]:
-        """Where the caller and the callee send their media to."""
-        offer = self.ask("offer", call_id=call_id, from_tag="a", sdp=caller.sdp)
-        answer = self.ask("answer", call_id=call_id, from_tag="a", to_tag="b", sdp=callee.sdp)
-        assert (offer["result"], answer["result"]) == ("ok", "ok"), (offer, answer)
-        return media_port(answer["sdp"]), media_port(offer["sdp"])
-
-    def ctl(self, *words: str) -> str:
-        done = subprocess.run(
-            [*CTL, "-port", str(self.cli), *words], capture_output=True, text=True, timeout=PATIENCE, check=True
-        )
-        return done.stdout
-
-    def end(self, number: int) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        assert self.process.stderr is not None
-        if not self.process.stderr.closed:
-            self.lines += self.process.stderr.readlines()
-            self.process.stderr.close()
-        return self.process.wait(PATIENCE)
-
-    def __enter__(self) -> Self:
-        return self.wait_ready()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end(signal.SIGKILL)
-
-
-def media_port(sdp: str) -> int:
-    found = re.search(r"m=audio (\d+)", sdp)
-    assert found
-    return int(found[1])
+from tests.unit.process_rig import CTL, PATIENCE, PROGRAM, Party, Relay
 
 
 @pytest.fixture
@@ -303,5 +195,5 @@ def test_ctl_imports_nothing_but_the_standard_library() -> None:
     program = "import sys, rtprelay.cli.ctl; print('\\n'.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in loaded if name.startswith("rtprelay")}
-    assert ours == {"rtprelay", "rtprelay.cli", "rtprelay.cli.ctl"}
+    assert ours == {"rtprelay", "rtprelay.cli", "rtprelay.cli.ctl", "rtprelay.cli.grammar"}
     assert not {"asyncio", "msgspec", "structlog", "argparse"} & set(loaded)
