@@ -186,7 +186,7 @@ class EbpfBackend:
         self._reported = now
         before += [0] * (len(now) - len(before))
         by_slot = self._installer.by_slot
-        slots = [slot for slot, count in enumerate(now) if count and count != before[slot] and slot in by_slot]
+        slots = [slot for slot in by_slot if now[slot] != before[slot] and now[slot]]
         moved = dict.fromkeys(by_slot[slot].flow.local for slot in slots) | dict.fromkeys(self.forwarder.moved())
         return [report for report in map(self._summary, moved) if report is not None]
 
@@ -212,8 +212,11 @@ class EbpfBackend:
 
     def _report(self, local: Endpoint) -> FlowReport | None:
         port = self._installer.ports.get(local)
-        kernel = self._kernel_report(port) if port is not None else None
-        return self._complete(local, kernel, self.forwarder.report(local))
+        if port is None:
+            return self._complete(local, None, self.forwarder.report(local))
+        # Nearly always nothing has come up here, and there is nothing to add.
+        user = self.forwarder.report(local) if self.forwarder.summary(local) is not None else None
+        return self._complete(local, self._kernel_report(port), user)
 
     def _complete(self, local: Endpoint, kernel: FlowReport | None, user: FlowReport | None) -> FlowReport | None:
         withdrawn = self._withdrawn.get(local)

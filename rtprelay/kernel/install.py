@@ -51,6 +51,7 @@ GRACE = 0.2
 of a broadcast leave before the device's poll ends."""
 
 _MAX_MTU = 0xFFFF
+_MAX_OUTPUTS = int(abi.Limits.MAX_OUTPUTS)
 _SENT = struct.Struct("=QQQ")
 _SENT_STRIDE = stride(ctypes.sizeof(abi.Sent))
 _OUTPUT = ctypes.sizeof(abi.Output)
@@ -69,21 +70,24 @@ Carried = dict[Endpoint, tuple[int, Sent]]
 class Block:
     """Outputs at consecutive places, None where one has left; `entries` is what the kernel sees."""
 
-    __slots__ = ("base", "entries", "group", "outputs")
+    __slots__ = ("base", "entries", "group", "live", "outputs")
 
     def __init__(self, base: int, outputs: list[Output | None], entries: list[bytes]) -> None:
         self.base = base
         self.outputs = outputs
         self.entries = entries
         self.group: Group | None = None
+        self.live = tuple(output for output in outputs if output is not None)
+
+    def put(self, place: int, output: Output | None, entry: bytes) -> None:
+        """At a place of the block, or at the next one behind it."""
+        self.outputs[place : place + 1] = [output]
+        self.entries[place : place + 1] = [entry]
+        self.live = tuple(member for member in self.outputs if member is not None)
 
     @property
     def range(self) -> Range:
         return Range(self.base, len(self.outputs)) if self.outputs else NOWHERE
-
-    @property
-    def live(self) -> tuple[Output, ...]:
-        return tuple(output for output in self.outputs if output is not None)
 
     def place_of(self, source: Endpoint) -> int | None:
         return next(
@@ -306,13 +310,9 @@ class Installer:
         # A hole may be being read: everything but PRESENT first.
         self._write_output(block.base + place, without(entry, abi.OutputFlag.PRESENT))
         self._write_output(block.base + place, entry)
-        if place == len(block.outputs):
-            block.outputs.append(output)
-            block.entries.append(entry)
-            if block.group is not None:
-                self._groups.put(block.group, {place: hop.index})
-        else:
-            block.outputs[place], block.entries[place] = output, entry
+        if place == len(block.outputs) and block.group is not None:
+            self._groups.put(block.group, {place: hop.index})
+        block.put(place, output, entry)
         try:
             self._write_flow(port)
         except BackendFault:
@@ -338,9 +338,9 @@ class Installer:
     def _leave(self, port: Port, place: int) -> None:
         """Make a hole."""
         block = port.outputs
-        output, block.outputs[place] = block.outputs[place], None
-        block.entries[place] = without(block.entries[place], abi.OutputFlag.PRESENT)
-        self._write_output(block.base + place, block.entries[place])
+        output, hole = block.outputs[place], without(block.entries[place], abi.OutputFlag.PRESENT)
+        self._write_output(block.base + place, hole)
+        block.put(place, None, hole)
         if output is not None:
             self._release(port.flow.local, output)
 
@@ -558,8 +558,8 @@ class Installer:
 
 
 def check_count(local: Endpoint, count: int) -> None:
-    if count > abi.Limits.MAX_OUTPUTS:
-        raise BackendFault(f"{count} outputs at {local}, at most {int(abi.Limits.MAX_OUTPUTS)} are possible")
+    if count > _MAX_OUTPUTS:
+        raise BackendFault(f"{count} outputs at {local}, at most {_MAX_OUTPUTS} are possible")
 
 
 def _write(array: mmap.mmap, offset: int, value: bytes) -> None:

@@ -25,12 +25,16 @@ class Blocks:
     def __init__(self, size: int, name: str) -> None:
         self._name = name
         self._size = size
-        self._free: list[set[int]] = [set() for _ in range(MAX_ORDER + 1)]
-        base = 0
-        while base < size:
-            order = min(MAX_ORDER, (size - base).bit_length() - 1)
-            self._free[order].add(base)
-            base += 1 << order
+        # Last in, first out, and the low ones first: what is in use stays together.
+        self._free: list[dict[int, None]] = [{} for _ in range(MAX_ORDER + 1)]
+        rest = size % (1 << MAX_ORDER)
+        base = size - rest
+        for start in reversed(range(0, base, 1 << MAX_ORDER)):
+            self._free[MAX_ORDER][start] = None
+        for order in reversed(range(MAX_ORDER)):
+            if rest >> order & 1:
+                self._free[order][base] = None
+                base += 1 << order
         self.used = 0
 
     def take(self, order: int) -> int:
@@ -41,9 +45,9 @@ class Blocks:
             if source > MAX_ORDER:
                 used = f"{self.used} of {self._size} are in use"
                 raise BackendFault(f"no room for {1 << order} more {self._name}: {used}")
-        base = self._free[source].pop()
+        base = self._free[source].popitem()[0]
         for half in range(source - 1, order - 1, -1):
-            self._free[half].add(base + (1 << half))
+            self._free[half][base + (1 << half)] = None
         self.used += 1 << order
         return base
 
@@ -57,20 +61,20 @@ class Blocks:
             return False
         if base >> order << order != base:
             return False
-        self._free[source].discard(whole)
+        del self._free[source][whole]
         for half in range(source - 1, order - 1, -1):
             # The half that does not hold `base` stays free.
-            self._free[half].add((base >> half ^ 1) << half)
+            self._free[half][(base >> half ^ 1) << half] = None
         self.used += 1 << order
         return True
 
     def free(self, base: int, order: int) -> None:
         self.used -= 1 << order
         while order < MAX_ORDER and base ^ (1 << order) in self._free[order]:
-            self._free[order].discard(base ^ (1 << order))
+            del self._free[order][base ^ (1 << order)]
             base &= ~(1 << order)
             order += 1
-        self._free[order].add(base)
+        self._free[order][base] = None
 
 
 class Quarantine:
