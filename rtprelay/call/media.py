@@ -43,6 +43,8 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     mux_reply: bool | None = False
     """Whether the party's pending offer gets a=rtcp-mux in its answer; None: as the other side answers."""
     codecs: tuple[Codec, ...] = ()
+    passed_on: tuple[Codec, ...] = ()
+    """What of the party's offer the other side was shown."""
     mid: str | None = None
     label: str | None = None
     rejected: bool = False

@@ -34,6 +34,8 @@ class DtlsLeg(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Which of ours the party is shown: its SHA-256 fingerprint."""
     setup: str
     """Our a=setup: actpass in an offer, then active or passive."""
+    choice: bool = False
+    """The party left our role to us (actpass, or nothing said)."""
     fingerprints: tuple[str, ...] = ()
     """The party's a=fingerprint values."""
     tls_id: str = ""

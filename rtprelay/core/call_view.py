@@ -86,7 +86,8 @@ class _Reader:
 
     def _streams(self, media: Media, ingress: tuple[view.SsrcView, ...]) -> Iterable[view.StreamView]:
         rtp = self._reports.get(media.local) if media.local is not None else None
-        yield self._stream("RTP", media.local, media.destination, media.remote, media.source, rtp, ingress)
+        suite = media.crypto_receive.suite.name if media.crypto_receive is not None else ""
+        yield self._stream("RTP", media.local, media.destination, media.remote, media.source, rtp, ingress, suite)
         if not media.rtp:
             return
         rtcp = self._reports.get(media.local_rtcp) if media.local_rtcp is not None else None
@@ -98,6 +99,7 @@ class _Reader:
             media.source if media.rtcp_mux else media.source_rtcp,
             rtp if media.rtcp_mux else rtcp,
             ingress,
+            suite,
         )
 
     def _stream(
@@ -109,6 +111,7 @@ class _Reader:
         learned: Endpoint | None,
         report: FlowReport | None,
         ingress: tuple[view.SsrcView, ...],
+        suite: str,
     ) -> view.StreamView:
         flags = [kind]
         if endpoint is not None or advertised is not None:
@@ -129,6 +132,7 @@ class _Reader:
             local=local,
             endpoint=endpoint or advertised,
             advertised=advertised,
+            crypto_suite=suite,
             last_packet=last,
             last_kernel_packet=last if by_kernel else 0,
             last_user_packet=last if by_user else 0,
@@ -154,6 +158,15 @@ def _media_flags(media: Media) -> Iterable[str]:
         yield "initialized"
     if media.rtcp_mux:
         yield "rtcp-mux"
+    if media.dtls is not None and media.dtls.fingerprints:
+        yield "DTLS-SRTP"
+        yield f"DTLS role {media.dtls.setup}"
+    elif media.crypto_receive is not None:
+        yield "SDES"
+    if media.passthrough:
+        yield "passthrough"
+    if media.ice is not None and media.ice.remote is not None:
+        yield "ICE"
     if media.direction.receives and not media.held:
         yield "send"
     if media.direction.sends:

@@ -32,6 +32,8 @@ MAX_DETAILED = 64
 """Media sections whose statistics fit into the reply to a delete."""
 TOO_LARGE = "The call was too large for its statistics to be told"
 UNKNOWN_DELETE = "Call-ID not found or tags didn't match"
+T38_GATEWAY = frozenset({"T.38=force", "T.38=stop"})
+"""What would turn audio into T.38 and back; T.38 itself passes through."""
 UNKNOWN_SUBSCRIBER = "To-tag not found"
 
 Handler = Callable[[Registry, Request, float], Attempt | None]
@@ -45,6 +47,9 @@ def _offer(registry: Registry, request: Request, now: float) -> Attempt | None:
     command = request.command
     if command.flags.fragment:
         return _fragment(registry, request, now)
+    gateway = sorted(command.flags.extra & T38_GATEWAY)
+    if gateway:
+        raise OurFault(f"Not supported yet: {gateway[0]} needs media processing this relay does not have")
     if not _admitted(registry, request):
         return None
 

@@ -1,8 +1,8 @@
 """DTLS-SRTP in offer and answer (RFC 5763, RFC 8842): each leg has its own association.
 
-The other side is offered DTLS where the transport asks for it: UDP/TLS/..., or a secure profile with SDES off or a
-`DTLS` role given. Where a party offers both DTLS and SDES, DTLS is taken. Our role towards an `actpass` offer is
-active, unless `DTLS=passive` (in the answer) or `DTLS-reverse=passive` (in the offer) says otherwise.
+The other side is offered DTLS wherever its profile is a secure one, unless `DTLS=off`; beside SDES it may choose, and
+in UDP/TLS/... there is nothing else. Where a party offers or answers both, DTLS is taken. Our role towards an `actpass`
+offer is active, unless `DTLS=passive` (in the answer) or `DTLS-reverse=passive` (in the offer) says otherwise.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from msgspec import structs
 from rtprelay.call.media import Media
 from rtprelay.call.secure import DtlsLeg
 from rtprelay.negotiate.context import Context
-from rtprelay.negotiate.sdes import sdes_options
 from rtprelay.sdp.view import MediaView, is_savp
 from rtprelay.signalling.command import MediaFlags
 
@@ -47,7 +46,7 @@ def replied(ours: Media, flags: MediaFlags) -> None:
     """What the offerer will be answered: the last word on our role, as long as nothing has been said to it."""
     if ours.dtls is not None and flags.dtls == OFF:
         ours.dtls = None
-    elif ours.dtls is not None and flags.dtls == "passive" and ours.dtls.setup == "active" and ours.crypto_send is None:
+    elif ours.dtls is not None and flags.dtls == "passive" and ours.dtls.choice and ours.crypto_send is None:
         ours.dtls.setup = "passive"
 
 
@@ -69,10 +68,7 @@ def attributes(media: Media, flags: MediaFlags, context: Context, *, offering: b
 
 
 def _wanted(theirs: Media, flags: MediaFlags) -> bool:
-    if flags.dtls == OFF or not (is_savp(theirs.protocol) or theirs.channel):
-        return False
-    over_tls = theirs.channel or theirs.protocol.upper().startswith("UDP/TLS/")
-    return over_tls or sdes_options(flags.sdes).off or flags.dtls is not None
+    return flags.dtls != OFF and (is_savp(theirs.protocol) or theirs.channel)
 
 
 def _reply(setup: str | None, wished: str | None) -> str:
@@ -93,7 +89,8 @@ def _take(leg: DtlsLeg | None, view: MediaView, setup: str, context: Context) ->
         return leg
     elif leg.fingerprints:
         leg = structs.replace(leg, tls_id=_tls_id(context), certificate=context.identity.newest())
-    return structs.replace(leg, setup=setup, fingerprints=fingerprints, remote_tls_id=view.tls_id)
+    choice = view.setup not in ("active", "passive")
+    return structs.replace(leg, setup=setup, choice=choice, fingerprints=fingerprints, remote_tls_id=view.tls_id)
 
 
 def offered_again(leg: DtlsLeg | None) -> DtlsLeg | None:

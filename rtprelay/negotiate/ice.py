@@ -1,9 +1,9 @@
 """ICE in offer and answer (RFC 8839): each leg has its own, or none.
 
-Left alone, ICE passes: offered on if it was offered. `ICE=` in an offer says what the other side is offered (`remove`,
-`force`, `force-relay`, `optional`), in an answer whether the offerer's ICE is answered. We control towards whom we made
-an offer to, and are lite where `ICE-lite` says so: `forward` towards the answerer, `backward` towards the offerer, or
-`both`.
+Left alone, ICE passes: offered on if it was offered, unless the other side has answered without it before. `ICE=` in an
+offer says what the other side is offered (`remove`, `force`, `force-relay`, `optional`), in an answer whether the
+offerer's ICE is answered. We control towards whom we made an offer to, and are lite where `ICE-lite` says so: `forward`
+towards the answerer, `backward` towards the offerer, or `both`.
 
 New credentials from the party mean a restart (RFC 8445 section 9): it gets new ones of ours, and media goes on along
 the old path until a new one is selected.
@@ -34,9 +34,9 @@ _FORCED = frozenset({IceOption.FORCE, IceOption.FORCE_RELAY, IceOption.OPTIONAL}
 def offered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context) -> None:
     """The offerer's ICE, and what the answerer will be offered."""
     taken(ours, view, flags, context)
-    wanted = flags.ice in _FORCED or (
-        flags.ice is IceOption.DEFAULT and (ours.ice is not None or theirs.ice is not None)
-    )
+    known = theirs.remote is not None or theirs.ice is not None
+    usual = theirs.ice is not None if known else ours.ice is not None
+    wanted = flags.ice in _FORCED or (flags.ice is IceOption.DEFAULT and usual)
     _propose(theirs, flags, context, wanted=wanted)
 
 
@@ -99,9 +99,12 @@ def attributes(media: Media, flags: MediaFlags, context: Context, *, with_candid
     credentials = (f"ice-ufrag:{leg.local.ufrag}", f"ice-pwd:{leg.local.pwd}", *trickle)
     if not with_candidates:
         return credentials
+    muxed = media.mux_proposed and "require" in flags.rtcp_mux
+    known = candidates(media, context.interfaces.advertised)
+    shown = [candidate for candidate in known if candidate.component == RTP or not muxed]
     return (
         *credentials,
-        *(f"candidate:{candidate}" for candidate in candidates(media, context.interfaces.advertised)),
+        *(f"candidate:{candidate}" for candidate in shown),
         "end-of-candidates",
     )
 

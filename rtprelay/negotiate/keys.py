@@ -5,7 +5,7 @@ from __future__ import annotations
 from rtprelay.call.media import Media
 from rtprelay.negotiate import dtls
 from rtprelay.negotiate.context import Context
-from rtprelay.negotiate.sdes import SdesOptions, accept, choose, propose, respond, sdes_options
+from rtprelay.negotiate.sdes import SdesOptions, accept, acceptable, choose, propose, respond, sdes_options
 from rtprelay.sdp.view import MediaView, is_savp
 from rtprelay.security.sdes import CryptoLine, parse_crypto
 from rtprelay.signalling.command import MediaFlags
@@ -22,11 +22,12 @@ def offered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, cont
     options = sdes_options(flags.sdes)
     opportunistic = not is_savp(ours.protocol)
     accepted = not opportunistic or any(word.startswith("accept") for word in flags.osrtp)
-    ours.crypto_received = _lines(view) if accepted and not passthrough and ours.dtls is None else ()
+    lines = _lines(view) if accepted and not passthrough and ours.dtls is None else ()
+    ours.crypto_received = acceptable(lines, options)
     if ours.dtls is None and not ours.crypto_received:
         _forget(ours)
     offers = is_savp(theirs.protocol) or any(word.startswith("offer") for word in flags.osrtp)
-    _propose(theirs, ours.crypto_received, options, context, offers=offers and not passthrough)
+    _propose(theirs, lines, options, context, offers=offers and not passthrough)
 
 
 def answered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context) -> bool:

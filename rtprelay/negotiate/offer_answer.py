@@ -14,7 +14,7 @@ from __future__ import annotations
 from rtprelay.call.call import Call, Party
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
-from rtprelay.negotiate import bundle, channel, extmap, ice, keys, mux
+from rtprelay.negotiate import bundle, channel, codecs, extmap, ice, keys, mux
 from rtprelay.negotiate.branches import answering, offered_to, offering
 from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
@@ -39,7 +39,11 @@ def offer(call: Call, command: Command, context: Context) -> str:
     _label(offerer, flags)
     for index, media_view in enumerate(view.media):
         ours, theirs = _sections(offerer, answerer, index, media_view, flags, context)
-        removed = media_view.kind in flags.sdp_media_remove or channel.refused(media_view, flags)
+        removed = (
+            media_view.kind in flags.sdp_media_remove
+            or channel.refused(media_view, flags)
+            or codecs.none_left(media_view, flags)
+        )
         ours.rejected = theirs.rejected = media_view.rejected or removed
         if not ours.relayed or ours.rejected:
             close_ports(ours, context)
@@ -47,6 +51,7 @@ def offer(call: Call, command: Command, context: Context) -> str:
             continue
         apply_options(ours, flags)
         ours.ptime_reply = flags.ptime_reverse
+        codecs.offered(ours, media_view, flags)
         moved = learn_remote(ours, media_view, flags, context)
         if moved and flags.no_port_latching:
             close_ports(theirs, context)

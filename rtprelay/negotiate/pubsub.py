@@ -14,12 +14,12 @@ from rtprelay.call.call import Call, MediaKey, Party, SentSdp, Subscription, Sub
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
-from rtprelay.negotiate import bundle, ice, keys
+from rtprelay.negotiate import bundle, codecs, ice, keys
 from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
 from rtprelay.sdp.attributes import Direction
 from rtprelay.sdp.build import MediaSpec, SessionSpec, build
-from rtprelay.sdp.codecs import Codec, choose, select
+from rtprelay.sdp.codecs import Codec, choose
 from rtprelay.sdp.document import SessionDescription
 from rtprelay.sdp.view import MediaView, read
 from rtprelay.signalling.command import Command, MediaFlags
@@ -104,7 +104,7 @@ def subscribe_request(call: Call, sources: Sequence[Party], command: Command, co
     call.subscriptions = [s for s in call.subscriptions if s.sink.party != party.number]
     specs = []
     for index, (key, source) in enumerate(wanted):
-        media = _subscriber_media(party, index, source, flags, context)
+        media = _subscriber_media(party, index, source, codecs.sent(call, key, source), flags, context)
         before = had.get(index)
         ssrc = before.ssrc if before and before.source == key else context.random.getrandbits(32)
         call.subscriptions.append(Subscription(key, MediaKey(party.number, index), SubscriptionKind.PUB_SUB, ssrc))
@@ -116,7 +116,9 @@ def subscribe_request(call: Call, sources: Sequence[Party], command: Command, co
     return party, _build(party, specs, context)
 
 
-def _subscriber_media(party: Party, index: int, source: Media, flags: MediaFlags, context: Context) -> Media:
+def _subscriber_media(
+    party: Party, index: int, source: Media, heard: tuple[Codec, ...], flags: MediaFlags, context: Context
+) -> Media:
     if index == len(party.medias):
         party.medias.append(
             Media(
@@ -131,13 +133,7 @@ def _subscriber_media(party: Party, index: int, source: Media, flags: MediaFlags
     media = party.medias[index]
     media.rejected = False
     media.kind = source.kind
-    media.codecs = select(
-        source.codecs,
-        strip=flags.codec_strip,
-        mask=flags.codec_mask,
-        offer=flags.codec_offer,
-        except_=flags.codec_except,
-    )
+    media.codecs = codecs.subscribed(heard, flags)
     wished = flags.transport_protocol
     media.protocol = wished if wished and wished != "accept" else source.protocol
     _mark(media, flags)
@@ -163,9 +159,9 @@ def subscribe_answer(party: Party, command: Command, context: Context) -> None:
             continue  # it accepts what was not offered any more
         apply_options(media, command.flags)
         _mark(media, command.flags)
-        codecs = media.codecs
+        shown = media.codecs
         learn_remote(media, media_view, command.flags, context)
-        media.codecs = codecs
+        media.codecs = shown
         media.rtcp_mux = media.mux_proposed and media_view.rtcp_mux
         ice.agreed(media, media_view, context)
         if not keys.subscribed(media, media_view, context):

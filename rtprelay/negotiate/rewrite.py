@@ -9,11 +9,10 @@ import msgspec
 from rtprelay.call.call import Party, SentSdp
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
-from rtprelay.negotiate import bundle, extmap, ice, keys
+from rtprelay.negotiate import bundle, codecs, extmap, ice, keys
 from rtprelay.negotiate.context import Context
 from rtprelay.sdp.alter import alter, read_changes
 from rtprelay.sdp.attributes import Direction, number
-from rtprelay.sdp.codecs import choose, select
 from rtprelay.sdp.document import SessionDescription
 from rtprelay.sdp.edit import Bundle, MediaEdit, SessionEdit, rewrite
 from rtprelay.sdp.view import MediaView, SessionView, is_feedback
@@ -145,14 +144,16 @@ def _media_edit(
         return MediaEdit(port=0, protocol=media.protocol)
     address = flags.media_address or context.interfaces.advertised(carrier.local)
     direction = None
-    if view.endpoint is not None and view.endpoint.unspecified and view.ice is None and not flags.original_sendrecv:
-        direction = Direction.of(sends=view.direction.sends, receives=False)
+    if view.endpoint is not None and view.endpoint.unspecified and view.ice is None:
+        if not flags.original_sendrecv:
+            direction = Direction.of(sends=view.direction.sends, receives=False)
         if SdpReplace.ZERO_ADDRESS not in flags.replace:
             address = "0.0.0.0" if carrier.local.family is Family.IP4 else "::"
     muxed = carrier.mux_proposed if offering else carrier.rtcp_mux
     alone = carrier.rtcp_mux or (offering and "require" in flags.rtcp_mux)
     rtcp = carrier.local if muxed and alone else carrier.local_rtcp
     ptime = flags.ptime if offering else media.ptime_reply
+    formats = codecs.offer_formats if offering else codecs.answer_formats
     try:
         return MediaEdit(
             port=carrier.local.port,
@@ -161,8 +162,9 @@ def _media_edit(
             rtcp_full=flags.full_rtcp_attribute,
             rtcp_mux=muxed and media.rtp,
             direction=direction,
+            default_direction=not flags.original_sendrecv,
             protocol=media.protocol,
-            formats=_formats(view, flags) if offering else _answered_formats(view, flags),
+            formats=formats(media, view, flags),
             mid=_mid(media, view, flags, offering=offering),
             remove_ice=True,
             remove_attributes=_removed(media, view) | (frozenset() if ptime is None else {"ptime"}),
@@ -191,25 +193,3 @@ def _mid(media: Media, view: MediaView, flags: MediaFlags, *, offering: bool) ->
     if not offering:
         return media.mid if media.mid != view.mid else None
     return str(media.index + 1) if flags.generate_mid and view.mid is None else None
-
-
-def _answered_formats(view: MediaView, flags: MediaFlags) -> tuple[str, ...] | None:
-    """With `single-codec` the first one, and what is no codec but goes with it (telephone-event)."""
-    if not (view.is_rtp and flags.single_codec):
-        return None
-    first = choose(view.codecs)
-    return tuple(str(codec.payload_type) for codec in view.codecs if codec is first or codec.auxiliary)
-
-
-def _formats(view: MediaView, flags: MediaFlags) -> tuple[str, ...] | None:
-    """The payload types left to offer under the `codec` options; None: all of them, as they came."""
-    if not (view.is_rtp and (flags.codec_strip or flags.codec_mask or flags.codec_offer or flags.codec_except)):
-        return None
-    kept = select(
-        view.codecs,
-        strip=flags.codec_strip,
-        mask=flags.codec_mask,
-        offer=flags.codec_offer,
-        except_=flags.codec_except,
-    )
-    return tuple(str(codec.payload_type) for codec in kept)

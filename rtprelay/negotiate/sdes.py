@@ -109,14 +109,16 @@ def propose(
     return tuple(kept.get(suite.name) or _fresh(next(tags), suite, options, random_bytes) for suite in suites)
 
 
+def acceptable(received: tuple[CryptoLine, ...], options: SdesOptions) -> tuple[CryptoLine, ...]:
+    """The offered lines that may be answered, those to be answered first in front."""
+    rank = {name: place for place, name in enumerate(options.preferred)}
+    allowed = (line for line in received if options.allows(line.suite))
+    return tuple(sorted(allowed, key=lambda line: rank.get(line.suite.name, len(rank))))
+
+
 def choose(received: tuple[CryptoLine, ...], options: SdesOptions) -> CryptoLine | None:
     """The offered line to answer, None: there is none we can do."""
-    allowed = [line for line in received if options.allows(line.suite)]
-    for name in options.preferred:
-        for line in allowed:
-            if line.suite.name == name:
-                return line
-    return next(iter(allowed), None)
+    return next(iter(acceptable(received, options)), None)
 
 
 def respond(

@@ -157,20 +157,22 @@ def select(
 ) -> tuple[Codec, ...]:
     """What is left of an offer's codecs under the `codec` options, as far as no transcoding is involved.
 
-    `strip` and `mask` remove those named; `all` and `full` remove every one that is not in `offer` or `except`. Those
-    in `offer` come first, in the order given there. A retransmission format (RFC 4588) goes with the codec it repairs.
-    Nothing left would be an error: the list stays as it was.
+    `strip` and `mask` remove those named, but not those in `offer`; `all` and `full` remove every one that is not in
+    `offer` or `except`, and what `offer` names comes in its order then. A retransmission format (RFC 4588) goes with
+    the codec it repairs.
     """
     removed = (*strip, *mask)
-    spared = (*offer, *except_)
     everything = "all" in removed or "full" in removed
-    kept = [codec for codec in codecs if not _any(codec, removed) and (not everything or _any(codec, spared))]
+    spared = (*offer, *except_)
+    kept = [
+        codec
+        for codec in codecs
+        if _any(codec, offer) or (not _any(codec, removed) and (not everything or _any(codec, spared)))
+    ]
     payload_types = {codec.payload_type for codec in kept}
     gone = {codec.payload_type for codec in codecs} - payload_types
     kept = [codec for codec in kept if codec.name.lower() != "rtx" or _repaired(codec) not in gone]
-    if not kept:
-        return tuple(codecs)
-    first = [codec for wanted in offer for codec in kept if matches(codec, wanted)]
+    first = [codec for wanted in offer for codec in kept if matches(codec, wanted)] if everything else []
     return tuple({codec.payload_type: codec for codec in (*first, *kept)}.values())
 
 

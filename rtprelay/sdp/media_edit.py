@@ -35,7 +35,9 @@ class MediaEdit(msgspec.Struct, frozen=True, kw_only=True):
     """`a=rtcp` with `address`."""
     rtcp_mux: bool = False
     direction: str | None = None
-    """None: as it was; sendrecv is written where none was."""
+    """None: as it was."""
+    default_direction: bool = True
+    """sendrecv is written where no direction was."""
     protocol: str | None = None
     formats: tuple[str, ...] | None = None
     """Only these, in this order, with the `a=rtpmap`, `a=fmtp` and `a=rtcp-fb` of theirs; None: all."""
@@ -114,7 +116,8 @@ def rewrite_media(section: Section, edit: MediaEdit, inherited: Inherited) -> st
         parts.write_mid()
     out += parts.others
     if media.live:
-        direction = edit.direction or parts.direction or inherited.direction or Direction.SENDRECV
+        default = Direction.SENDRECV if edit.default_direction else None
+        direction = edit.direction or parts.direction or inherited.direction or default
         rtcp_address = address if edit.rtcp_full else None
         further = (*parts.further, *edit.append)
         attributes = closing(direction, edit.rtcp_port, rtcp_address, edit.rtcp_mux, further, parts.ptime)

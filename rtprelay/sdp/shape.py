@@ -22,7 +22,7 @@ def network(address: str) -> str:
 
 
 def closing(
-    direction: str,
+    direction: str | None,
     rtcp_port: int | None,
     rtcp_address: str | None,
     rtcp_mux: bool,
@@ -30,7 +30,7 @@ def closing(
     ptime: Iterable[str],
 ) -> list[str]:
     """The attributes (without `a=`) that end a media description; `further` and `ptime` are such attributes too."""
-    lines = [direction]
+    lines = [direction] if direction is not None else []
     if rtcp_port is not None:
         lines.append(f"rtcp:{rtcp_port} {network(rtcp_address)}" if rtcp_address else f"rtcp:{rtcp_port}")
     if rtcp_mux:

@@ -139,6 +139,10 @@ class MediaFlags(msgspec.Struct, frozen=True, kw_only=True):
     codec_mask: tuple[str, ...] = ()
     codec_except: tuple[str, ...] = ()
     single_codec: bool = False
+    reuse_codecs: bool = False
+    """Preferences of before hold in a renewed offer."""
+    allow_no_codec_media: bool = False
+    """A section that the codec options leave nothing of is rejected."""
     ptime: int | None = None
     """Milliseconds per packet, asked of the receiver of the SDP."""
     ptime_reverse: int | None = None

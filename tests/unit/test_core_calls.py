@@ -215,9 +215,11 @@ def test_the_zero_address_is_passed_on_unless_it_is_to_be_replaced() -> None:
     assert (replaced.address, replaced.direction) == (RELAY, "sendonly")
 
 
-def test_original_sendrecv_leaves_the_direction_of_a_zero_address_alone() -> None:
-    (section,) = Stage().offered(sdp("0.0.0.0"), original_sendrecv=True)
-    assert section.direction == "sendrecv"
+@pytest.mark.parametrize("lines", [(), ("a=sendonly",)])
+def test_original_sendrecv_leaves_the_direction_of_a_zero_address_alone(lines: tuple[str, ...]) -> None:
+    reply = Stage().offer(sdp("0.0.0.0", 4000, *lines), original_sendrecv=True)
+    directions = [line for line in reply["sdp"].splitlines() if line in ("a=sendrecv", "a=sendonly", "a=recvonly")]
+    assert directions == list(lines)
 
 
 # --- m-lines ---

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rtprelay.sdp.document import SessionDescription
@@ -146,7 +148,8 @@ AUDIO = ("m=audio 4000 RTP/AVP 0 8 101", "a=rtpmap:101 telephone-event/8000", "a
     [
         ({"codec_strip": ("PCMU",)}, ["8", "101"]),
         ({"codec_strip": ("all",), "codec_except": ("PCMA",)}, ["8"]),
-        ({"codec_offer": ("PCMA",)}, ["8", "0", "101"]),
+        ({"codec_offer": ("PCMA",)}, ["0", "8", "101"]),
+        ({"codec_strip": ("all",), "codec_offer": ("telephone-event", "PCMA")}, ["101", "8"]),
         ({"codec_mask": ("telephone-event",)}, ["0", "8"]),
         ({"codec_strip": ("all",)}, ["0", "8", "101"]),
     ],
@@ -157,11 +160,35 @@ def test_codecs_are_stripped_and_ordered_in_offers(flags: dict[str, tuple[str, .
     assert ("a=fmtp:101 0-16" in section.lines) == ("101" in formats)
 
 
-def test_codec_options_of_an_answer_change_nothing() -> None:
+@pytest.mark.parametrize(
+    ("offering", "answering"), [({"codec_strip": ("PCMU",)}, {}), ({}, {"codec_strip": ("PCMU",)})]
+)
+def test_what_is_stripped_is_in_no_answer(offering: dict[str, Any], answering: dict[str, Any]) -> None:
+    stage = Stage()
+    stage.offer(sdp(A), **offering)
+    (section,) = stage.answered(sdp(B, 4002), **answering)
+    assert section.formats == ["8"]
+
+
+def test_an_answer_of_nothing_that_was_offered_is_left_to_the_offerer() -> None:
+    stage = Stage()
+    stage.offer(sdp(A), codec_strip=("PCMU",))
+    (section,) = stage.answered(sdp(B, 4002, media=("m=audio 4002 RTP/AVP 0",)))
+    assert section.formats == ["0"]
+
+
+def test_a_section_without_codecs_may_be_rejected() -> None:
+    (section,) = Stage().offered(sdp(A), codec_strip=("all",), allow_no_codec_media=True)
+    assert section.port == 0
+
+
+def test_codecs_are_reused_in_the_order_the_receiver_named_them() -> None:
     stage = Stage()
     stage.offer(sdp(A))
-    (section,) = stage.answered(sdp(B, 4002), codec_strip=("PCMU",))
+    (section,) = stage.answered(sdp(B, 4002, media=("m=audio 4002 RTP/AVP 8 0",)), reuse_codecs=True)
     assert section.formats == ["0", "8"]
+    (section,) = stage.offered(sdp(A), to_tag="b", reuse_codecs=True)
+    assert section.formats == ["8", "0"]
 
 
 def test_what_is_not_rewritten_comes_back_as_it_was() -> None:
