@@ -66,8 +66,7 @@ class Attributes(msgspec.Struct, frozen=True):
         values: dict[str, list[str]] = {}
         for line in section.lines:
             if line.type == "a":
-                name, value = line.attribute()
-                values.setdefault(name, []).append(value)
+                values.setdefault(line.name, []).append(line.argument)
         return cls(values)
 
     def __contains__(self, name: str) -> bool:

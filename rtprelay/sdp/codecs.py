@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -120,6 +121,7 @@ def _by_payload(attributes: Attributes, name: str) -> dict[str, list[str]]:
     return found
 
 
+@functools.lru_cache(maxsize=512)
 def _parse_rtpmap(payload_type: int, text: str) -> Codec | None:
     name, _, rest = text.partition("/")
     rate, _, channels = rest.partition("/")

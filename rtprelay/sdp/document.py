@@ -33,22 +33,18 @@ class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
     type: str
     value: str
     ending: str
+    text: str
+    """Without the ending."""
+    name: str = ""
+    """Of an `a=` line (RFC 8866 section 5.13); `argument` is what comes after the colon, "" for a flag."""
+    argument: str = ""
 
     def __str__(self) -> str:
         return self.text + self.ending
 
     @property
-    def text(self) -> str:
-        return f"{self.type}={self.value}" if self.type else self.value
-
-    @property
     def blank(self) -> bool:
         return not self.type and not self.value.strip()
-
-    def attribute(self) -> tuple[str, str]:
-        """Name and value of an `a=` line (RFC 8866 section 5.13); a flag's value is ""."""
-        name, _, value = self.value.partition(":")
-        return name.strip(), value.strip()
 
     def malformed(self, problem: str) -> MalformedSdp:
         """The error that names this line; the quoted part is short and printable whatever came in."""
@@ -102,7 +98,14 @@ def _split(text: str) -> list[Line]:
             piece, ending = piece[:-1], "\r" + ending
         if number == last and not piece and not ending:
             break
-        line = Line(number, piece[0], piece[2:], ending) if piece[1:2] == "=" else Line(number, "", piece, ending)
+        if piece[:2] == "a=":
+            value = piece[2:]
+            name, _, argument = value.partition(":")
+            line = Line(number, "a", value, ending, piece, name.strip(), argument.strip())
+        elif piece[1:2] == "=":
+            line = Line(number, piece[0], piece[2:], ending, piece)
+        else:
+            line = Line(number, "", piece, ending, piece)
         if len(piece) > MAX_LINE_LENGTH:
             raise line.malformed(f"longer than {MAX_LINE_LENGTH} characters")
         if "\r" in piece or "\0" in piece:

@@ -77,8 +77,7 @@ class Inherited(msgspec.Struct, frozen=True):
 
 
 def direction_of(section: Section) -> str | None:
-    names = (line.attribute()[0] for line in section.lines if line.type == "a")
-    return next((name for name in names if name in DIRECTIONS), None)
+    return next((line.name for line in section.lines if line.name in DIRECTIONS), None)
 
 
 _PAYLOAD_ORDER = {"rtpmap": 0, "fmtp": 1, "rtcp-fb": 2}
@@ -200,7 +199,7 @@ class _Parts:
             self.unknown.append(text)
 
     def _take_attribute(self, line: Line, text: str) -> None:
-        name, value = line.attribute()
+        name, value = line.name, line.argument
         if name in self.dropped or line.value in self.edit.append or line.value in self.edit.remove_lines:
             return
         if name in _OF_PAYLOAD and self.media.rtp:
