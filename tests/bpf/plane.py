@@ -25,6 +25,8 @@ SIZES = {
     "rtprelay_ssrcs": 64,
     "rtprelay_groups": 8,
 }
+LOOPBACK = 1
+"""The device of a test run."""
 MAC_IN = bytes.fromhex("02000000aa01")
 MAC_OUT = bytes.fromhex("02000000aa02")
 READY = abi.OutputFlag.PRESENT | abi.OutputFlag.READY
@@ -93,7 +95,7 @@ class Plane:
         self._sent = self.maps["rtprelay_sent"].mmap(writable=True)
         # One packet at a time: nobody is looking at what was unlinked.
         self.flows = FlowMap(self.maps, lambda deed: deed())
-        self.serve(1)
+        self.serve(LOOPBACK)
 
     def serve(self, ifindex: int) -> None:
         """XDP may send to this device, looked up in the caller's namespace."""
@@ -123,7 +125,7 @@ class Plane:
         position: int,
         source: Endpoint,
         destination: Endpoint,
-        ifindex: int = 1,
+        ifindex: int = LOOPBACK,
         flags: int = READY,
         ssrc: int | None = None,
         sequence_offset: int = 0,

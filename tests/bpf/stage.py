@@ -49,7 +49,10 @@ class Stage:
         for i in range(receivers):
             veth(self.relay, f"down{i}", self.receivers, f"out{i}")
             self.down.append(self.index(f"down{i}"))
-            self.ears.append(self._stack.enter_context(self._ear(f"out{i}")))
+            self.ears.append(self._stack.enter_context(self._ear(f"out{i}", self.receivers)))
+        self.ears.append(self._stack.enter_context(self._ear("in0", self.sender)))
+        self.home = receivers
+        """The device, as `heard` names it, of what comes back to the sender."""
         self._mouth = self._stack.enter_context(self._mouth_of("in0"))
         # Router solicitations and the like are no traffic of ours.
         for namespace in (self.sender, self.relay, self.receivers):
@@ -62,8 +65,8 @@ class Stage:
         (link,) = json.loads(self.relay.ip("-j", "link", "show", interface))
         return bytes.fromhex(link["address"].replace(":", ""))
 
-    def _ear(self, interface: str) -> socket.socket:
-        ear = self.receivers.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    def _ear(self, interface: str, namespace: Namespace) -> socket.socket:
+        ear = namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         ear.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
         ear.bind((interface, ETH_P_ALL))
         return ear
@@ -74,7 +77,7 @@ class Stage:
         return mouth
 
     def attach_xdp(self) -> None:
-        for ifindex in self.down:
+        for ifindex in (self.up, *self.down):
             self.relay.call(functools.partial(self.plane.serve, ifindex))
         link = self.relay.call(lambda: Link.xdp(self.plane.programs["relay_xdp"], self.up))
         self._stack.enter_context(link)

@@ -146,6 +146,24 @@ def test_ip6_receivers(conference: Conference, path: str) -> None:
     assert sorted(own.stage.heard(9)) == sorted((own.device(i), own.copy(i, rtp)) for i in range(9))
 
 
+def test_a_single_output_on_the_device_the_packet_came_by_sends_it_back_there(conference: Conference) -> None:
+    """A relay with one leg, and a room on other devices beside it."""
+    conference.open(5, xdp=True)
+    stage, plane = conference.stage, conference.plane
+    sender, local = Endpoint("192.0.2.1", 5000), Endpoint("198.51.100.10", 31000)
+    plane.put_output(0, conference.source(0), conference.receiver(0), ifindex=stage.up, tos=0x20)
+    plane.put_flow(local, sender, range(1))
+    for sequence in range(20):
+        rtp = Rtp(sequence=sequence)
+        call = Frame(sender, local, bytes(rtp))
+        stage.send(bytes(conference.frame(rtp)))
+        stage.send(bytes(call))
+        own = replace(call, source=conference.source(0), destination=conference.receiver(0), ttl=64, tos=0x20)
+        right = [(conference.device(i), conference.copy(i, rtp)) for i in range(5)]
+        right.append((stage.home, bytes(replace(own, destination_mac=MAC_OUT, source_mac=MAC_IN))))
+        assert sorted(stage.heard(6)) == sorted(right)
+
+
 def test_a_local_senders_checksum_is_completed_once_for_all_copies(conference: Conference) -> None:
     """A UDP socket on veth hands over CHECKSUM_PARTIAL: simulated by the pseudo-header's sum in the field."""
     conference.open(4, xdp=True)
