@@ -15,9 +15,9 @@ import pytest
 
 from tests.interop.conversations import CONVERSATIONS
 from tests.interop.daemons import OURS, RTPENGINE, Daemon, installed, running
-from tests.interop.likeness import Likeness
+from tests.interop.likeness import EVERYWHERE, Likeness
 from tests.interop.ours import Ours
-from tests.interop.script import Conversation
+from tests.interop.script import Conversation, delete, offer
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
 
@@ -68,7 +68,27 @@ def _compare(conversation: Conversation, ours: Relay, theirs: Relay) -> None:
                 relay.ask({"command": "delete", "call-id": call, "delete-delay": 0})
 
 
-def test_every_difference_is_explained() -> None:
-    headings = {line.lstrip("# ") for line in DOCUMENT.read_text().splitlines() if line.startswith("###")}
+@pytest.mark.parametrize("heading", EVERYWHERE)
+def test_what_is_overlooked_everywhere_still_differs(heading: str, theirs: Daemon) -> None:
+    """In the offer of ICE and keys to a party on an interface with two addresses."""
+    step = offer(transport_protocol="RTP/SAVPF", ICE="force")
+    others = {name: usual for name, usual in EVERYWHERE.items() if name != heading}
+    try:
+        one = Likeness(others).of(step.request, Ours().ask(step.request))
+        other = Likeness(others).of(step.request, theirs.ask(step.request))
+    finally:
+        theirs.ask(delete().request)
+    assert one != other, f"{heading!r} can go"
+
+
+def test_every_difference_is_explained_and_every_explanation_used() -> None:
+    text = DOCUMENT.read_text()
+    replies = text[text.index("\n## Replies") : text.index("\n## Media")]
+    headings = {line.lstrip("# ") for line in replies.splitlines() if line.startswith("###")}
     used = {step.differs for conversation in CONVERSATIONS for step in conversation.steps if step.differs}
-    assert used <= headings
+    assert used | set(EVERYWHERE) == headings
+
+
+def test_there_is_plenty_to_compare() -> None:
+    names = [conversation.name for conversation in CONVERSATIONS]
+    assert len(names) == len(set(names)) >= 250

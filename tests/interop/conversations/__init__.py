@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from tests.interop.conversations.addressing import CONVERSATIONS as ADDRESSING
-from tests.interop.conversations.errors import CONVERSATIONS as ERRORS
-from tests.interop.conversations.hold import CONVERSATIONS as HOLD
-from tests.interop.conversations.identification import CONVERSATIONS as IDENTIFICATION
-from tests.interop.conversations.muxing import CONVERSATIONS as MUXING
-from tests.interop.conversations.publishing import CONVERSATIONS as PUBLISHING
-from tests.interop.conversations.sections import CONVERSATIONS as SECTIONS
+from tests.interop.conversations import (
+    addressing,
+    codecs,
+    commands,
+    errors,
+    hold,
+    ice,
+    identification,
+    manipulation,
+    muxing,
+    publishing,
+    sections,
+    srtp,
+)
 
 CONVERSATIONS = (
-    *ADDRESSING,
-    *ERRORS,
-    *HOLD,
-    *IDENTIFICATION,
-    *MUXING,
-    *PUBLISHING,
-    *SECTIONS,
+    *identification.CONVERSATIONS,
+    *addressing.CONVERSATIONS,
+    *hold.CONVERSATIONS,
+    *sections.CONVERSATIONS,
+    *muxing.CONVERSATIONS,
+    *ice.CONVERSATIONS,
+    *srtp.CONVERSATIONS,
+    *codecs.CONVERSATIONS,
+    *manipulation.CONVERSATIONS,
+    *commands.CONVERSATIONS,
+    *publishing.CONVERSATIONS,
+    *errors.CONVERSATIONS,
 )
