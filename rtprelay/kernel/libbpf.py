@@ -20,18 +20,15 @@ from typing import Any, NamedTuple, Self
 
 from rtprelay.errors import BackendFault
 
-XDP_FLAGS_SKB = 2
 XDP_FLAGS_NATIVE = 4
 
 BPF_ANY = 0
 BPF_NOEXIST = 1
-BPF_EXIST = 2
 BPF_F_MMAPABLE = 1 << 10
 BPF_MAP_TYPE_DEVMAP = 14
 
 _BPF_TRACE_ITER = 28
 _BPF_XDP = 37
-_BPF_F_TEST_XDP_LIVE_FRAMES = 2
 _BPF_TC_INGRESS = 1
 _BPF_TC_F_REPLACE = 1
 _LIBBPF_DEBUG = 2
@@ -174,7 +171,6 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__fd": (c_int, (c_void_p,)),
-    "bpf_program__set_autoload": (c_int, (c_void_p, ctypes.c_bool)),
     "bpf_map_create": (c_int, (c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_char_p, c_void_p)),
     "bpf_map_update_elem": (c_int, (c_int, c_char_p, c_char_p, c_uint64)),
@@ -462,22 +458,6 @@ class Program(_Descriptor):
             context_out.raw if context_out else b"",
         )
 
-    def send_frames(self, data: bytes, count: int, ifindex: int, batch: int = 64) -> None:
-        """XDP only: run it over `count` real frames that came in at `ifindex`, and do with them what it says."""
-        # struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
-        context = b"".join(n.to_bytes(4, "little") for n in (0, len(data), 0, ifindex, 0, 0))
-        opts = _TestRunOpts(
-            data_in=data,
-            data_size_in=len(data),
-            ctx_in=context,
-            ctx_size_in=len(context),
-            repeat=count,
-            flags=_BPF_F_TEST_XDP_LIVE_FRAMES,
-            batch_size=batch,
-        )
-        library = _library()
-        library.check(library.call.bpf_prog_test_run_opts(self.fd, ctypes.byref(opts)), f"live run of {self.name}")
-
 
 class Link(_Descriptor):
     """An attachment that lasts as long as a descriptor or a pin of it does."""
@@ -571,11 +551,6 @@ class Object:
             if name in self._maps:
                 result = self._library.call.bpf_map__reuse_fd(self._maps[name], shared.fd)
                 self._library.check(result, f"share {name}")
-
-    def leave_out(self, program: str) -> None:
-        """Before load: do not load this program."""
-        result = self._library.call.bpf_program__set_autoload(self._programs.pop(program), False)
-        self._library.check(result, f"leave out {program}")
 
     def load(self) -> None:
         self._library.log.clear()

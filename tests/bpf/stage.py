@@ -18,7 +18,7 @@ import struct
 import time
 from collections.abc import Iterator
 
-from rtprelay.kernel.libbpf import Link, Program, tc_attach
+from rtprelay.kernel.libbpf import Link, tc_attach
 from tests.bpf.frames import UDP
 from tests.bpf.plane import Plane
 from tools.netns import Namespace, veth
@@ -85,10 +85,6 @@ class Stage:
     def attach_tc(self, interface: str = "up0") -> None:
         index = self.index(interface)
         self.relay.call(lambda: tc_attach(index, self.plane.programs["relay_tc"]))
-
-    def attach(self, program: Program, interface: str) -> None:
-        index = self.index(interface)
-        self.relay.call(lambda: tc_attach(index, program))
 
     def send(self, frame: bytes) -> None:
         self._mouth.send(frame)

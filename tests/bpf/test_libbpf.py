@@ -13,6 +13,7 @@ import pytest
 
 from rtprelay.errors import BackendFault
 from rtprelay.kernel.libbpf import (
+    BPF_F_MMAPABLE,
     BPF_NOEXIST,
     Link,
     Map,
@@ -87,7 +88,7 @@ def test_keys_and_values_of_a_wrong_size_never_reach_the_kernel(table: Map) -> N
 
 
 def test_memory_of_an_array_is_the_array(table: Map) -> None:
-    with Map.create(ARRAY, "test_array", 4, 12, 1000, 1 << 10) as array, array.mmap(writable=True) as memory:
+    with Map.create(ARRAY, "test_array", 4, 12, 1000, BPF_F_MMAPABLE) as array, array.mmap(writable=True) as memory:
         array.update(index(1), b"abcdefghijkl")
         assert memory[16:28] == b"abcdefghijkl"
         memory[32:44] = b"ABCDEFGHIJKL"
