@@ -34,6 +34,7 @@ from rtprelay.runtime.loop import RelayLoop
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Command, CommandName, Request
 from rtprelay.signalling.session import Peer
+from rtprelay.signalling.templates import Templates
 from rtprelay.values import Endpoint
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ class ControlPorts:
         self._complaints = Rates(COMPLAINTS)
         self._untold = 0
         self._requests = relay.registry.requests
-        self._service = Service(handle=self._handle, complain=self._complain, took=self._took)
+        self._templates = Templates(self._config.templates)
+        self._service = Service(
+            handle=self._handle, complain=self._complain, took=self._took, templates=self._templates
+        )
         self._tokens = self._read_tokens(self._config.token_file)
         self._tls = self._make_tls()
         self._acls = {kind: Acl(networks) for kind, networks in self._config.acl.items()}
@@ -89,9 +93,10 @@ class ControlPorts:
                 self._log.info("listening", protocol=kind, address=str(address))
 
     def reload(self, config: ControlConfig) -> None:
-        """Other access lists, and what is in the token file now; for who comes from now on. Raises OurFault."""
+        """Other access lists and templates, and what the token file holds now; for whoever comes. Raises OurFault."""
         if config.token_file is not None:
             self._tokens.become(self._read_tokens(config.token_file))
+        self._templates.become(config.templates)
         for kind, networks in config.acl.items():
             self._acls[kind].become(networks)
 

@@ -11,12 +11,14 @@ import msgspec
 
 from rtprelay.config.addresses import HostAddress, host_addresses
 from rtprelay.config.command_line import read_command_line
-from rtprelay.config.files import explain, read_ini, read_toml
+from rtprelay.config.files import explain, read_toml
+from rtprelay.config.ini import read_ini
 from rtprelay.config.options import DtlsCertCipher, Options
 from rtprelay.config.schema import BackendChoice, Config, ConfigError, ControlConfig, LogFormat
 from rtprelay.config.specs import access_lists, listen_endpoints, media_interfaces
 from rtprelay.core.settings import Settings
 from rtprelay.signalling.command import EndpointLearning
+from rtprelay.signalling.options import parse_flag, tokens
 from rtprelay.values import Endpoint
 
 DEFAULT_FILE = Path("/etc/rtprelay/rtprelay.toml")
@@ -36,7 +38,12 @@ def load(arguments: Sequence[str]) -> Config:
         raise ConfigError(f"--{key}: {message}") from error
     file_options, source, ignored_in_file = _read_file(said)
     notices = [f"rtpengine option {name} has no meaning here and is ignored" for name in (*ignored, *ignored_in_file)]
-    return _configure(_over(said, file_options), source, notices)
+    if isinstance(said.templates, str):
+        if not isinstance(file_options.templates, dict):
+            raise ConfigError("--templates names a section of an INI file")
+        said = msgspec.structs.replace(said, templates=None)
+    options = _over(said, file_options)
+    return _configure(options, source, [*notices, *_unknown_flags(options)])
 
 
 def _read_file(said: Options) -> tuple[Options, str, tuple[str, ...]]:
@@ -49,13 +56,20 @@ def _read_file(said: Options) -> tuple[Options, str, tuple[str, ...]]:
         raise ConfigError(f"{path}: {error.strerror if isinstance(error, OSError) else error}") from error
     if path.suffix == ".toml":
         return read_toml(path, text), str(path), ()
-    options, ignored = read_ini(path, text, said.config_section or "rtpengine")
+    section = said.templates if isinstance(said.templates, str) else None
+    options, ignored = read_ini(path, text, said.config_section or "rtpengine", section)
     return options, str(path), ignored
 
 
 def _over(upper: Options, lower: Options) -> Options:
     said = {name: value for name in Options.__struct_fields__ if (value := getattr(upper, name)) is not None}
     return msgspec.structs.replace(lower, **said)
+
+
+def _unknown_flags(options: Options) -> list[str]:
+    templates = options.templates if isinstance(options.templates, dict) else {}
+    words = ((name, word) for name, text in templates.items() for word in tokens(text))
+    return [f"template {name}: nobody knows the flag {word}" for name, word in words if parse_flag(word) is None]
 
 
 def _or(value: T | None, default: T) -> T:
@@ -145,6 +159,7 @@ def _control(options: Options) -> ControlConfig:
         connections=_or(options.control_connections, 512),
         rate=_or(options.control_rate, 5000.0),
         timeout=_or(options.control_timeout, 10.0),
+        templates=options.templates if isinstance(options.templates, dict) else {},
         metrics_prefix=_or(options.metrics_prefix, "rtpengine_"),
     )
 

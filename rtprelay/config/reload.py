@@ -22,7 +22,7 @@ SETTINGS = (
     "max_cpu",
     "max_bandwidth",
 )
-CONTROL = ("acl",)
+CONTROL = ("acl", "templates")
 PROCESS = ("log_level", "drain_on_stop")
 _NOT_SAID = frozenset({"settings", "control", "control_addresses", "source", "notices"})
 """Fields that follow from others, or are no options."""

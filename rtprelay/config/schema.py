@@ -56,6 +56,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
     timeout: float
     metrics_prefix: str
+    templates: Mapping[str, str]
+    """Named sets of flags."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

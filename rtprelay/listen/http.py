@@ -76,8 +76,10 @@ class NgHttp:
         self._metrics = metrics
         self._tokens = tokens or Tokens()
         limits = doorman.limits
-        forgetful = NgSession(ReplayCache(max_entries=0), ids=service.ids, longest_reply=LONGEST_REPLY)
-        plain = NgSession(cookies=False, ids=service.ids, longest_reply=LONGEST_REPLY)
+        forgetful = NgSession(
+            ReplayCache(max_entries=0), ids=service.ids, longest_reply=LONGEST_REPLY, templates=service.templates
+        )
+        plain = NgSession(cookies=False, ids=service.ids, longest_reply=LONGEST_REPLY, templates=service.templates)
         self._ng = Question(forgetful, service, limits.patience)
         self._ng_plain = Question(plain, service, limits.patience)
         self._channels = itertools.count()

@@ -26,7 +26,9 @@ class NgUdp:
     """All ng/UDP sockets of a relay. Datagrams from elsewhere than `acl` admits are not looked at."""
 
     def __init__(self, service: Service, session: NgSession | None = None, *, acl: Acl | None = None) -> None:
-        self._exchange = Exchange(session or NgSession(ids=service.ids), service, self._send)
+        self._exchange = Exchange(
+            session or NgSession(ids=service.ids, templates=service.templates), service, self._send
+        )
         self._acl = acl or Acl()
         self._sockets: dict[int, socket.socket] = {}
         self._channels = itertools.count()

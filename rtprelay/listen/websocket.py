@@ -105,7 +105,12 @@ class WebSockets:
         return self._asking(connection_session(self._service), peer)
 
     def _ng_plain(self, peer: Peer) -> Respond:
-        return self._asking(NgSession(cookies=False, ids=self._service.ids, longest_reply=LONGEST_REPLY), peer)
+        return self._asking(
+            NgSession(
+                cookies=False, ids=self._service.ids, longest_reply=LONGEST_REPLY, templates=self._service.templates
+            ),
+            peer,
+        )
 
     def _asking(self, session: NgSession, peer: Peer) -> Respond:
         question = Question(session, self._service, self._doorman.limits.patience)

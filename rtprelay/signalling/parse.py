@@ -11,6 +11,7 @@ from typing import Any
 from rtprelay.errors import MalformedMessage, PeerFault
 from rtprelay.signalling.command import Command, CommandName
 from rtprelay.signalling.options import Options
+from rtprelay.signalling.templates import Templates
 
 MAX_TAGS = 256
 
@@ -49,7 +50,7 @@ _MAY_BE_EMPTY = frozenset({"from_tag", "to_tag"})
 """SIP of before RFC 3261 has no tags."""
 
 
-def parse_command(body: Any) -> Command:
+def parse_command(body: Any, templates: Templates | None = None) -> Command:
     """The command of a decoded message. Raises PeerFault with the text for `error-reason`."""
     if not isinstance(body, dict):
         raise MalformedMessage("Invalid NG data format")
@@ -60,6 +61,8 @@ def parse_command(body: Any) -> Command:
     if name is None:
         raise PeerFault("Unrecognized command")
     options = Options()
+    if templates is not None:
+        templates.apply(options, spelled, body)
     for key, value in body.items():
         if key != "command":
             options.key(key, value)

@@ -406,6 +406,69 @@ def test_a_control_port_open_to_everyone_is_told_of_unless_something_guards_it()
 
 def test_the_shipped_file_mentions_every_option() -> None:
     text = CONF.read_text()
-    mentioned = set(re.findall(r"^#?([a-z-]+) = ", text, flags=re.MULTILINE))
+    mentioned = set(re.findall(r"^#?([a-z-]+) = |^#?\[([a-z]+)\]$", text, flags=re.MULTILINE))
+    mentioned = {name for names in mentioned for name in names if name}
     assert mentioned - {"name", "address", "advertised"} == set(WORDS) - {"config-file", "config-section", "flush"}
     assert tomllib.loads(text)["listen-ng"] == ["127.0.0.1:2223"]
+
+
+# --- templates, and sections of interfaces ---
+
+
+def test_a_table_of_templates_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[templates]\nWebRTC = "ICE=force SDES=off"\n"start recording" = "metadata=x"\n')
+    config = load([f"--config-file={file}", "--interface=127.0.0.1"])
+    assert config.control.templates == {"WebRTC": "ICE=force SDES=off", "start recording": "metadata=x"}
+    assert config.notices == ()
+    file.write_text('timeout = 5\ntemplates = "elsewhere"\n')
+    with pytest.raises(ConfigError, match=r"c\.toml:2: templates: Expected a table"):
+        load([f"--config-file={file}"])
+
+
+RTPENGINE = """\
+[rtpengine]
+interface = 127.0.0.1
+interfaces-config = media
+{templates}
+[media-more]
+address = 127.0.0.2
+advertised = 203.0.113.3
+port-min = 20000
+port-max = 20999
+exclude-ports = 20010
+
+[media-other]
+name = pub
+address = 127.0.0.3
+
+[Named]
+WebRTC = transport-protocol=UDP/TLS/RTP/SAVPF ICE=force rtcp-mux=[offer require] nonsense
+"""
+
+
+def test_rtpengines_other_sections_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "rtpengine.conf"
+    file.write_text(RTPENGINE.format(templates="templates = Named\n"))
+    config = load([f"--config-file={file}"])
+    assert config.settings.interfaces == (
+        MediaInterface(name="default", address="127.0.0.1"),
+        MediaInterface(name="more", address="127.0.0.2", advertised="203.0.113.3", port_min=20000, port_max=20999),
+        MediaInterface(name="pub", address="127.0.0.3"),
+    )
+    assert list(config.control.templates) == ["WebRTC"]
+    assert config.notices == (
+        "rtpengine option exclude-ports in [media-more] has no meaning here and is ignored",
+        "template WebRTC: nobody knows the flag nonsense",
+    )
+
+
+def test_the_command_line_may_name_the_section_of_templates(tmp_path: Path) -> None:
+    file = tmp_path / "rtpengine.conf"
+    file.write_text(RTPENGINE.format(templates=""))
+    assert load([f"--config-file={file}"]).control.templates == {}
+    assert list(load([f"--config-file={file}", "--templates=Named"]).control.templates) == ["WebRTC"]
+    with pytest.raises(ConfigError, match=r"templates: there is no section \[Missing\]"):
+        load([f"--config-file={file}", "--templates=Missing"])
+    with pytest.raises(ConfigError, match="names a section of an INI file"):
+        load(["--config-file=none", "--templates=Named"])

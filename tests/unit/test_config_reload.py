@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,16 @@ def test_an_option_changes_at_once(option: str) -> None:
 
 
 def test_all_that_can_change_is_tested() -> None:
-    assert len(CHANGING) == len(SETTINGS) + len(CONTROL) + len(PROCESS)
+    """Templates are no single option; they have a test of their own."""
+    assert len(CHANGING) + 1 == len(SETTINGS) + len(CONTROL) + len(PROCESS)
+
+
+def test_templates_change_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[templates]\nx = "ICE=force"\n')
+    outcome = reload(given(), load([f"--config-file={file}", "--interface=127.0.0.1"]))
+    assert (outcome.changed, outcome.waiting) == (("templates",), ())
+    assert outcome.config.control.templates == {"x": "ICE=force"}
 
 
 @pytest.mark.parametrize("option", WAITING)

@@ -145,6 +145,17 @@ def test_the_console_is_overruled_by_a_reload(tmp_path: Path) -> None:
         assert relay.ctl("list", "timeout") == "TIMEOUT=60\n"
 
 
+def test_templates_hold_from_the_reload_on(tmp_path: Path) -> None:
+    file = configured(tmp_path / "c.toml", "timeout = 60")
+    with Party() as party, Relay(tmp_path, f"--config-file={file}") as relay:
+        offer = {"call_id": "c", "from_tag": "a", "sdp": party.sdp, "template": "feedback"}
+        assert "RTP/AVP " in relay.ask("offer", **offer)["sdp"]
+        configured(file, "[templates]", 'feedback = "transport-protocol=RTP/AVPF"')
+        relay.process.send_signal(signal.SIGHUP)
+        relay.wait_for("configuration reloaded")
+        assert "RTP/AVPF " in relay.ask("offer", **offer)["sdp"]
+
+
 # --- draining ---
 
 

@@ -205,7 +205,7 @@ def test_a_reply_that_cannot_be_written_is_an_error_for_its_own_request_only(dat
 
 
 def test_a_bug_of_ours_is_an_error_reply_and_no_exception(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(body: object) -> None:
+    def broken(*_: object) -> None:
         raise KeyError("bug")
 
     monkeypatch.setattr(session, "parse_command", broken)
