@@ -39,14 +39,17 @@ static __always_inline bool can_send(const struct rtprelay_output *output, const
 }
 
 /* Make the packet the one that leaves by this output. */
-static __always_inline bool write(struct xdp_md *ctx, const struct packet *packet, __u32 index,
-				  const struct rtprelay_output *output)
+static __always_inline bool write(struct xdp_md *ctx, const struct packet *packet, const struct rtprelay_output *output)
 {
 	struct rtp_header *rtp = rtp_of(ctx, packet);
-	bool written = rtp && output_write(ctx, packet, output, rtp);
 
-	output_sent(index, packet, written);
-	return written;
+	return rtp && output_write(ctx, packet, output, rtp);
+}
+
+static __always_inline int failed(void)
+{
+	count_reason(RTPRELAY_REASON_SEND_FAILED);
+	return XDP_DROP;
 }
 
 /*
@@ -56,16 +59,18 @@ static __always_inline bool write(struct xdp_md *ctx, const struct packet *packe
 static __always_inline int send(struct xdp_md *ctx, const struct packet *packet, __u32 index,
 				const struct rtprelay_output *output)
 {
-	if (!write(ctx, packet, index, output))
-		return XDP_ABORTED;
-	return bpf_redirect_map(&rtprelay_devices, output->ifindex, XDP_ABORTED);
+	bool sent =
+		write(ctx, packet, output) && bpf_redirect_map(&rtprelay_devices, output->ifindex, 0) == XDP_REDIRECT;
+
+	output_sent(index, packet, sent);
+	return likely(sent) ? XDP_REDIRECT : failed();
 }
 
 static __always_inline int send_all(struct xdp_md *ctx, const struct rtprelay_flow *flow, __u32 index)
 {
 	const struct rtprelay_rules *rules = rules_at(index);
 
-	return rules ? broadcast(ctx, flow, rules) : XDP_ABORTED;
+	return rules && broadcast(ctx, flow, rules) == XDP_REDIRECT ? XDP_REDIRECT : failed();
 }
 
 /* What a packet writes in the end is fetched all at once: reading the clock waits for every load before it. */
@@ -131,6 +136,7 @@ int relay_egress(struct xdp_md *ctx)
 {
 	struct rtprelay_output *output;
 	struct packet packet;
+	bool written;
 	__u32 index;
 
 	if (!is_copy(ctx))
@@ -149,7 +155,9 @@ int relay_egress(struct xdp_md *ctx)
 		count_reason(RTPRELAY_REASON_OUTPUT_NOT_READY);
 		return XDP_DROP;
 	}
-	return write(ctx, &packet, index, output) ? XDP_PASS : XDP_DROP;
+	written = write(ctx, &packet, output);
+	output_sent(index, &packet, written);
+	return likely(written) ? XDP_PASS : failed();
 }
 
 char _license[] SEC("license") = "GPL";

@@ -216,6 +216,14 @@ def test_a_local_destination_is_rewritten_and_goes_on_up_the_stack(plane: Plane)
     assert run.data == bytes(forwarded(incoming(IP4), IP4))
 
 
+def test_a_packet_for_a_device_xdp_cannot_send_to_is_counted_as_lost(plane: Plane) -> None:
+    plane.put_output(5, IP4["source"], IP4["receiver"], ifindex=9999)
+    plane.put_flow(IP4["local"], IP4["sender"], range(5, 6))
+    assert plane.xdp.run(bytes(incoming(IP4))).verdict == plane.xdp.dropped
+    assert (plane.sent(5).packets, plane.sent(5).errors) == (0, 1)
+    assert plane.counts()["drop_send_failed"] == 1
+
+
 @FAMILIES
 def test_what_was_forwarded_is_counted_at_the_flow_and_the_output(
     plane: Plane, engine: Engine, ends: dict[str, Endpoint]
