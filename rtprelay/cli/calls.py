@@ -131,7 +131,7 @@ class Calls:
                 return Answer(f"\nCall Id not found ({name}).\n\n")
 
     def _end(self, call_id: CallId) -> None:
-        self._carry_out(Command(name=CommandName.DELETE, call_id=call_id, delete_delay=0))
+        self._carry_out(Command(name=CommandName.DELETE, call_id=call_id, delete_delay=0, forced=True))
 
 
 def _line(call: dict[str, Any]) -> str:

@@ -157,7 +157,8 @@ def _delete(registry: Registry, request: Request, now: float) -> Attempt | None:
         body = _farewell(registry, call, command)
         delay = registry.settings.delete_delay if command.delete_delay is None else float(command.delete_delay)
         if delay <= 0:
-            return (*registry.end(call, EndReason.REGULAR, now), Reply(request.request_id, body))
+            reason = EndReason.FORCED if command.forced else EndReason.REGULAR
+            return (*registry.end(call, reason, now), Reply(request.request_id, body))
         deadline = registry.wall(now) + delay
         call.delete_at = min(call.delete_at or deadline, deadline)
         schedule(registry, call)

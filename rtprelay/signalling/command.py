@@ -180,6 +180,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """delete: without statistics in the reply."""
     fatal: bool = False
     """delete: an unknown call is an error instead of a warning."""
+    forced: bool = False
+    """delete: the operator's say, not a proxy's."""
     all_tags: bool = False
     directional: bool = False
     """Block commands: only what the party of the from-tag sends, not the whole call."""

@@ -229,6 +229,8 @@ def test_a_call_is_terminated_at_once(bench: Bench) -> None:
     assert "successfully terminated" in bench.say("terminate one@example")
     assert not bench.relay.registry.calls
     assert bench.say("terminate one@example") == "\nCall Id not found (one@example).\n\n"
+    assert " Total forced terminated sessions                :1\n" in bench.say("list totals")
+    assert " Total regular terminated sessions               :0\n" in bench.say("list totals")
 
 
 def test_all_calls_are_terminated(bench: Bench) -> None:
