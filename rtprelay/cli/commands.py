@@ -14,7 +14,7 @@ import msgspec
 from rtprelay import __version__
 from rtprelay.cli.answer import MORE, Action, Answer, refused
 from rtprelay.cli.calls import Calls
-from rtprelay.cli.grammar import Line, Tree, tree
+from rtprelay.cli.grammar import REDIS, Line, Tree, tree
 from rtprelay.cli.parameters import Parameters
 from rtprelay.cli.views import Views
 from rtprelay.core.relay import Relay
@@ -34,6 +34,9 @@ _NODE: dict[str, Action] = {
         "Ok, all calls set to 'foreign (standby)'\n"
         "(There is no other node to own them: calls and media go on here. To take no new ones: set maxsessions 0)\n"
     ),
+    **{f"{verb} {word}": _NO_REDIS for verb in ("list", "set") for word in REDIS},
+    "set controltos": refused("control packets have the host's default TOS"),
+    "set maxopenfiles": refused("it is raised as far as may be at the start; the limit is LimitNOFILE= or ulimit -n"),
     "kslist": lambda words: Answer("\nSubscribed-on keyspaces:\n\n", []),
     "ksadd": _NO_REDIS,
     "ksrm": _NO_REDIS,

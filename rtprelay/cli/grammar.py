@@ -31,6 +31,8 @@ SETTABLE = (
 )
 """To be seen by `list` and changed by `set`."""
 
+REDIS = ("redisallowederrors", "redisdisabletime", "redisconnecttimeout")
+
 LINES = (
     Line("list numsessions", "", "how many calls there are"),
     Line("list sessions", "all|own|foreign|CALL-ID", "all calls, or one with its streams"),
@@ -46,6 +48,9 @@ LINES = (
     Line("list transcoders", "", "none: nothing is transcoded"),
     *(Line(f"list {line.words}", "", line.help) for line in SETTABLE),
     *(Line(f"set {line.words}", line.arguments, line.help) for line in SETTABLE),
+    Line("set maxopenfiles", "COUNT", "not supported: it is set where the relay is started"),
+    Line("set controltos", "TOS", "not supported"),
+    *(Line(f"{verb} {word}", "", "not supported: there is no Redis") for verb in ("list", "set") for word in REDIS),
     Line("terminate", "all|own|foreign|CALL-ID", "end a call, or all"),
     Line("params start", "", "the settings the relay was started with"),
     Line("params current", "", "those it has now"),

@@ -298,7 +298,17 @@ def test_standby_changes_nothing_and_says_so(bench: Bench) -> None:
     assert "Current sessions own: 1\n" in bench.say("list numsessions")
 
 
-@pytest.mark.parametrize("line", ["ksadd 3", "ksrm 3", "media list all", "call one@example tag a delay 5"])
+NOT_HERE = [
+    "ksadd 3",
+    "ksrm 3",
+    "media list all",
+    "call one@example tag a delay 5",
+    "set controltos 8",
+    "set maxopenfiles 9",
+]
+
+
+@pytest.mark.parametrize("line", [*NOT_HERE, "list redisdisabletime", "set redisallowederrors 1"])
 def test_what_has_no_meaning_here_is_answered_clearly(bench: Bench, line: str) -> None:
     assert bench.say(line).startswith("Not supported: ")
 
