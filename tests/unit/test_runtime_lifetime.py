@@ -237,6 +237,7 @@ def test_bash_completes_the_grammar(tmp_path: Path) -> None:
         "maxload",
         "maxcpu",
         "maxbw",
+        "maxopenfiles",
     ]
     assert "terminate" in complete(tmp_path, "", "")
     assert complete(tmp_path, "", "list", "numsessions", "") == [""]
