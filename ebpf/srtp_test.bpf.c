@@ -51,7 +51,7 @@ struct {
 
 static __always_inline int treat(struct xdp_md *ctx, const bool protect, struct srtp_test_result *result)
 {
-	const struct rtprelay_srtp_key *key = bpf_map_lookup_elem(&srtp_test_key, &(__u32){0});
+	const struct rtprelay_srtp_key *key = bpf_map_lookup_elem(&srtp_test_key, &(__u32){ 0 });
 	struct srtp_scratch *scratch = srtp_scratch();
 	struct srtp_test_source *known, source = {};
 	__u32 ssrc, trailer, length = ctx_length(ctx) - HEADERS;
@@ -85,7 +85,7 @@ static __always_inline int treat(struct xdp_md *ctx, const bool protect, struct 
 
 static __always_inline int run(struct xdp_md *ctx, const bool protect)
 {
-	struct srtp_test_result *result = bpf_map_lookup_elem(&srtp_test_result, &(__u32){0});
+	struct srtp_test_result *result = bpf_map_lookup_elem(&srtp_test_result, &(__u32){ 0 });
 
 	if (!result)
 		return XDP_ABORTED;
@@ -111,8 +111,8 @@ int srtp_test_unprotect(struct xdp_md *ctx)
  */
 static __always_inline int again(struct xdp_md *ctx, const bool both)
 {
-	const struct rtprelay_srtp_key *key = bpf_map_lookup_elem(&srtp_test_key, &(__u32){0});
-	struct srtp_test_result *result = bpf_map_lookup_elem(&srtp_test_result, &(__u32){0});
+	const struct rtprelay_srtp_key *key = bpf_map_lookup_elem(&srtp_test_key, &(__u32){ 0 });
+	struct srtp_test_result *result = bpf_map_lookup_elem(&srtp_test_result, &(__u32){ 0 });
 	struct srtp_scratch *scratch = srtp_scratch();
 
 	if (!key || !result || !scratch)
