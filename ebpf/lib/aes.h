@@ -41,8 +41,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are read and wr
 struct aes_stream {
 	__u32 input[4]; /* of the first block; its last byte is the counter's last byte */
 	/* What is the same for all blocks of the next 256: see above. */
-	__u32 column;	  /* first column after round 1, without the counter's byte */
-	__u32 counter;	  /* first XOR of that byte */
+	__u32 column; /* first column after round 1, without the counter's byte */
+	__u32 counter; /* first XOR of that byte */
 	__u32 partial[4]; /* columns after round 2, without the contribution of that first column */
 	/*
 	 * Of the batch. Bounds of loops are read from memory at each turn: what the verifier knows nothing about looks

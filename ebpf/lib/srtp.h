@@ -23,7 +23,7 @@ enum srtp_fault {
 	SRTP_OK = 0,
 	SRTP_NO_KEY,
 	SRTP_MALFORMED, /* no RTP, or no room for the trailer, or longer than RTPRELAY_SRTP_MAX_LENGTH */
-	SRTP_FORGED,	/* tag or MKI are not what they should be */
+	SRTP_FORGED, /* tag or MKI are not what they should be */
 };
 
 struct {
@@ -35,7 +35,7 @@ struct {
 
 static __always_inline struct srtp_scratch *srtp_scratch(void)
 {
-	return bpf_map_lookup_elem(&rtprelay_scratch, &(__u32){0});
+	return bpf_map_lookup_elem(&rtprelay_scratch, &(__u32){ 0 });
 }
 
 /* How much longer a packet is with this key. */

@@ -21,7 +21,7 @@
 /* One packet under treatment. */
 struct srtp_packet {
 	__u64 offset; /* of the RTP header within the frame */
-	__u64 index;  /* 48 bits: ROC and sequence number */
+	__u64 index; /* 48 bits: ROC and sequence number */
 	__u64 change; /* of the UDP payload's sum */
 	__u32 length; /* of the RTP packet, without MKI and tag */
 	__u32 header; /* the part of it that stays in the clear */
@@ -38,7 +38,7 @@ struct srtp_scratch {
 	__u32 left;
 	__u32 trailer_length;
 	struct aes_stream stream;
-	__u32 iv[4];   /* AES_F8 */
+	__u32 iv[4]; /* AES_F8 */
 	__u64 mask[2]; /* GCM: the block of key stream for the tag */
 	struct sha1 sha1;
 	struct ghash ghash;

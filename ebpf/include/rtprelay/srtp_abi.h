@@ -15,7 +15,7 @@
 enum rtprelay_srtp_limits {
 	RTPRELAY_SRTP_MAX_LENGTH = 1536, /* bytes of an SRTP packet; the programs leave larger ones to userspace */
 	RTPRELAY_SRTP_MAX_TAG = 16,
-	RTPRELAY_SRTP_MAX_MKI = 16,    /* bytes; SDES allows 128, left to userspace */
+	RTPRELAY_SRTP_MAX_MKI = 16, /* bytes; SDES allows 128, left to userspace */
 	RTPRELAY_SRTP_ROUND_KEYS = 60, /* words of AES-256's key schedule */
 	RTPRELAY_SRTP_TABLE = 64,
 };
@@ -46,7 +46,7 @@ struct rtprelay_srtp_key {
 	__u8 mki_length;
 	__u8 reserved[2];
 	__u8 mki[RTPRELAY_SRTP_MAX_MKI];
-	__u8 salt[16];	/* 14 bytes (AES_CM, AES_F8) or 12 (GCM), zeroes after them */
+	__u8 salt[16]; /* 14 bytes (AES_CM, AES_F8) or 12 (GCM), zeroes after them */
 	__u32 inner[5]; /* HMAC-SHA1: the state after the first block of the inner and the outer hash (RFC 2104 section
 			   4) */
 	__u32 outer[5];
