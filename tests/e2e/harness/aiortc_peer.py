@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from aiortc import RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, MediaStreamTrack
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport, SRTPProtectionProfile
 from cryptography import x509
@@ -79,7 +79,7 @@ async def write_whole_records(transport: RTCDtlsTransport) -> None:
 
 class Peer:
     def __init__(self, kinds: list[str], certificate: str) -> None:
-        self.connection = RTCPeerConnection()
+        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         if certificate == "RSA":
             # aiortc has no way to hand in a certificate.
             vars(self.connection)["_RTCPeerConnection__certificates"] = [RsaCertificate()]
