@@ -32,6 +32,8 @@ class Kamailio:
         argv += ["-u", "nobody", "-g", "nogroup", "-m", "64"]
         for address in self.addresses():
             argv += ["-l", f"udp:{address}:{port}"]
+        if "WITH_WEBSOCKET" in defines:
+            argv += ["-l", f"tcp:{lab.west.ip4}:{port}"]
         for definition in definitions:
             argv += ["-A", definition]
         self.program = Program(argv, log=workdir / f"kamailio-{port}.log", namespace=lab.relay)
