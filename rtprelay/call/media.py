@@ -28,6 +28,10 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     interface: str = ""
     local: Endpoint | None = None
     local_rtcp: Endpoint | None = None
+    others: tuple[Endpoint, ...] = ()
+    """RTP ports on the interface's further addresses, for ICE to choose from; the one chosen changes places with
+    `local`. Each has the port after it for RTCP, like any; it stays unused, RTCP that is not multiplexed has one way.
+    """
     remote: Endpoint | None = None
     remote_rtcp: Endpoint | None = None
     """Where the party wants RTCP as long as it is not multiplexed."""
@@ -127,6 +131,18 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     def rtcp_socket(self) -> Endpoint | None:
         """The local endpoint that RTCP to and from the party uses."""
         return self.local if self.rtcp_mux else self.local_rtcp
+
+    @property
+    def rtp_ports(self) -> tuple[Endpoint, ...]:
+        """All that are open; the one after each is open too."""
+        return () if self.local is None else (self.local, *self.others)
+
+    def use(self, local: Endpoint, source: Endpoint) -> None:
+        """The party is spoken to on this path from now on."""
+        if local in self.others and self.local is not None:
+            self.others = tuple(self.local if other == local else other for other in self.others)
+            self.local = local
+        self.source = source
 
     @property
     def live(self) -> bool:

@@ -44,8 +44,8 @@ def _judge_by_ice(
     """The party sends from another pair that is valid: nobody else is believed, and nothing is learned."""
     if not registry.transports.verified(key, local, source):
         return
-    if local == media.local and source != media.source:
-        media.source = source
+    if local in media.rtp_ports and (local, source) != (media.local, media.source):
+        media.use(local, source)
     elif local == media.local_rtcp and source != media.source_rtcp:
         media.source_rtcp = source
     else:

@@ -31,8 +31,8 @@ class Owners:
         self.forget(call.call_id)
         ports = self._ports[call.call_id] = []
         for party, media in call.medias():
-            for local, rtcp in ((media.local, False), (media.local_rtcp, True)):
-                if local is not None:
+            for rtp in media.rtp_ports:
+                for local, rtcp in ((rtp, False), (rtp.with_port(rtp.port + 1), True)):
                     self._owners[local] = Owner(call.call_id, party.number, media.index, rtcp)
                     ports.append(local)
 

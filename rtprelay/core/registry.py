@@ -157,9 +157,9 @@ class Registry:
         self.forget(call.call_id)
         effects: list[Effect] = [ApplyFlows(diff(table, {}))] if table else []
         for _, media in call.medias():
-            if media.local is not None:
-                self.ports.give_back(media.local, now)
-                effects.extend(self.close(media.local))
+            for rtp in media.rtp_ports:
+                self.ports.give_back(rtp, now)
+                effects.extend(self.close(rtp))
         packets = sum(self.fresh[local].packets for local in table if local in self.fresh)
         effects.append(Persist(call.call_id, None))
         fields = {"reason": reason.name.lower(), "seconds": round(seconds, 3), "packets": packets}

@@ -25,7 +25,7 @@ from rtprelay.plan.flow import Flow, FlowTable
 def restore(registry: Registry, records: Iterable[bytes], installed: FlowTable, now: float) -> None:
     calls = list(_read(registry, records))
     left = {local: _ordered(flow) for local, flow in installed.items()}
-    registry.ports.claim(media.local for call in calls for _, media in call.medias() if media.local is not None)
+    registry.ports.claim(rtp for call in calls for _, media in call.medias() for rtp in media.rtp_ports)
     registry.totals.adopt(left)
     for call in calls:
         ports = call.local_endpoints()
@@ -47,8 +47,8 @@ def _revive(registry: Registry, call: Call, now: float) -> None:
     found = registry.tables[call.call_id]
     flows = registry.replan(call)
     for _, media in call.medias():
-        if media.local is not None and media.local_rtcp is not None:
-            registry.emit(OpenPort(media.local, media.tos), OpenPort(media.local_rtcp, media.tos))
+        for rtp in media.rtp_ports:
+            registry.emit(OpenPort(rtp, media.tos), OpenPort(rtp.with_port(rtp.port + 1), media.tos))
     registry.emit(*flows)
     registry.emit(*registry.transports.sync(registry, call, now))
     if any(local not in found for local in registry.tables[call.call_id]):

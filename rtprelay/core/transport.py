@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import msgspec
 from OpenSSL.SSL import Context as DtlsContext
@@ -29,6 +30,11 @@ MAX_ASSOCIATIONS = 4
 MAX_WAITING = 4
 
 
+class Path(NamedTuple):
+    local: Endpoint
+    remote: Endpoint
+
+
 class Datagram(msgspec.Struct, frozen=True):
     local: Endpoint
     remote: Endpoint
@@ -39,6 +45,7 @@ class PathChanged(msgspec.Struct, frozen=True):
     """A pair was selected for a component, or (remote None) lost."""
 
     component: int
+    local: Endpoint | None
     remote: Endpoint | None
 
 
@@ -71,22 +78,23 @@ class Transport:
         self._random = rng
         self._ice: IceAgent | None = None
         self._dtls: DtlsLeg | None = None
-        self._local: Endpoint | None = None
-        self._remote: Endpoint | None = None
-        self._associations: dict[Endpoint, DtlsAssociation] = {}
+        self._locals: tuple[Endpoint, ...] = ()
+        self._path: Path | None = None
+        """The one selected; without ICE, the one that signalling says."""
+        self._associations: dict[Path, DtlsAssociation] = {}
         self._winner: DtlsAssociation | None = None
-        self._waiting: dict[Endpoint, bytes] = {}
+        self._waiting: dict[Path, bytes] = {}
         self._keyed = False
         self._needs_keys = True
         self._out: list[Outcome] = []
 
     def update(self, media: Media, candidates: tuple[Candidate, ...]) -> None:
         """Take over the media's ICE and DTLS legs; unchanged ones go on undisturbed."""
-        self._local = media.local
+        self._locals = media.rtp_ports
         self._needs_keys = media.rtp
         self._update_ice(media.ice, candidates)
         if self._ice is None:
-            self._remote = media.expected
+            self._path = Path(media.local, media.expected) if media.local and media.expected else None
         self._update_dtls(media.dtls, has_keys=media.crypto_receive is not None)
 
     def _update_ice(self, leg: IceLeg | None, candidates: tuple[Candidate, ...]) -> None:
@@ -121,10 +129,10 @@ class Transport:
             self._associations.clear()
             self._winner = None
             self._keyed = False
-        for source, association in list(self._associations.items()):
+        for path, association in list(self._associations.items()):
             if leg.fingerprints:
                 association.expect(leg.fingerprints)
-            self._drain_dtls(source, association)
+            self._drain_dtls(path, association)
         self._start_client()
 
     # --- input ---
@@ -135,27 +143,28 @@ class Transport:
             self._drain_ice(now)
 
     def dtls(self, local: Endpoint, source: Endpoint, data: bytes) -> None:
-        if self._dtls is None or local != self._local:
+        if self._dtls is None or local not in self._locals:
             return
-        if self._heard(source):
-            self._feed(source, data)
+        path = Path(local, source)
+        if self._heard(path):
+            self._feed(path, data)
         elif self._ice is not None and len(self._waiting) < MAX_WAITING:
-            self._waiting[source] = data
+            self._waiting[path] = data
 
     def tick(self, now: float) -> None:
         if self._ice is not None:
             self._ice.handle_timeout(now)
             self._drain_ice(now)
-        for source, association in list(self._associations.items()):
+        for path, association in list(self._associations.items()):
             association.handle_timeout()
-            self._drain_dtls(source, association)
+            self._drain_dtls(path, association)
 
     def send(self, message: bytes) -> None:
         """Within DTLS, if it is up."""
-        for source, association in self._associations.items():
+        for path, association in self._associations.items():
             if association is self._winner:
                 association.send(message)
-                self._drain_dtls(source, association)
+                self._drain_dtls(path, association)
 
     def verified(self, local: Endpoint, source: Endpoint) -> bool:
         """Whether ICE vouches for the source."""
@@ -180,39 +189,39 @@ class Transport:
             self._out.append(Datagram(transmit.local, transmit.remote, transmit.data))
         while (event := self._ice.poll_event()) is not None:
             self._on_ice(event)
-        for source, data in list(self._waiting.items()):
-            if self._heard(source):
-                del self._waiting[source]
-                self._feed(source, data)
+        for path, data in list(self._waiting.items()):
+            if self._heard(path):
+                del self._waiting[path]
+                self._feed(path, data)
 
     def _on_ice(self, event: Event) -> None:
         match event:
-            case Selected(component, _, remote):
-                self._out.append(PathChanged(component, remote))
+            case Selected(component, local, remote):
+                self._out.append(PathChanged(component, local, remote))
                 if component == 1:
-                    self._remote = remote
+                    self._path = Path(local, remote)
                     self._start_client()
             case ConsentLost(component):
-                self._out.append(PathChanged(component, None))
+                self._out.append(PathChanged(component, None, None))
             case Failed():
                 self._out.append(Broken("ICE failed: no pair of candidates works"))
 
     # --- DTLS ---
 
-    def _heard(self, source: Endpoint) -> bool:
+    def _heard(self, path: Path) -> bool:
         if self._ice is not None:
-            return self._local is not None and self._ice.verified(self._local, source)
-        return self._remote is None or source.address == self._remote.address
+            return self._ice.verified(*path)
+        return self._path is None or path.remote.address == self._path.remote.address
 
     def _start_client(self) -> None:
         leg = self._dtls
         if leg is None or leg.setup != "active" or not leg.fingerprints or self._keyed or self._winner is not None:
             return
-        if self._remote is not None and self._remote not in self._associations:
-            self._associate(self._remote, DtlsRole.CLIENT)
+        if self._path is not None and self._path not in self._associations:
+            self._associate(self._path, DtlsRole.CLIENT)
 
-    def _feed(self, source: Endpoint, data: bytes) -> None:
-        association = self._associations.get(source)
+    def _feed(self, path: Path, data: bytes) -> None:
+        association = self._associations.get(path)
         if association is None and self._ice is not None and self._associations:
             association = next(iter(self._associations.values()))  # the same peer on another valid pair
         if association is None or association.state in (DtlsState.FAILED, DtlsState.CLOSED):
@@ -220,35 +229,34 @@ class Transport:
                 return
             if len(self._associations) >= MAX_ASSOCIATIONS:
                 return
-            association = self._associate(source, DtlsRole.SERVER)
+            association = self._associate(path, DtlsRole.SERVER)
         association.receive(data)
-        self._drain_dtls(source, association)
+        self._drain_dtls(path, association)
 
-    def _associate(self, source: Endpoint, role: DtlsRole) -> DtlsAssociation:
+    def _associate(self, path: Path, role: DtlsRole) -> DtlsAssociation:
         assert self._dtls is not None
         context = self._contexts(self._dtls.certificate)
-        association = self._associations[source] = DtlsAssociation(context, role, self._dtls.fingerprints)
-        self._drain_dtls(source, association)
+        association = self._associations[path] = DtlsAssociation(context, role, self._dtls.fingerprints)
+        self._drain_dtls(path, association)
         return association
 
-    def _drain_dtls(self, source: Endpoint, association: DtlsAssociation) -> None:
+    def _drain_dtls(self, path: Path, association: DtlsAssociation) -> None:
         while (data := association.poll_transmit()) is not None:
-            if self._local is not None:
-                self._out.append(Datagram(self._local, source, data))
+            self._out.append(Datagram(path.local, path.remote, data))
         if association.state is DtlsState.CONNECTED and association is not self._winner:
-            self._won(source, association)
+            self._won(path, association)
         elif association.state is DtlsState.FAILED and association is not self._winner:
-            self._associations.pop(source, None)
+            self._associations.pop(path, None)
             if self._winner is None and not self._associations:
                 self._out.append(Broken(f"DTLS failed: {association.failure}"))
 
         while (message := association.poll_message()) is not None:
             self._out.append(Message(message))
 
-    def _won(self, source: Endpoint, association: DtlsAssociation) -> None:
+    def _won(self, path: Path, association: DtlsAssociation) -> None:
         self._winner = association
         self._keyed = True
-        self._associations = {source: association}
+        self._associations = {path: association}
         if association.keys is not None:
             self._out.append(Keyed(association.keys))
         elif self._needs_keys:

@@ -104,7 +104,7 @@ class Transports:
     def _settle(self, registry: Registry, key: Key, call: Call, media: Media, now: float) -> Iterable[Effect]:
         """What the transport has come to, as effects; a new path or key changes the flows first."""
         transport = self._transports[key]
-        before = (media.source, media.source_rtcp, media.crypto_receive)
+        before = (media.local, media.source, media.source_rtcp, media.crypto_receive)
         effects: list[Effect] = []
         for outcome in transport.outcomes():
             match outcome:
@@ -114,7 +114,7 @@ class Transports:
                     effects += self._pass_on(registry, key, call, media, data, now)
                 case _:
                     effects.append(_take_over(outcome, media, call))
-        if (media.source, media.source_rtcp, media.crypto_receive) != before:
+        if (media.local, media.source, media.source_rtcp, media.crypto_receive) != before:
             effects = [*registry.replan(call), registry.persist(call), *effects]
         due = transport.poll_timeout(now)
         if due is not None:
@@ -144,9 +144,11 @@ class Transports:
 def _take_over(outcome: PathChanged | Keyed | Broken, media: Media, call: Call) -> Notify:
     """Carries the outcome over into the media."""
     match outcome:
-        case PathChanged(component, remote):
-            if component == RTP:
-                media.source = remote
+        case PathChanged(component, local, remote):
+            if component == RTP and local is not None and remote is not None:
+                media.use(local, remote)
+            elif component == RTP:
+                media.source = None
             else:
                 media.source_rtcp = remote
             fields = {"port": str(media.local), "component": component, "source": str(remote)}

@@ -42,8 +42,12 @@ class Interfaces:
         """
         if name not in self._names:
             name = self._all[0].name
-        named = [i for i in self._all if i.name == name]
+        named = self.named(name)
         return next((i for i in named if Endpoint(i.address, 0).family is family), named[0])
+
+    def named(self, name: str) -> list[MediaInterface]:
+        """All that share the name, one for each address."""
+        return [i for i in self._all if i.name == name]
 
     def knows(self, name: str) -> bool:
         return name in self._names

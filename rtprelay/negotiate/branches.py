@@ -131,5 +131,7 @@ def _took_over(fork: Party, former: Party) -> bool:
 def _take_over(to: Party, former: Party) -> None:
     """The local ports the offer named now serve another branch."""
     for mine, old in zip(to.medias, former.medias, strict=False):
-        mine.local, mine.local_rtcp, mine.interface = old.local, old.local_rtcp, old.interface
+        mine.local, mine.local_rtcp, mine.others = old.local, old.local_rtcp, old.others
+        mine.interface = old.interface
         old.local = old.local_rtcp = None
+        old.others = ()

@@ -10,6 +10,7 @@ import msgspec
 
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
+from rtprelay.errors import PortsExhausted
 from rtprelay.negotiate.address import AddressPolicy, Interfaces
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
@@ -54,16 +55,37 @@ class Context(msgspec.Struct, frozen=True):
 def open_ports(media: Media, interface: MediaInterface, context: Context) -> None:
     """Give the media a port pair on `interface`, unless it has one there: the former pair goes."""
     if media.local is not None:
-        if media.local.address == interface.address:
+        if any(rtp.address == interface.address for rtp in media.rtp_ports):
             return
         close_ports(media, context)
     media.local, media.local_rtcp = context.ports.take(interface)
     media.interface = interface.name
 
 
+def open_others(media: Media, context: Context) -> None:
+    """Ports on the further addresses of the media's interface, as far as there are any."""
+    if media.local is None or media.others:
+        return
+    addresses = {rtp.address for rtp in media.rtp_ports}
+    for interface in context.interfaces.named(media.interface):
+        if interface.address not in addresses:
+            try:
+                rtp, _ = context.ports.take(interface)
+            except PortsExhausted:
+                continue  # one address is enough for a call
+            media.others = (*media.others, rtp)
+
+
+def close_others(media: Media, context: Context) -> None:
+    for rtp in media.others:
+        context.ports.give_back(rtp)
+    media.others = ()
+
+
 def close_ports(media: Media, context: Context) -> None:
     """The media's ports go, and ICE over them: its paths began there (RFC 8445 section 9)."""
     if media.local is not None:
+        close_others(media, context)
         context.ports.give_back(media.local)
         media.local = media.local_rtcp = None
         media.ice = None

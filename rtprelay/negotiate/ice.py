@@ -21,7 +21,7 @@ from rtprelay.call.media import Media
 from rtprelay.call.secure import IceLeg
 from rtprelay.ice.agent import Credentials
 from rtprelay.ice.candidate import RTCP, RTP, Candidate, CandidateType, local_candidate, parse_candidate
-from rtprelay.negotiate.context import Context
+from rtprelay.negotiate.context import Context, close_others, open_others
 from rtprelay.sdp.view import MediaView
 from rtprelay.signalling.command import IceOption, MediaFlags
 from rtprelay.values import Endpoint
@@ -46,6 +46,7 @@ def taken(ours: Media, view: MediaView, flags: MediaFlags, context: Context) -> 
     if ours.ice is not None:
         ours.ice.lite = flags.ice_lite in ("backward", "both")
         ours.ice.controlling = False
+    _provide(ours, context)
 
 
 def proposed(theirs: Media, flags: MediaFlags, context: Context) -> None:
@@ -60,6 +61,7 @@ def agreed(theirs: Media, view: MediaView, context: Context) -> None:
     if leg is not None and leg.remote is not None and view.ice is not None and leg.remote.ufrag != view.ice.ufrag:
         leg = offered_again(leg)
     theirs.ice = _take(leg, view, context) if _capable(view) and leg is not None else None
+    _provide(theirs, context)
 
 
 def offered_again(leg: IceLeg | None) -> IceLeg | None:
@@ -67,10 +69,11 @@ def offered_again(leg: IceLeg | None) -> IceLeg | None:
     return leg and IceLeg(local=leg.local, controlling=True, lite=leg.lite, relayed=leg.relayed)
 
 
-def replied(ours: Media, flags: MediaFlags) -> None:
+def replied(ours: Media, flags: MediaFlags, context: Context) -> None:
     """What the offerer will be answered."""
     if flags.ice is IceOption.REMOVE:
         ours.ice = None
+        _provide(ours, context)
     elif ours.ice is not None:
         ours.ice.relayed = flags.ice is IceOption.FORCE_RELAY
 
@@ -82,12 +85,22 @@ def _capable(view: MediaView) -> bool:
 def _propose(theirs: Media, flags: MediaFlags, context: Context, *, wanted: bool) -> None:
     if not wanted:
         theirs.ice = None
+        _provide(theirs, context)
         return
     if theirs.ice is None or flags.reset:
         theirs.ice = IceLeg(local=_credentials(context.random))
     theirs.ice.controlling = True
     theirs.ice.lite = flags.ice_lite in ("forward", "both")
     theirs.ice.relayed = flags.ice is IceOption.FORCE_RELAY
+    _provide(theirs, context)
+
+
+def _provide(media: Media, context: Context) -> None:
+    """With ICE every address of the interface is a way to us, without it the one in the SDP is all there is."""
+    if media.ice is not None:
+        open_others(media, context)
+    else:
+        close_others(media, context)
 
 
 def attributes(media: Media, flags: MediaFlags, context: Context, *, with_candidates: bool = True) -> tuple[str, ...]:
@@ -116,16 +129,18 @@ def session_attributes(party: Party) -> tuple[str, ...]:
 
 
 def candidates(media: Media, advertised: AdvertisedAddress) -> tuple[Candidate, ...]:
-    """Our own: one for each component in use."""
+    """Our own: one for each component in use; further addresses are for those who multiplex RTCP, as all do who have a
+    choice of them.
+    """
     if media.local is None or media.ice is None:
         return ()
     kind = CandidateType.RELAYED if media.ice.relayed else CandidateType.HOST
-    components = [(RTP, media.local)]
+    bases = [(RTP, order, base) for order, base in enumerate(media.rtp_ports)]
     if not media.rtcp_mux and media.local_rtcp is not None and media.rtp:
-        components.append((RTCP, media.local_rtcp))
+        bases.append((RTCP, 0, media.local_rtcp))
     return tuple(
-        local_candidate(component, Endpoint(advertised(base), base.port), base, 0, kind)
-        for component, base in components
+        local_candidate(component, Endpoint(advertised(base), base.port), base, order, kind)
+        for component, order, base in bases
     )
 
 

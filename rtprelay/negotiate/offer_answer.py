@@ -102,7 +102,7 @@ def answer(call: Call, command: Command, context: Context) -> str:
             if media.local is None and media.transport is None:  # another branch had rejected the section
                 open_ports(media, _own_interface(media, context), context)
         ice.agreed(theirs, media_view, context)
-        ice.replied(ours, flags)
+        ice.replied(ours, flags, context)
         mux.answered(ours, theirs, media_view.rtcp_mux)
     bundle.answered(offerer, answerer, view, context)
     _mark(call, flags)

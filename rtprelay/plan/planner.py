@@ -49,6 +49,9 @@ def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
             if party.medias[index].local is not None:
                 for flow in _flows(party, party.medias[index], sources, capabilities):
                     table[flow.local] = flow
+                for other in party.medias[index].others:
+                    # For ICE alone, until it chooses this one.
+                    table[other] = Flow(local=other, expected=None, on_mismatch=Mismatch.PUNT, lock=False)
     for local, requests in feedback.items():
         if requests and local in table:
             ordered = _ordered(requests, capabilities.max_outputs)

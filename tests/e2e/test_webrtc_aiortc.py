@@ -116,6 +116,29 @@ def test_ice_lite(scene: Stage, ng: NgClient, phone: Party, peer: AiortcPeer) ->
     peer.close("c")
 
 
+def only(family: str, sdp: str) -> str:
+    """The SDP without candidates of the other family."""
+
+    def other(line: str) -> bool:
+        return line.startswith("a=candidate:") and (":" in line.split()[4]) != (family == "IP6")
+
+    return "".join(line for line in sdp.splitlines(keepends=True) if not other(line))
+
+
+@pytest.mark.parametrize("family", ["IP4", "IP6"])
+def test_a_peer_of_one_family_is_answered_with_both(
+    scene: Stage, ng: NgClient, phone: Party, peer: AiortcPeer, family: str
+) -> None:
+    peer.make("c", "audio")
+    offer = ng.offer("rtc", "a", only(family, peer.offer("c")), **TO_PHONE)
+    answer = answered(ng, phone)
+    assert only("IP4", answer) != answer != only("IP6", answer)
+    peer.accept("c", only(family, answer))
+    connected(peer)
+    talk(peer, phone, section(offer.sdp).rtp)
+    peer.close("c")
+
+
 @pytest.mark.parametrize("family", ["IP4", "IP6"])
 @pytest.mark.parametrize("lite", [None, "forward"])
 def test_the_relay_offers_over_either_family(
@@ -125,7 +148,7 @@ def test_the_relay_offers_over_either_family(
     more: dict[str, Value] = {"ICE-lite": lite} if lite else {}
     offer = ng.offer("rtc", "a", describe(phone.address, [phone.port]), **TO_PEER, **{"address-family": family}, **more)
     assert f"c=IN {family} " in offer.sdp
-    facing_phone = section(ng.answer("rtc", "a", "b", peer.answer("c", offer.sdp)).sdp).rtp
+    facing_phone = section(ng.answer("rtc", "a", "b", peer.answer("c", only(family, offer.sdp))).sdp).rtp
     connected(peer)
     talk(peer, phone, facing_phone)
     peer.close("c")

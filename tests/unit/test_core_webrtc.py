@@ -21,7 +21,20 @@ from rtprelay.security.certificate import generate
 from rtprelay.security.srtp import SrtpContext
 from rtprelay.signalling.command import CommandName, IceOption
 from rtprelay.values import CallId, Endpoint, Tag
-from tests.unit.core_stage import WALL, B, Section, Stage, at, receiver_report, rtp, sdp, sections
+from tests.unit.core_stage import (
+    INTERFACES,
+    RELAY,
+    RELAY6,
+    WALL,
+    B,
+    Section,
+    Stage,
+    at,
+    receiver_report,
+    rtp,
+    sdp,
+    sections,
+)
 
 BROWSER = at("198.51.100.9:50000")
 STRANGER = at("198.51.100.66:666")
@@ -126,7 +139,7 @@ class Browser:
                 case Keyed(keys):
                     self.connected = outcome
                     self._sending, self._receiving = SrtpContext(keys.send), SrtpContext(keys.receive)
-                case PathChanged(_, remote):
+                case PathChanged(_, _, remote):
                     self.remote = remote
                 case Message(data):
                     self.messages.append(data)
@@ -359,7 +372,7 @@ def test_the_answer_names_the_bundle_and_the_mids_of_the_offer() -> None:
 
 
 def test_ports_of_bundled_sections_are_given_back() -> None:
-    stage, browser = Stage(), Browser(("audio", "video"))
+    stage, browser = Stage(interfaces=INTERFACES[:1]), Browser(("audio", "video"))
     stage.offered(browser.sdp(), ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
     used = stage.ports_used()
     stage.answer(sdp(B, media=("m=audio 4002 RTP/AVP 0", "m=video 4004 RTP/AVP 96")))
@@ -543,7 +556,7 @@ def bundle_only(browser: Browser) -> str:
 
 
 def test_a_publisher_that_insists_on_its_bundle_gets_it() -> None:
-    stage, browser = Stage(), Browser(("audio", "video"))
+    stage, browser = Stage(interfaces=INTERFACES[:1]), Browser(("audio", "video"))
     body = stage.ask(CommandName.PUBLISH, bundle_only(browser), from_tag=Tag("p"))
     assert "\r\na=group:BUNDLE 0 1\r\n" in body["sdp"]
     facing_browser, bundled = sections(body["sdp"])
@@ -569,7 +582,7 @@ def apart(browser: Browser) -> str:
 
 
 def test_a_publishers_sections_have_ports_of_their_own_where_it_leaves_the_choice() -> None:
-    stage, browser = Stage(), Browser(("audio", "video"))
+    stage, browser = Stage(interfaces=INTERFACES[:1]), Browser(("audio", "video"))
     body = stage.ask(CommandName.PUBLISH, apart(browser), from_tag=Tag("p"))
     assert "BUNDLE" not in body["sdp"]
     assert stage.ports_used() == 4
@@ -717,3 +730,81 @@ def test_dtls_without_ice() -> None:
     run(stage, browser)
     ((_, data, destination),) = stage.receive(facing_browser.local, BROWSER, browser.protect(rtp(1)))
     assert (data, destination) == (rtp(1), PHONE)
+
+
+BROWSER6 = at("[2001:db8:9::9]:50000")
+
+
+def candidate_addresses(section: Section) -> list[str]:
+    """Those of RTP."""
+    found = (line.split() for line in section.lines if line.startswith("a=candidate:"))
+    return [fields[4] for fields in found if fields[1] == "1"]
+
+
+def calls_over_ip6(stage: Stage, browser: Browser) -> tuple[Endpoint, Endpoint]:
+    """The browser has no IPv4. Returns the relay's ports facing it and the phone."""
+    offer = browser.sdp().replace(f"IP6 {BROWSER6.address}", f"IP4 {BROWSER.address}")
+    (facing_phone,) = stage.offered(offer, ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    (facing_browser,) = stage.answered(sdp(B, 4002))
+    assert facing_browser.address == RELAY
+    browser.learn(facing_browser, setup="passive", controlling=True)
+    run(stage, browser)
+    assert browser.remote is not None
+    assert browser.remote.address == RELAY6
+    return browser.remote, facing_phone.local
+
+
+def test_every_address_of_the_interface_is_a_candidate() -> None:
+    stage, browser = Stage(), Browser()
+    stage.offered(browser.sdp(), ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    (facing_browser,) = stage.answered(sdp(B, 4002))
+    assert candidate_addresses(facing_browser) == [RELAY, RELAY6]
+    assert stage.ports_used() == 6  # two pairs facing the browser, one the phone
+
+
+def test_a_browser_takes_the_address_it_can_reach() -> None:
+    stage, browser = Stage(), Browser(endpoint=BROWSER6)
+    to_browser, to_phone = calls_over_ip6(stage, browser)
+    ((_, data, destination),) = stage.receive(to_browser, BROWSER6, browser.protect(rtp(1)))
+    assert (data, destination) == (rtp(1), PHONE)
+    ((source, data, destination),) = stage.receive(to_phone, PHONE, rtp(1, ssrc=9))
+    assert (source, browser.unprotect(data), destination) == (to_browser, rtp(1, ssrc=9), BROWSER6)
+
+
+def test_the_address_taken_stays_when_the_call_is_negotiated_again() -> None:
+    stage, browser = Stage(), Browser(endpoint=BROWSER6)
+    to_browser, to_phone = calls_over_ip6(stage, browser)
+    offer = browser.sdp().replace(f"IP6 {BROWSER6.address}", f"IP4 {BROWSER.address}")
+    stage.offered(offer, to_tag="b", ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    stage.answered(sdp(B, 4002))
+    assert stage.outputs(to_phone) == [(to_browser, BROWSER6)]
+    stage.restart()
+    assert stage.outputs(to_phone) == [(to_browser, BROWSER6)]
+
+
+def test_what_comes_to_the_other_address_unasked_goes_nowhere() -> None:
+    stage, browser = Stage(), Browser(endpoint=BROWSER6)
+    _, to_phone = calls_over_ip6(stage, browser)
+    (call,) = stage.relay.registry.calls.values()
+    (idle,) = call.parties[1].medias[0].others
+    before = stage.outputs(to_phone)
+    assert idle.address == RELAY
+    assert stage.receive(idle, STRANGER, browser.protect(rtp(1))) == []
+    assert stage.outputs(to_phone) == before
+
+
+def test_all_ports_come_back() -> None:
+    stage, browser = Stage(delete_delay=0.0), Browser(endpoint=BROWSER6)
+    calls_over_ip6(stage, browser)
+    stage.ask(CommandName.DELETE, from_tag=Tag("a"))
+    assert (stage.ports_used(), stage.open) == (0, {})
+
+
+def test_no_second_address_is_no_reason_to_refuse_a_call() -> None:
+    narrow = (INTERFACES[0], msgspec.structs.replace(INTERFACES[1], port_min=30000, port_max=30001))
+    stage, one, other = Stage(interfaces=narrow), Browser(), Browser(endpoint=at("198.51.100.11:50011"), seed=9)
+    stage.offered(one.sdp())
+    (facing_one,) = stage.answered(other.sdp("active"))
+    assert candidate_addresses(facing_one) == [RELAY, RELAY6]
+    (section,) = stage.offered(one.sdp(), call_id=CallId("d"))
+    assert candidate_addresses(section) == [RELAY]
