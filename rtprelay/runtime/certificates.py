@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -53,8 +54,13 @@ class CertificateKeeper:
         return newest is not None and newest.key_type is self._key_type and newest.expires - self._wall() > RENEW_BEFORE
 
     async def _renew(self) -> Certificate:
-        loop = asyncio.get_running_loop()
-        made = await loop.run_in_executor(None, generate, self._wall(), self._key_type, self._rsa_bits)
+        # A thread of its own: one of a pool would wait for the next key for two weeks.
+        thread = ThreadPoolExecutor(1)
+        try:
+            work = asyncio.get_running_loop().run_in_executor
+            made = await work(thread, generate, self._wall(), self._key_type, self._rsa_bits)
+        finally:
+            thread.shutdown(wait=False)
         self._kept = [c for c in self._kept if c.expires > self._wall()] + [made]
         try:
             save_certificates(self._directory, self._kept)
