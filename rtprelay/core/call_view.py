@@ -10,6 +10,7 @@ from rtprelay.call.call import Call, MediaKey, Party, SubscriptionKind
 from rtprelay.call.media import Media
 from rtprelay.core.registry import Registry
 from rtprelay.plan.flow import FlowReport, SsrcReport
+from rtprelay.sdp.attributes import Direction
 from rtprelay.signalling import query as view
 from rtprelay.signalling.command import Body
 from rtprelay.values import Endpoint
@@ -69,9 +70,19 @@ class _Reader:
             codec=media.codecs[0].rtpmap if media.codecs else "",
             label=media.label or "",
             streams=tuple(self._streams(media, ingress)),
-            flags=tuple(_media_flags(media)),
+            flags=tuple(_media_flags(media, self._agreed(party, media))),
             ingress=ingress,
             egress=tuple(self._egress(MediaKey(party.number, media.index))),
+        )
+
+    def _agreed(self, party: Party, media: Media) -> Direction:
+        """The party's direction, as far as the other side has accepted it (RFC 3264 section 6.1)."""
+        partner = self._call.partner(party)
+        if partner is None or media.index >= len(partner.medias):
+            return media.direction
+        other = partner.medias[media.index].direction
+        return Direction.of(
+            sends=media.direction.sends and other.receives, receives=media.direction.receives and other.sends
         )
 
     def _ingress(self, media: Media | None) -> tuple[view.SsrcView, ...]:
@@ -152,7 +163,7 @@ def _received(kind: str, report: FlowReport) -> view.Counts:
     return view.Counts(report.packets - report.rtcp_packets, report.bytes - report.rtcp_bytes, report.dropped)
 
 
-def _media_flags(media: Media) -> Iterable[str]:
+def _media_flags(media: Media, direction: Direction) -> Iterable[str]:
     """What the party sends is what the relay receives."""
     if media.remote is not None or media.held:
         yield "initialized"
@@ -163,13 +174,15 @@ def _media_flags(media: Media) -> Iterable[str]:
         yield f"DTLS role {media.dtls.setup}"
     elif media.crypto_receive is not None:
         yield "SDES"
+    if media.asymmetric:
+        yield "asymmetric"
     if media.passthrough:
         yield "passthrough"
     if media.ice is not None and media.ice.remote is not None:
         yield "ICE"
-    if media.direction.receives and not media.held:
+    if direction.receives and not media.held:
         yield "send"
-    if media.direction.sends:
+    if direction.sends:
         yield "recv"
 
 

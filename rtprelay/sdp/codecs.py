@@ -159,23 +159,22 @@ def select(
 ) -> tuple[Codec, ...]:
     """What is left of an offer's codecs under the `codec` options, as far as no transcoding is involved.
 
-    `strip` and `mask` remove those named, but not those in `offer`; `all` and `full` remove every one that is not in
-    `offer` or `except`, and what `offer` names comes in its order then. A retransmission format (RFC 4588) goes with
-    the codec it repairs.
+    `strip` and `mask` remove those named; `all` and `full` remove every one that is not in `except`. What `offer` names
+    comes back, in its order and behind the others, but before the events that end the list. A retransmission format
+    (RFC 4588) goes with the codec it repairs.
     """
     removed = (*strip, *mask)
     everything = "all" in removed or "full" in removed
-    spared = (*offer, *except_)
-    kept = [
-        codec
-        for codec in codecs
-        if _any(codec, offer) or (not _any(codec, removed) and (not everything or _any(codec, spared)))
-    ]
+    left = [codec for codec in codecs if not _any(codec, removed) and (not everything or _any(codec, except_))]
+    back = [codec for wanted in offer for codec in codecs if matches(codec, wanted)]
+    end = len(left)
+    while end and left[end - 1].auxiliary:
+        end -= 1
+    kept = list({codec.payload_type: codec for codec in (*left[:end], *back, *left[end:])}.values())
     payload_types = {codec.payload_type for codec in kept}
     gone = {codec.payload_type for codec in codecs} - payload_types
     kept = [codec for codec in kept if codec.name.lower() != "rtx" or _repaired(codec) not in gone]
-    first = [codec for wanted in offer for codec in kept if matches(codec, wanted)] if everything else []
-    return tuple({codec.payload_type: codec for codec in (*first, *kept)}.values())
+    return tuple(kept)
 
 
 def _any(codec: Codec, patterns: Sequence[str]) -> bool:
