@@ -48,6 +48,8 @@ SDP_WORDS = (
     ),
     *(b"a=fingerprint:sha-256 ", b"a=ice-pwd:", b"a=sendonly\r\n", b"a=ptime:", b"a=rtcp-fb:* nack\r\n", b"v=0\r\n"),
 )
+CALLS = tuple(flags + b"\n" + sdp for number, flags in enumerate(FLAGS) for sdp in SDP[number::20])
+"""Options of an offer, and its SDP."""
 CLI = tuple(f"{line.words} {line.arguments}".strip().encode() for line in LINES)
 CLI_WORDS = (b"list", b"set", b"terminate", b"all", b"own", b"call", b"tag", b"totals", b"sessions", b"params", b"json")
 HTTP = (

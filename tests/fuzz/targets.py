@@ -111,6 +111,20 @@ class _Core:
         if isinstance(taken, Request):
             self._carry_out(taken)
             assert self._session.pending == 0
+        self._delete_all()
+
+    def call(self, data: bytes) -> None:
+        """A whole call of one SDP and one set of options."""
+        self._now += 10.0
+        flags, _, sdp = data.decode("utf-8", "surrogateescape").partition("\n")
+        request = {"call-id": "c", "from-tag": "a", "to-tag": "b", "rtpp-flags": flags, "sdp": sdp}
+        for number, name in enumerate(("offer", "answer", "query", "subscribe request", "unsubscribe"), 1):
+            with contextlib.suppress(RelayError):
+                command = parse_command({"command": name, **request})
+                self._carry_out(Request(0, command, str(number)))
+        self._delete_all()
+
+    def _delete_all(self) -> None:
         registry = self._relay.registry
         for call_id in list(registry.calls):
             self._carry_out(Request(0, Command(name=CommandName.DELETE, call_id=call_id, delete_delay=0, fast=True)))
@@ -140,11 +154,12 @@ def _cli() -> Check:
 
 
 TARGETS: Mapping[str, Target] = {
-    "bencode": Target(_bencode, corpus.BENCODE, corpus.FRAME_WORDS, 20),
-    "JSON": Target(_json, corpus.JSON, corpus.FRAME_WORDS, 15),
+    "bencode": Target(_bencode, corpus.BENCODE, corpus.FRAME_WORDS, 15),
+    "JSON": Target(_json, corpus.JSON, corpus.FRAME_WORDS, 10),
     "SDP": Target(_sdp, corpus.SDP, corpus.SDP_WORDS, 15),
     "flags": Target(_flags, corpus.FLAGS, corpus.FLAG_WORDS, 10),
     "TCP framing": Target(_stream, corpus.FRAMES, corpus.FRAME_WORDS, 10),
-    "ng frames": Target(lambda: _Core().check, corpus.FRAMES, corpus.FRAME_WORDS + corpus.SDP_WORDS, 20),
+    "ng frames": Target(lambda: _Core().check, corpus.FRAMES, corpus.FRAME_WORDS + corpus.SDP_WORDS, 15),
+    "calls": Target(lambda: _Core().call, corpus.CALLS, corpus.FLAG_WORDS + corpus.SDP_WORDS, 15),
     "CLI lines": Target(_cli, corpus.CLI, corpus.CLI_WORDS, 10),
 }
