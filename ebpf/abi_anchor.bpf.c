@@ -11,6 +11,9 @@ struct abi_anchor {
 	struct rtprelay_aside aside;
 	struct rtprelay_sent sent;
 	struct rtprelay_ssrc_key ssrc_key;
+	struct rtprelay_srtp_key srtp_key;
+	struct rtprelay_srtp_state srtp_state;
+	struct rtprelay_srtp_stream_key srtp_stream_key;
 	struct rtprelay_group_entry group_entry;
 	struct rtprelay_abi abi;
 	enum rtprelay_limits limits;
@@ -19,6 +22,8 @@ struct abi_anchor {
 	enum rtprelay_payload_rule payload_rule;
 	enum rtprelay_output_flag output_flag;
 	enum rtprelay_punt_class punt_class;
+	enum rtprelay_srtp_limits srtp_limits;
+	enum rtprelay_srtp_cipher srtp_cipher;
 	enum rtprelay_reason reason;
 	enum rtprelay_counter counter;
 } abi_anchor;

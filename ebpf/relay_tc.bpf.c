@@ -266,6 +266,8 @@ int relay_tc(struct __sk_buff *skb)
 	if (unlikely(reason))
 		return refuse(skb, flow, &packet, reason);
 	reason = obstacle_of(skb, &packet, flow);
+	if (kind == KIND_RTP && flow->flags & (RTPRELAY_FLOW_SRTP | RTPRELAY_FLOW_SRTP_OUT))
+		reason = RTPRELAY_REASON_SRTP;
 	if (unlikely(reason))
 		return punt(skb, flow, &packet, reason);
 	return kind == KIND_RTCP ? relay_rtcp(skb, flow, index, state, &packet)

@@ -10,6 +10,7 @@
 #include "complete.h"
 #include "punt.h"
 #include "rtp.h"
+#include "secure.h"
 
 static __always_inline int drop(const struct rtprelay_flow *flow, enum rtprelay_reason reason)
 {
@@ -38,17 +39,46 @@ static __always_inline bool can_send(const struct rtprelay_output *output, const
 	       output_tags(output) == packet->tags && address_is_ip6(output->destination) == packet->v6;
 }
 
-/* Make the packet the one that leaves by this output. */
-static __always_inline bool write(struct xdp_md *ctx, const struct packet *packet, const struct rtprelay_output *output)
+/* As RTP. 0, or why it cannot be. */
+static __always_inline enum rtprelay_reason write_plain(struct xdp_md *ctx, const struct packet *packet,
+							const struct rtprelay_output *output)
 {
 	struct rtp_header *rtp = rtp_of(ctx, packet);
 
-	return rtp && output_write(ctx, packet, output, rtp);
+	return rtp && output_write(ctx, packet, output, rtp) ? 0 : RTPRELAY_REASON_SEND_FAILED;
 }
 
-static __always_inline int failed(void)
+/* As SRTP; `packet` follows. */
+static __always_inline enum rtprelay_reason write_secured(struct xdp_md *ctx, struct packet *packet,
+							  const struct rtprelay_output *output)
 {
-	count_reason(RTPRELAY_REASON_SEND_FAILED);
+	struct rtp_header *rtp = rtp_of(ctx, packet);
+	struct secured *secured = secure(packet);
+	enum rtprelay_reason reason;
+
+	if (!secured || !rtp)
+		return RTPRELAY_REASON_SEND_FAILED;
+	secured->rtp = *rtp;
+	reason = secure_begin(ctx, secured, output);
+	if (!reason && !output_write(ctx, packet, output, &secured->rtp))
+		reason = RTPRELAY_REASON_SEND_FAILED;
+	if (!reason)
+		reason = secure_finish(ctx, secured, output->srtp_out);
+	resized(packet, &secured->extent);
+	return reason;
+}
+
+/* Make the packet the one that leaves by this output. */
+static __always_inline enum rtprelay_reason write(struct xdp_md *ctx, struct packet *packet,
+						  const struct rtprelay_output *output)
+{
+	return likely(output->srtp_out == RTPRELAY_NONE) ? write_plain(ctx, packet, output)
+							 : write_secured(ctx, packet, output);
+}
+
+static __always_inline int failed(enum rtprelay_reason reason)
+{
+	count_reason(reason);
 	return XDP_DROP;
 }
 
@@ -56,21 +86,23 @@ static __always_inline int failed(void)
  * By a devmap even where it goes back out of the device it came in by. XDP_TX would be 15 ns cheaper, but veth does not
  * wake its peer for it unless that one runs an XDP program too (Linux 6.18): packets stay in the ring.
  */
-static __always_inline int send(struct xdp_md *ctx, const struct packet *packet, __u32 index,
+static __always_inline int send(struct xdp_md *ctx, struct packet *packet, __u32 index,
 				const struct rtprelay_output *output)
 {
-	bool sent =
-		write(ctx, packet, output) && bpf_redirect_map(&rtprelay_devices, output->ifindex, 0) == XDP_REDIRECT;
+	enum rtprelay_reason reason = write(ctx, packet, output);
 
-	output_sent(index, packet, sent);
-	return likely(sent) ? XDP_REDIRECT : failed();
+	if (!reason && bpf_redirect_map(&rtprelay_devices, output->ifindex, 0) != XDP_REDIRECT)
+		reason = RTPRELAY_REASON_SEND_FAILED;
+	output_sent(index, packet, !reason);
+	return likely(!reason) ? XDP_REDIRECT : failed(reason);
 }
 
 static __always_inline int send_all(struct xdp_md *ctx, const struct rtprelay_flow *flow, __u32 index)
 {
 	const struct rtprelay_rules *rules = rules_at(index);
 
-	return rules && broadcast(ctx, flow, rules) == XDP_REDIRECT ? XDP_REDIRECT : failed();
+	return rules && broadcast(ctx, flow, rules) == XDP_REDIRECT ? XDP_REDIRECT
+								    : failed(RTPRELAY_REASON_SEND_FAILED);
 }
 
 /* What a packet writes in the end is fetched all at once: reading the clock waits for every load before it. */
@@ -104,8 +136,7 @@ int relay_xdp(struct xdp_md *ctx)
 		return XDP_PASS;
 	state = state_at(flow->slot);
 	output = output_at(flow->output_base);
-	rtp = rtp_of(ctx, &packet);
-	if (!state || !output || !rtp)
+	if (!state || !output)
 		return XDP_PASS;
 	if (flow->output_count == 1 && !can_send(output, &packet))
 		return XDP_PASS;
@@ -115,6 +146,17 @@ int relay_xdp(struct xdp_md *ctx)
 	reason = flow_judge(flow, index, state, &packet, KIND_RTP);
 	if (unlikely(reason))
 		return refuse(flow, reason);
+	if (flow->output_count == 1 && !secure_room(ctx, flow, index, output))
+		return XDP_PASS;
+	complete_checksum(ctx, &packet);
+	if (flow->flags & RTPRELAY_FLOW_SRTP) {
+		reason = secure_accept(ctx, flow, index, state, &packet);
+		if (unlikely(reason))
+			return drop(flow, reason);
+	}
+	rtp = rtp_of(ctx, &packet);
+	if (!rtp)
+		return XDP_ABORTED;
 	if (unlikely(flow_drops(flow, index, rtp_payload_type(rtp))))
 		return drop(flow, RTPRELAY_REASON_PAYLOAD_TYPE);
 	fetch_ahead(flow, state, output);
@@ -126,7 +168,6 @@ int relay_xdp(struct xdp_md *ctx)
 		return XDP_DROP;
 	}
 	count(RTPRELAY_COUNTER_XDP_FORWARDED);
-	complete_checksum(ctx, &packet);
 	return flow->output_count == 1 ? send(ctx, &packet, flow->output_base, output) : send_all(ctx, flow, index);
 }
 
@@ -135,8 +176,8 @@ SEC("xdp/devmap")
 int relay_egress(struct xdp_md *ctx)
 {
 	struct rtprelay_output *output;
+	enum rtprelay_reason reason;
 	struct packet packet;
-	bool written;
 	__u32 index;
 
 	if (!is_copy(ctx))
@@ -155,9 +196,9 @@ int relay_egress(struct xdp_md *ctx)
 		count_reason(RTPRELAY_REASON_OUTPUT_NOT_READY);
 		return XDP_DROP;
 	}
-	written = write(ctx, &packet, output);
-	output_sent(index, &packet, written);
-	return likely(written) ? XDP_PASS : failed();
+	reason = write(ctx, &packet, output);
+	output_sent(index, &packet, !reason);
+	return likely(!reason) ? XDP_PASS : failed(reason);
 }
 
 char _license[] SEC("license") = "GPL";

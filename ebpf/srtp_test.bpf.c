@@ -5,7 +5,6 @@
  * real flow.
  */
 #include "ctx_xdp.h"
-#include "rtprelay/srtp_abi.h"
 
 #include "replay.h"
 #include "srtp.h"

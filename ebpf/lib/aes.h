@@ -8,15 +8,14 @@
  *
  * The blocks of a batch stand in memory and go through each round side by side: a block by itself is bound by latency,
  * and its 16 bytes plus a round key do not fit into the ten registers of eBPF. Bytes are picked by loading them from
- * there, which saves a shift and a mask each. Measured figures: docs/adr/0005-srtp-in-ebpf.md, and what was tried
- * beside this.
+ * there, which saves a shift and a mask each.
  *
  * In counter mode only the last byte of the input differs within 256 blocks. So of the first round one look-up per
  * block remains, of the second four; the rest is calculated once per packet ("counter mode caching", Bernstein and
  * Schwabe 2008).
  *
  * Table look-ups depend on key and data: someone who shares a core's cache may learn from their timing. Known and
- * accepted; docs/adr/0005-srtp-in-ebpf.md says why and what the alternatives cost.
+ * accepted; see docs/adr/0007-srtp-in-ebpf.md.
  */
 #ifndef RTPRELAY_AES_H
 #define RTPRELAY_AES_H
@@ -24,16 +23,6 @@
 #include "bpf.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are read and written as they lie in memory");
-
-/* A bound that the compiler has to load each time it is asked for: see struct aes_stream. */
-#define READ_ONCE(x) (*(const volatile typeof(x) *) &(x))
-
-/*
- * Where paths meet, before a loop: the verifier should notice, and go on with one of them. It compares states only
- * where it keeps them, and keeps one only after eight instructions and two jumps. The jump goes nowhere.
- */
-#define MEETING_POINT(pointer)                                                                                         \
-	asm volatile("%0 = %0; %0 = %0; %0 = %0; %0 = %0; %0 = %0; %0 = %0; if r10 == 0 goto +0" : "+r"(pointer))
 
 #define AES_BLOCK 16
 #define AES_BATCH 16 /* blocks */
@@ -44,11 +33,7 @@ struct aes_stream {
 	__u32 column; /* first column after round 1, without the counter's byte */
 	__u32 counter; /* first XOR of that byte */
 	__u32 partial[4]; /* columns after round 2, without the contribution of that first column */
-	/*
-	 * Of the batch. Bounds of loops are read from memory at each turn: what the verifier knows nothing about looks
-	 * the same to it on each path, so that it walks a loop once and not once for each bound.
-	 */
-	__u32 count;
+	__u32 count; /* of the batch */
 	__u8 block[AES_BATCH][AES_BLOCK];
 };
 

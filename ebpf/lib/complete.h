@@ -25,13 +25,6 @@ static __always_inline __u64 sum_words(const __u32 *word, int count)
 	return sum;
 }
 
-/* Whether `size` bytes are there; the barrier keeps clang from calculating with the end, which the verifier forbids. */
-static __always_inline bool within(void *at, __u32 size, void *end)
-{
-	barrier_var(end);
-	return at + size <= end;
-}
-
 /* The sum of `length` bytes at `offset`, 0 where they are not all there. Global: the verifier walks its loops once. */
 __noinline __u32 sum_packet(struct xdp_md *ctx, __u32 offset, __u32 length)
 {

@@ -40,6 +40,17 @@ static __always_inline void ctx_pull(ctx_t *ctx, __u32 length)
 }
 
 /*
+ * Make the frame this long, all of it in the linear part; what is added is zero. Pointers into the packet are invalid
+ * afterwards.
+ */
+static __always_inline bool ctx_resize(ctx_t *ctx, __u32 length)
+{
+	if (length != ctx_length(ctx) && bpf_skb_change_tail(ctx, length, 0))
+		return false;
+	return bpf_skb_pull_data(ctx, length) == 0;
+}
+
+/*
  * The headers are written; adapt the UDP checksum to what changed. Pointers into the packet are invalid afterwards.
  *
  * Only the kernel knows how the checksum stands: complete (adapt to all changes), CHECKSUM_PARTIAL (the field covers

@@ -37,6 +37,14 @@ static __always_inline void ctx_pull(ctx_t *ctx, __u32 length)
 {
 }
 
+/* Make the frame this long; what is added is zero. Pointers into the packet are invalid afterwards. */
+static __always_inline bool ctx_resize(ctx_t *ctx, __u32 length)
+{
+	int change = length - ctx_length(ctx);
+
+	return !change || bpf_xdp_adjust_tail(ctx, change) == 0;
+}
+
 /* The headers are written; adapt the UDP checksum to what changed. Pointers into the packet stay valid. */
 static __always_inline void ctx_adapt_checksum(ctx_t *ctx, __u32 offset, __be16 *check,
 					       const struct csum_change *change)

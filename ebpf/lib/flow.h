@@ -79,9 +79,18 @@ static __always_inline enum rtprelay_reason flow_judge(const struct rtprelay_flo
 	}
 	if (!expected)
 		return flow_judge_stranger(flow, rules, state, packet);
-	if (unlikely(state->confirmed != flow->generation))
+	/* SRTP has to be authentic first: flow_authentic. */
+	if (unlikely(state->confirmed != flow->generation) && !(flow->flags & RTPRELAY_FLOW_SRTP))
 		state->confirmed = flow->generation;
 	return 0;
+}
+
+/* RTP that was accepted is authentic as well: now its source has been heard, if it is the expected one. */
+static __always_inline void flow_authentic(const struct rtprelay_flow *flow, struct rtprelay_state *state,
+					   const struct packet *packet)
+{
+	if (unlikely(state->confirmed != flow->generation) && flow_expects(flow, packet))
+		state->confirmed = flow->generation;
 }
 
 static __always_inline __u8 rules_payload(const struct rtprelay_rules *rules, __u8 payload_type)
@@ -121,7 +130,7 @@ static __always_inline void flow_dropped(const struct rtprelay_flow *flow)
 static __always_inline void flow_accepted(struct rtprelay_state *state, const struct packet *packet, __u64 now)
 {
 	state->packets++;
-	state->bytes += packet->payload_length;
+	state->bytes += packet->received;
 	state->last_seen = now;
 }
 

@@ -35,6 +35,7 @@ struct packet {
 	__u64 payload;
 	__u32 length; /* of the IP packet */
 	__u32 payload_length;
+	__u32 received; /* payload_length as it came: without SRTP the same */
 	__u32 obstacle; /* why only userspace can forward it (a reason), or 0 */
 	__u8 tags;
 	bool v6;
@@ -160,6 +161,7 @@ static __always_inline int parse_udp(struct cursor *cursor, struct packet *packe
 	endpoint_port(&packet->local, bpf_htonl(bpf_ntohl(ports) << 16));
 	packet->payload += sizeof(*udp);
 	packet->payload_length = length - sizeof(*udp);
+	packet->received = packet->payload_length;
 	return 0;
 }
 

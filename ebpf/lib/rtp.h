@@ -147,7 +147,7 @@ static __always_inline void rtp_received(const struct rtprelay_flow *flow, __u32
 		sequence_first(source, bpf_ntohs(rtp->sequence));
 	}
 	source->packets++;
-	source->bytes += packet->payload_length;
+	source->bytes += packet->received;
 	source->clock = clock;
 	source->last_timestamp = timestamp;
 	source->last_arrival = now;

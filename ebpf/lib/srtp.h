@@ -70,7 +70,7 @@ static __always_inline bool srtp_parse(ctx_t *ctx, struct srtp_scratch *scratch,
 	if (offset > SRTP_MAX_OFFSET || length > RTPRELAY_SRTP_MAX_LENGTH)
 		return false;
 	rtp += offset;
-	if (length < SRTP_FIXED_HEADER + trailer || !srtp_within(rtp, SRTP_FIXED_HEADER, end))
+	if (length < SRTP_FIXED_HEADER + trailer || !within(rtp, SRTP_FIXED_HEADER, end))
 		return false;
 	if ((rtp[0] & SRTP_VERSION) != SRTP_VERSION_2)
 		return false;
@@ -79,7 +79,7 @@ static __always_inline bool srtp_parse(ctx_t *ctx, struct srtp_scratch *scratch,
 		__u32 words;
 
 		extension = rtp + header;
-		if (!srtp_within(extension, 4, end))
+		if (!within(extension, 4, end))
 			return false;
 		words = extension[2] << 8 | extension[3];
 		if (words > SRTP_MAX_EXTENSION)
@@ -305,6 +305,16 @@ __noinline int srtp_unprotect(ctx_t *ctx, struct srtp_scratch *scratch, const st
 		srtp_stream_begin(scratch, key);
 	srtp_crypt(ctx, scratch, key);
 	return SRTP_OK;
+}
+
+/* Take back what srtp_protect did to the payload. The trailer is still there, and no part of packet.change. */
+__noinline int srtp_revert(ctx_t *ctx, struct srtp_scratch *scratch, const struct rtprelay_srtp_key *key)
+{
+	if (!scratch || !key || !srtp_encrypts(key))
+		return 0;
+	srtp_stream_begin(scratch, key);
+	srtp_crypt(ctx, scratch, key);
+	return 0;
 }
 
 #endif

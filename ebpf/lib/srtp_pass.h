@@ -63,13 +63,6 @@ struct srtp_scratch {
 			DO(__u8);                                                                                      \
 	} while (0)
 
-/* Whether `size` bytes are there. The barrier keeps clang from calculating with the end, which the verifier forbids. */
-static __always_inline bool srtp_within(const void *at, __u32 size, const void *end)
-{
-	barrier_var(end);
-	return at + size <= end;
-}
-
 /* What a word contributes to a checksum. To take it away, add its complement's sum. */
 static __always_inline __u64 srtp_sum(__u64 word)
 {
@@ -96,7 +89,7 @@ static __always_inline void srtp_moved(struct srtp_scratch *scratch, __u32 left)
 #define SRTP_XOR(type)                                                                                                 \
 	do {                                                                                                           \
 		type *piece_ = at;                                                                                     \
-		if (!srtp_within(at, sizeof(type), end))                                                               \
+		if (!within(at, sizeof(type), end))                                                                    \
 			return 0;                                                                                      \
 		change += srtp_sum(~(__u64) *piece_);                                                                  \
 		*piece_ ^= *(const type *) stream;                                                                     \
@@ -134,7 +127,7 @@ __noinline int srtp_xor(ctx_t *ctx, struct srtp_scratch *scratch, __u32 skipped)
 
 #define SRTP_COPY(type)                                                                                                \
 	do {                                                                                                           \
-		if (!srtp_within(at, sizeof(type), end))                                                               \
+		if (!within(at, sizeof(type), end))                                                                    \
 			return 0;                                                                                      \
 		*(type *) to = *(const type *) at;                                                                     \
 		at += sizeof(type);                                                                                    \
@@ -177,7 +170,7 @@ __noinline int srtp_sha1(ctx_t *ctx, struct srtp_scratch *scratch)
 	at = (const void *) at + scratch->at;
 	left = scratch->left;
 	for (int i = 0; i < RTPRELAY_SRTP_MAX_LENGTH / SHA1_BLOCK && left >= SHA1_BLOCK; i++) {
-		if (!srtp_within(at, SHA1_BLOCK, end))
+		if (!within(at, SHA1_BLOCK, end))
 			return 0;
 #pragma unroll
 		for (int j = 0; j < SHA1_BLOCK / 4; j++)
@@ -254,7 +247,7 @@ __noinline int srtp_ghash(ctx_t *ctx, struct srtp_scratch *scratch, const struct
 	at = (const void *) at + scratch->at;
 	left = scratch->left;
 	for (int i = 0; i < RTPRELAY_SRTP_MAX_LENGTH / GHASH_BLOCK && left >= GHASH_BLOCK; i++) {
-		if (!srtp_within(at, GHASH_BLOCK, end))
+		if (!within(at, GHASH_BLOCK, end))
 			return 0;
 		ghash_multiply(&scratch->ghash, key, bpf_be64_to_cpu(at[0]), bpf_be64_to_cpu(at[1]));
 		at += 2;
@@ -272,7 +265,7 @@ __noinline int srtp_ghash(ctx_t *ctx, struct srtp_scratch *scratch, const struct
 
 #define SRTP_WRITE(type)                                                                                               \
 	do {                                                                                                           \
-		if (!srtp_within(at, sizeof(type), end))                                                               \
+		if (!within(at, sizeof(type), end))                                                                    \
 			return 0;                                                                                      \
 		*(type *) at = *(const type *) from;                                                                   \
 		sum += srtp_sum(*(const type *) from);                                                                 \
@@ -282,7 +275,7 @@ __noinline int srtp_ghash(ctx_t *ctx, struct srtp_scratch *scratch, const struct
 
 #define SRTP_COMPARE(type)                                                                                             \
 	do {                                                                                                           \
-		if (!srtp_within(at, sizeof(type), end))                                                               \
+		if (!within(at, sizeof(type), end))                                                                    \
 			return 0;                                                                                      \
 		difference |= *(const type *) at ^ *(const type *) from;                                               \
 		sum += srtp_sum(~(__u64) * (const type *) from);                                                       \

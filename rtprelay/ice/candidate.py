@@ -58,9 +58,14 @@ def local_candidate(
 ) -> Candidate:
     """A candidate of ours; `order` 0 is the preferred address, 1 the next. Same base address, same foundation (section
     5.1.1.3).
+
+    All addresses but the first are far down: below any host candidate of the peer they decide a pair's priority. The
+    other leg has the first address's family too, and packets that change theirs cost more.
     """
     foundation = f"{zlib.crc32(base.packed):08x}{zlib.crc32(base.packed, 1):08x}"
-    return Candidate(foundation, component, priority(kind, 65535 - order, component), advertised, kind, base)
+    return Candidate(
+        foundation, component, priority(kind, 256 - order if order else 65535, component), advertised, kind, base
+    )
 
 
 def parse_candidate(value: str) -> Candidate | None:

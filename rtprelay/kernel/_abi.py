@@ -206,6 +206,89 @@ class SsrcKey(ctypes.Structure):
     )
 
 
+class AesKey(ctypes.Structure):
+    words: "ctypes.Array[ctypes.c_uint32]"
+    start: int
+    _fields_ = (
+        ("words", ctypes.c_uint32 * 60),
+        ("start", ctypes.c_uint32),
+    )
+
+
+class SrtpKey(ctypes.Structure):
+    cipher: int
+    tag_length: int
+    mki_length: int
+    suite: int
+    exceptions: int
+    master_key: "ctypes.Array[ctypes.c_uint8]"
+    master_salt: "ctypes.Array[ctypes.c_uint8]"
+    mki: "ctypes.Array[ctypes.c_uint8]"
+    salt: "ctypes.Array[ctypes.c_uint8]"
+    inner: "ctypes.Array[ctypes.c_uint32]"
+    outer: "ctypes.Array[ctypes.c_uint32]"
+    aes: AesKey
+    zero: int
+    table: "ctypes.Array[ctypes.c_uint64]"
+    _fields_ = (
+        ("cipher", ctypes.c_uint32),
+        ("tag_length", ctypes.c_uint8),
+        ("mki_length", ctypes.c_uint8),
+        ("suite", ctypes.c_uint8),
+        ("exceptions", ctypes.c_uint8),
+        ("master_key", ctypes.c_uint8 * 32),
+        ("master_salt", ctypes.c_uint8 * 16),
+        ("mki", ctypes.c_uint8 * 16),
+        ("salt", ctypes.c_uint8 * 16),
+        ("inner", ctypes.c_uint32 * 5),
+        ("outer", ctypes.c_uint32 * 5),
+        ("aes", AesKey),
+        ("zero", ctypes.c_uint32),
+        ("table", ctypes.c_uint64 * 64),
+    )
+
+
+class SrtpStream(ctypes.Structure):
+    highest: int
+    window: "ctypes.Array[ctypes.c_uint64]"
+    lock: int
+    restart: int
+    bridge: int
+    reserved: int
+    _fields_ = (
+        ("highest", ctypes.c_uint64),
+        ("window", ctypes.c_uint64 * 2),
+        ("lock", ctypes.c_uint32),
+        ("restart", ctypes.c_uint32),
+        ("bridge", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+    )
+
+
+class SrtpState(ctypes.Structure):
+    first: int
+    stream: SrtpStream
+    count: int
+    further: "ctypes.Array[ctypes.c_uint32]"
+    reserved: int
+    _fields_ = (
+        ("first", ctypes.c_uint64),
+        ("stream", SrtpStream),
+        ("count", ctypes.c_uint32),
+        ("further", ctypes.c_uint32 * 16),
+        ("reserved", ctypes.c_uint32),
+    )
+
+
+class SrtpStreamKey(ctypes.Structure):
+    key: int
+    ssrc: int
+    _fields_ = (
+        ("key", ctypes.c_uint32),
+        ("ssrc", ctypes.c_uint32),
+    )
+
+
 class GroupEntry(ctypes.Structure):
     ifindex: int
     program_fd: int
@@ -239,6 +322,11 @@ LAYOUT: dict[type[ctypes.Structure], tuple[int, list[int]]] = {
     Aside: (128, [0, 8, 16, 24, 32, 56, 64]),
     Sent: (32, [0, 8, 16, 24]),
     SsrcKey: (8, [0, 4]),
+    AesKey: (244, [0, 240]),
+    SrtpKey: (888, [0, 4, 5, 6, 7, 8, 40, 56, 72, 88, 108, 128, 372, 376]),
+    SrtpStream: (40, [0, 8, 24, 28, 32, 36]),
+    SrtpState: (120, [0, 8, 48, 52, 116]),
+    SrtpStreamKey: (8, [0, 4]),
     GroupEntry: (8, [0, 4]),
     Abi: (16, [0, 4, 8, 12]),
 }
@@ -248,7 +336,7 @@ for _type, (_size, _offsets) in LAYOUT.items():
 
 
 class Limits(enum.IntEnum):
-    ABI_VERSION = 2
+    ABI_VERSION = 3
     PORT_PAIRS = 32768
     MAX_CHAIN = 32
     MAX_OUTPUTS = 256
@@ -268,6 +356,8 @@ class Limits(enum.IntEnum):
 class FlowFlag(enum.IntFlag):
     XDP = 1
     LOCK = 2
+    SRTP = 4
+    SRTP_OUT = 8
 
 
 class Mismatch(enum.IntEnum):
@@ -296,6 +386,23 @@ class PuntClass(enum.IntEnum):
     CLASSES = 3
 
 
+class SrtpLimits(enum.IntEnum):
+    SRTP_MAX_LENGTH = 1536
+    SRTP_MAX_TAG = 16
+    SRTP_MAX_MKI = 16
+    SRTP_ROUND_KEYS = 60
+    SRTP_TABLE = 64
+
+
+class SrtpCipher(enum.IntEnum):
+    SRTP_NO_KEY = 0
+    SRTP_NULL = 1
+    SRTP_AES_CM = 2
+    SRTP_AES_F8 = 3
+    SRTP_AES_GCM = 4
+    SRTP_AES_GMAC = 5
+
+
 class Reason(enum.IntEnum):
     STUN = 1
     DTLS = 2
@@ -310,6 +417,7 @@ class Reason(enum.IntEnum):
     EXTENSION_HEADER = 11
     NO_CHECKSUM = 12
     NO_ROUTE = 13
+    SRTP = 14
     SOURCE_MISMATCH = 32
     SOURCE_LOCKED = 33
     PAYLOAD_TYPE = 34
@@ -321,6 +429,12 @@ class Reason(enum.IntEnum):
     OUTPUT_SURPLUS = 40
     OUTPUT_HOLE = 41
     SEND_FAILED = 42
+    SRTP_NO_KEY = 43
+    SRTP_MALFORMED = 44
+    SRTP_REPLAY = 45
+    SRTP_AUTH = 46
+    SRTP_EXHAUSTED = 47
+    SRTP_REUSED = 48
 
 
 class Counter(enum.IntEnum):
@@ -345,6 +459,7 @@ REASON_ACTION: dict[Reason, str] = {
     Reason.EXTENSION_HEADER: "punt",
     Reason.NO_CHECKSUM: "punt",
     Reason.NO_ROUTE: "punt",
+    Reason.SRTP: "punt",
     Reason.SOURCE_MISMATCH: "drop",
     Reason.SOURCE_LOCKED: "drop",
     Reason.PAYLOAD_TYPE: "drop",
@@ -356,6 +471,12 @@ REASON_ACTION: dict[Reason, str] = {
     Reason.OUTPUT_SURPLUS: "drop",
     Reason.OUTPUT_HOLE: "drop",
     Reason.SEND_FAILED: "drop",
+    Reason.SRTP_NO_KEY: "drop",
+    Reason.SRTP_MALFORMED: "drop",
+    Reason.SRTP_REPLAY: "drop",
+    Reason.SRTP_AUTH: "drop",
+    Reason.SRTP_EXHAUSTED: "drop",
+    Reason.SRTP_REUSED: "drop",
 }
 
 
@@ -373,6 +494,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.EXTENSION_HEADER: "IPv6 extension header",
     Reason.NO_CHECKSUM: "IPv4 datagram without UDP checksum, bound for IPv6",
     Reason.NO_ROUTE: "no device is known for the output",
+    Reason.SRTP: "SRTP that XDP cannot serve here: tc leaves it to userspace",
     Reason.SOURCE_MISMATCH: "not from the expected source",
     Reason.SOURCE_LOCKED: "not from the expected source, which has spoken already",
     Reason.PAYLOAD_TYPE: "payload type blocked",
@@ -384,6 +506,12 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.OUTPUT_SURPLUS: "a broadcast copy for which the group has no output left",
     Reason.OUTPUT_HOLE: "a broadcast copy for an output removed meanwhile",
     Reason.SEND_FAILED: "the kernel refused to rewrite or send the packet",
+    Reason.SRTP_NO_KEY: "SRTP is to come in or go out, but there is no key",
+    Reason.SRTP_MALFORMED: "no SRTP, or too short for its tag",
+    Reason.SRTP_REPLAY: "SRTP that has come already, or is too old to tell",
+    Reason.SRTP_AUTH: "SRTP whose tag or MKI does not match, or plain RTP in its place",
+    Reason.SRTP_EXHAUSTED: "an SRTP key that is used up: 2^48 packets, or too many sources",
+    Reason.SRTP_REUSED: "to be sent under an SRTP index that has been used: a duplicate, or too old",
 }
 
 

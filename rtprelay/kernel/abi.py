@@ -13,6 +13,9 @@ Maps, all shared by the programs, named as in ebpf/lib:
     rtprelay_aside   ARRAY, mmap          Flow.slot -> Aside               programs write, userspace zeroes
     rtprelay_sent    ARRAY, mmap          index of an Output -> Sent       programs write, userspace zeroes
     rtprelay_ssrcs   HASH                 SsrcKey -> Ssrc                  programs make, userspace deletes
+    rtprelay_srtp_keys ARRAY              place of a key -> srtp key       userspace writes: see keyring.py
+    rtprelay_srtp_state ARRAY, mmap       the same place -> SrtpState      programs write, userspace zeroes and starts
+    rtprelay_srtp_streams HASH            SrtpStreamKey -> SrtpStream      programs make, userspace starts and deletes
     rtprelay_counts  PERCPU_ARRAY         Reason, or COUNTER_BASE + Counter -> u64
     rtprelay_serial, rtprelay_cursor      private to the broadcast, see ebpf/lib/broadcast.h
 """
@@ -42,6 +45,9 @@ from rtprelay.kernel._abi import (
     Reason,
     Rules,
     Sent,
+    SrtpState,
+    SrtpStream,
+    SrtpStreamKey,
     Ssrc,
     SsrcKey,
     State,
@@ -72,6 +78,9 @@ __all__ = [
     "Reason",
     "Rules",
     "Sent",
+    "SrtpState",
+    "SrtpStream",
+    "SrtpStreamKey",
     "Ssrc",
     "SsrcKey",
     "State",

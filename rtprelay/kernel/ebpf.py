@@ -35,7 +35,10 @@ from rtprelay.kernel.netlink import AddressChanged, EventsLost, LinkChanged, Mon
 from rtprelay.kernel.nexthop import NextHops
 from rtprelay.kernel.pins import Pins
 from rtprelay.kernel.reports import merge, ssrc_report
+from rtprelay.kernel.srtp_keys import SUITES_IN_KERNEL
 from rtprelay.plan.flow import Capabilities, DropFlow, FlowOp, FlowReport, FlowTable, PutFlow, PutOutput
+from rtprelay.security.replay import ReplayWindow
+from rtprelay.security.srtp import Direction, SrtpParameters
 from rtprelay.values import Endpoint
 
 _TICK = 0.25
@@ -64,8 +67,8 @@ class EbpfBackend:
     """A `Backend` over the programs in `ebpf/`. `addresses`: those media flows through."""
 
     def __init__(self, bpf_path: Path, addresses: Sequence[str], use_xdp: bool = True, max_flows: int = 16384) -> None:
-        self.capabilities = Capabilities(name="ebpf" if use_xdp else "tc", in_kernel=True)
-        self.forwarder = UserspaceForwarder(self._spoken)
+        self.capabilities = Capabilities(name="ebpf" if use_xdp else "tc", in_kernel=True, srtp_suites=SUITES_IN_KERNEL)
+        self.forwarder = UserspaceForwarder(self._spoken, self._used)
         self._addresses = frozenset(raw_address(address) for address in addresses)
         self._use_xdp = use_xdp
         # A flow has an RTP and an RTCP output as a rule; the rest is for fan-out, whose blocks are moved by copying.
@@ -77,6 +80,10 @@ class EbpfBackend:
             "rtprelay_state": max_flows,
             "rtprelay_aside": max_flows,
             "rtprelay_ssrcs": max_flows,
+            # Each flow may come in under a key, and go out under another.
+            "rtprelay_srtp_keys": 2 * max_flows,
+            "rtprelay_srtp_state": 2 * max_flows,
+            "rtprelay_srtp_streams": max_flows,
             "rtprelay_output": outputs,
             "rtprelay_sent": outputs,
         }
@@ -111,7 +118,7 @@ class EbpfBackend:
         self._counts = maps["rtprelay_counts"]
         self._hops = NextHops(self._netlink)
         self._groups = Groups(maps["rtprelay_devices"], maps["rtprelay_groups"], self._pins.egress)
-        self._installer = Installer(maps, self._groups, self._hops)
+        self._installer = Installer(maps, self._groups, self._hops, self.forwarder.srtp)
         self._packets = memoryview(self._installer.state).cast("Q")
         for flow in self._installer.adopt():
             self.forwarder.apply(PutFlow(flow))
@@ -203,6 +210,10 @@ class EbpfBackend:
             return self._installer.read_state(port.slot).confirmed == port.generation
         heard, flow = self._heard.get(local), self.forwarder.flow(local)
         return heard is not None and flow is not None and heard == flow.expected
+
+    def _used(self, direction: Direction, parameters: SrtpParameters, ssrc: int) -> ReplayWindow | None:
+        """How far the kernel has used a key."""
+        return self._installer.keys.used(direction, parameters, ssrc)
 
     def _summary(self, local: Endpoint) -> FlowReport | None:
         """The counters without those of single sources and outputs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -12,7 +13,9 @@ import msgspec
 from rtprelay.kernel import abi
 from rtprelay.kernel.nexthop import NextHop, Path
 from rtprelay.kernel.slots import order_of
+from rtprelay.kernel.srtp_keys import fits, trailer_length
 from rtprelay.plan.flow import Flow, Mismatch, Output, PayloadRule
+from rtprelay.security.srtp import SrtpParameters
 from rtprelay.values import Endpoint, Family
 
 _MAX_MTU = 0xFFFF
@@ -22,7 +25,8 @@ _TICKS_PER_SECOND = 1_000_000_000 << abi.Limits.CLOCK_SHIFT
 # Plain numbers: the operators of enum classes are methods in Python, 0.5 us each, and these run for every output.
 _PRESENT, _READY, _LOCAL = int(abi.OutputFlag.PRESENT), int(abi.OutputFlag.READY), int(abi.OutputFlag.LOCAL)
 _SSRC = int(abi.OutputFlag.SSRC)
-_XDP, _LOCK = int(abi.FlowFlag.XDP), int(abi.FlowFlag.LOCK)
+_XDP, _LOCK, _SRTP = int(abi.FlowFlag.XDP), int(abi.FlowFlag.LOCK), int(abi.FlowFlag.SRTP)
+_SRTP_OUT = int(abi.FlowFlag.SRTP_OUT)
 _CLOCK_MASK, _LISTED = int(abi.PayloadRule.CLOCK_MASK), int(abi.PayloadRule.LISTED)
 _DROP = int(abi.PayloadRule.DROP)
 
@@ -49,6 +53,7 @@ class Place(msgspec.Struct, frozen=True):
     outputs: Range = NOWHERE
     rtcp: Range = NOWHERE
     group: int = abi.NONE
+    srtp_in: int = abi.NONE
 
 
 _CODES: dict[object, str] = {ctypes.c_uint8: "B", ctypes.c_uint16: "H", ctypes.c_uint32: "I"}
@@ -115,16 +120,21 @@ def by_xdp(local: Endpoint, output: Output, hop: NextHop) -> bool:
 
 
 def output_fits(output: Output) -> bool:
-    """Whether the maps can say all of it. Whatever else an output may come to ask for - its keys above all - makes its
-    flow one for userspace, rather than being passed over."""
-    return output == Output(
+    """Whether the maps can say all of it. Whatever else an output may come to ask for makes its flow one for userspace,
+    rather than being passed over."""
+    return _key_fits(output.srtp) and output == Output(
         source=output.source,
         destination=output.destination,
         ssrc=output.ssrc,
         sequence_offset=output.sequence_offset,
         timestamp_offset=output.timestamp_offset,
         tos=output.tos,
+        srtp=output.srtp,
     )
+
+
+def _key_fits(parameters: SrtpParameters | None) -> bool:
+    return parameters is None or fits(parameters)
 
 
 def flow_fits(flow: Flow) -> bool:
@@ -139,8 +149,14 @@ def flow_fits(flow: Flow) -> bool:
         payloads=flow.payloads,
         outputs=flow.outputs,
         rtcp_outputs=flow.rtcp_outputs,
+        srtp=flow.srtp,
     )
-    return flow == plain and all(map(output_fits, (*flow.outputs, *flow.rtcp_outputs))) and _rules_fit(flow.payloads)
+    return (
+        flow == plain
+        and _key_fits(flow.srtp)
+        and all(map(output_fits, (*flow.outputs, *flow.rtcp_outputs)))
+        and _rules_fit(flow.payloads)
+    )
 
 
 @functools.lru_cache(maxsize=1024)
@@ -149,12 +165,13 @@ def _rules_fit(rules: tuple[PayloadRule, ...]) -> bool:
 
 
 def mtu_for(local: Endpoint, output: Output, hop: NextHop) -> int:
-    """Of packets as they come in: those that change from IPv4 to IPv6 grow on the way."""
+    """Of packets as they come in: those that change from IPv4 to IPv6 or are protected grow on the way."""
     grows = local.family is Family.IP4 and output.destination.family is Family.IP6
-    return hop.mtu - _IP6_GROWTH if grows else hop.mtu
+    trailer = trailer_length(output.srtp) if output.srtp is not None else 0
+    return hop.mtu - (_IP6_GROWTH if grows else 0) - trailer
 
 
-def output_entry(output: Output, hop: NextHop) -> bytes:
+def output_entry(output: Output, hop: NextHop, srtp_out: int = abi.NONE) -> bytes:
     flags = _PRESENT
     if hop.local:
         flags |= _LOCAL
@@ -176,7 +193,7 @@ def output_entry(output: Output, hop: NextHop) -> bytes:
         output.sequence_offset & 0xFFFF,
         output.tos,
         flags,
-        abi.NONE,
+        srtp_out,
     )
 
 
@@ -190,8 +207,13 @@ def without(entry: bytes, flag: abi.OutputFlag) -> bytes:
     return bytes(changed)
 
 
-def output_of(entry: bytes) -> Output | None:
-    """The way back; None for a hole."""
+def srtp_out_of(entry: bytes) -> int:
+    """The place of the output's key."""
+    return int(abi.Output.from_buffer_copy(entry).srtp_out)
+
+
+def output_of(entry: bytes, srtp: SrtpParameters | None = None) -> Output | None:
+    """The way back; None for a hole. `srtp`: the key at its place."""
     raw = abi.Output.from_buffer_copy(entry)
     source = abi.address_of(raw.source, raw.source_port)
     destination = abi.address_of(raw.destination, raw.destination_port)
@@ -204,13 +226,18 @@ def output_of(entry: bytes) -> Output | None:
         sequence_offset=raw.sequence_offset,
         timestamp_offset=raw.timestamp_offset,
         tos=raw.tos,
+        srtp=srtp,
     )
 
 
-def flow_entry(flow: Flow, place: Place, mtu: int, xdp: bool, kernel_rtcp: bool) -> tuple[bytes, bytes]:
-    """The flow and its rules. `mtu`: the smallest of the outputs; `xdp`: XDP can serve all of them; `kernel_rtcp`: RTCP
-    needs no rewriting."""
-    flags = (_XDP if xdp else 0) | (_LOCK if flow.lock else 0)
+def flow_entry(
+    flow: Flow, outputs: Sequence[Output], place: Place, mtu: int, xdp: bool, kernel_rtcp: bool
+) -> tuple[bytes, bytes]:
+    """The flow and its rules. `outputs`: those there are now; `mtu`: the smallest of theirs; `xdp`: XDP can serve all
+    of them; `kernel_rtcp`: RTCP needs no rewriting.
+    """
+    flags = (_XDP if xdp else 0) | (_LOCK if flow.lock else 0) | (_SRTP if flow.srtp is not None else 0)
+    flags |= _SRTP_OUT if any(output.srtp is not None for output in outputs) else 0
     local, expected = flow.local, flow.expected
     table = payload_table(flow.payloads)
     entry = _FLOW.pack(
@@ -235,7 +262,7 @@ def flow_entry(flow: Flow, place: Place, mtu: int, xdp: bool, kernel_rtcp: bool)
         place.rtcp.base if kernel_rtcp else abi.NONE,
         place.rtcp.base,
         place.rtcp.count,
-        abi.NONE,
+        place.srtp_in,
         table.clocks,
         table.payload,
     )
@@ -293,6 +320,7 @@ def flow_of(
     rules: abi.Rules,
     outputs: tuple[Output, ...],
     rtcp_outputs: tuple[Output, ...],
+    srtp: SrtpParameters | None = None,
 ) -> Flow:
     """The way back."""
     return Flow(
@@ -305,4 +333,5 @@ def flow_of(
         payloads=payload_rules(bytes(rules.clocks), bytes(rules.payload)),
         outputs=outputs,
         rtcp_outputs=rtcp_outputs,
+        srtp=srtp,
     )

@@ -31,7 +31,7 @@ from rtprelay.plan.flow import (
     PutFlow,
     PutOutput,
 )
-from rtprelay.security.srtp import SrtpContext, SrtpContexts, SrtpFault, rtp_header_length
+from rtprelay.security.srtp import SrtpContext, SrtpContexts, SrtpFault, Used, rtp_header_length
 from rtprelay.values import Endpoint
 from rtprelay.wire import rtcp
 from rtprelay.wire.demux import RTCP_HEADER_LENGTH, RTP_HEADER_LENGTH, PacketKind, classify
@@ -281,11 +281,14 @@ class UserspaceForwarder:
     """All flows, and the verdict on each datagram.
 
     `spoken_elsewhere`: another data plane has heard the expected source of this port; `Flow.lock` holds then too.
+    `used_elsewhere`: how far it has used an SRTP key.
     """
 
-    def __init__(self, spoken_elsewhere: Callable[[Endpoint], bool] = _nowhere) -> None:
+    def __init__(
+        self, spoken_elsewhere: Callable[[Endpoint], bool] = _nowhere, used_elsewhere: Used | None = None
+    ) -> None:
         self._flows: dict[Endpoint, _State] = {}
-        self._contexts = SrtpContexts()
+        self._contexts = SrtpContexts(used_elsewhere)
         self._spoken_elsewhere = spoken_elsewhere
         self._reasons: Counter[str] = Counter()
         self._moved: list[_State] = []

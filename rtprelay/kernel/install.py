@@ -36,14 +36,17 @@ from rtprelay.kernel.encode import (
     output_entry,
     output_of,
     path_of,
+    srtp_out_of,
     without,
 )
 from rtprelay.kernel.flowmap import FlowMap
 from rtprelay.kernel.groups import Group, Groups
+from rtprelay.kernel.keyring import Keyring
 from rtprelay.kernel.libbpf import Map, stride
 from rtprelay.kernel.nexthop import NextHop, NextHops, Path
 from rtprelay.kernel.slots import Blocks, Quarantine
 from rtprelay.plan.flow import DropFlow, DropOutput, Flow, FlowOp, Output, OutputReport, PutFlow, PutOutput
+from rtprelay.security.srtp import SrtpContexts
 from rtprelay.values import Endpoint
 
 GRACE = 0.2
@@ -98,7 +101,7 @@ class Block:
 class Port:
     """An installed flow."""
 
-    __slots__ = ("flow", "generation", "kernel_rtcp", "outputs", "rtcp", "settled", "slot")
+    __slots__ = ("flow", "generation", "kernel_rtcp", "keyed", "outputs", "rtcp", "settled", "slot", "srtp_in")
 
     def __init__(self, flow: Flow, slot: int, generation: int) -> None:
         self.flow = flow
@@ -108,6 +111,9 @@ class Port:
         self.outputs = Block(0, [], [])
         self.rtcp = Block(0, [], [])
         self.kernel_rtcp = False
+        self.srtp_in = abi.NONE
+        self.keyed = False
+        """The key of `flow` is in use by it: once it has been installed."""
         self.settled: dict[Endpoint, Sent] = {}
         """What outputs sent from places they have left meanwhile, beyond what was carried along."""
 
@@ -115,7 +121,7 @@ class Port:
 class Installer:
     """Owns the contents of the maps."""
 
-    def __init__(self, maps: dict[str, Map], groups: Groups, hops: NextHops) -> None:
+    def __init__(self, maps: dict[str, Map], groups: Groups, hops: NextHops, contexts: SrtpContexts) -> None:
         self._outputs = maps["rtprelay_output"].mmap(writable=True)
         self._ssrcs = maps["rtprelay_ssrcs"]
         self.state = maps["rtprelay_state"].mmap(writable=True)
@@ -128,6 +134,7 @@ class Installer:
         self._users: defaultdict[Path, defaultdict[Endpoint, int]] = defaultdict(lambda: defaultdict(int))
         self._quarantine = Quarantine(GRACE)
         self._flows = FlowMap(maps, self._after_grace)
+        self.keys = Keyring(maps, contexts, self._after_grace)
         self._behind: set[Endpoint] = set()
         """Flows that should be written anew, but there was no room."""
         self.ports: dict[Endpoint, Port] = {}
@@ -188,6 +195,7 @@ class Installer:
         """Give the port this flow with these outputs. `anew`: build the blocks though they hold the right outputs."""
         local = flow.local
         before = port.flow, port.generation, port.outputs, port.rtcp
+        unlocked = False
         built: list[Block] = []
         carried: Carried = {}
         try:
@@ -200,13 +208,22 @@ class Installer:
                 built.append(port.rtcp)
             if flow.expected != port.flow.expected:
                 port.generation += 1
+            srtp_in = self.keys.acquire("in", flow.srtp)
+            unlocked = True
             port.flow = flow
+            port.srtp_in, srtp_before = srtp_in, port.srtp_in
             self._write_flow(port)
         except BackendFault:
+            if unlocked:
+                self.keys.release("in", flow.srtp)
+                port.srtp_in = srtp_before
             port.flow, port.generation, port.outputs, port.rtcp = before
             for block in built:
                 self._retire(local, block)
             raise
+        if port.keyed:
+            self.keys.release("in", before[0].srtp)
+        port.keyed = True
         if port.outputs is not before[2]:
             self._settle(port, carried)
             self._retire(local, before[2])
@@ -220,6 +237,7 @@ class Installer:
             return
         del self.by_slot[port.slot]
         self._flows.delete(local)
+        self.keys.release("in", port.flow.srtp)
         self._retire(local, port.outputs)
         self._retire(local, port.rtcp)
         self._after_grace(lambda: self._free_slot(port.slot))
@@ -248,19 +266,22 @@ class Installer:
             outputs=block.range,
             rtcp=port.rtcp.range,
             group=block.group.index if block.group is not None else abi.NONE,
+            srtp_in=port.srtp_in,
         )
         xdp = xdp and (len(block.outputs) < 2 or block.group is not None)
-        entry = flow_entry(flow, place, mtu, xdp, port.kernel_rtcp)
+        entry = flow_entry(flow, block.live, place, mtu, xdp, port.kernel_rtcp)
         if entry != known:
             self._flows.put(flow.local, *entry)
 
     # RTCP: the kernel forwards what userspace would not change
 
     def _rtcp_passes(self, port: Port) -> bool:
-        """One receiver, and both sides call all streams by the same names."""
-        if len(port.rtcp.outputs) != 1:
+        """One receiver, both sides call all streams by the same names, and nobody has keys."""
+        if len(port.rtcp.outputs) != 1 or port.flow.srtp is not None:
             return False
         (output,) = port.rtcp.live
+        if output.srtp is not None:
+            return False
         reverse = self.ports.get(output.source)
         back = reverse.rtcp.live if reverse is not None else ()
         renamed = any(other.source == port.flow.local and other.ssrc is not None for other in back)
@@ -305,7 +326,7 @@ class Installer:
         return None if full else len(block.outputs)
 
     def _join(self, port: Port, place: int, output: Output, hop: NextHop) -> None:
-        block, entry = port.outputs, output_entry(output, hop)
+        block, entry = port.outputs, self._entry(output, hop)
         self._write_sent(block.base + place, _NO_SENT)
         # A hole may be being read: everything but PRESENT first.
         self._write_output(block.base + place, without(entry, abi.OutputFlag.PRESENT))
@@ -351,7 +372,15 @@ class Installer:
         if not outputs:
             return Block(0, [], [])
         base = self._places.take(Range(0, len(outputs)).order)
-        entries = [output_entry(output, self._acquire(local, output)) for output in outputs]
+        entries = []
+        try:
+            for output in outputs:
+                entries.append(self._entry(output, self._acquire(local, output)))
+        except BackendFault:
+            for output in outputs[: len(entries)]:
+                self._release(local, output)
+            self._places.free(base, Range(0, len(outputs)).order)
+            raise
         for place, entry in enumerate(entries, base):
             self._write_output(place, entry)
             self._write_sent(place, _NO_SENT)
@@ -419,12 +448,18 @@ class Installer:
 
     # Next hops
 
+    def _entry(self, output: Output, hop: NextHop) -> bytes:
+        """The output as it is sent; its key is in use by it."""
+        return output_entry(output, hop, self.keys.place("out", output.srtp))
+
     def _acquire(self, local: Endpoint, output: Output) -> NextHop:
+        self.keys.acquire("out", output.srtp)
         path = path_of(output)
         self._users[path][local] += 1
         return self._hops.acquire(path)
 
     def _release(self, local: Endpoint, output: Output) -> None:
+        self.keys.release("out", output.srtp)
         path = path_of(output)
         users = self._users[path]
         users[local] -= 1
@@ -449,7 +484,7 @@ class Installer:
                 hop = changed.get(path_of(output)) if output is not None else None
                 if output is not None and hop is not None:
                     moved |= hop.index != _ifindex(block.entries[place])
-                    block.entries[place] = output_entry(output, hop)
+                    block.entries[place] = self._entry(output, hop)
                     places.append(place)
             if not moved:
                 for place in places:
@@ -493,9 +528,11 @@ class Installer:
         if not self._claim(entry.slot, outputs, rtcp):
             return None
         port = Port(Flow(local, None), entry.slot, entry.generation)
+        srtp = self.keys.adopt("in", rules.srtp_in)
+        port.srtp_in, port.keyed = self.keys.acquire("in", srtp), True
         port.outputs = self._adopt_block(local, outputs)
         port.rtcp = self._adopt_block(local, rtcp)
-        port.flow = flow_of(local, entry, rules, port.outputs.live, port.rtcp.live)
+        port.flow = flow_of(local, entry, rules, port.outputs.live, port.rtcp.live, srtp)
         return port
 
     def _claim(self, slot: int, *ranges: Range) -> bool:
@@ -515,10 +552,11 @@ class Installer:
     def _adopt_block(self, local: Endpoint, places: Range) -> Block:
         """The outputs found there, their next hops as they are now."""
         entries = [self._read_output(places.base + i) for i in range(places.count)]
-        block = Block(places.base, [output_of(entry) for entry in entries], entries)
+        outputs = [output_of(entry, self.keys.adopt("out", srtp_out_of(entry))) for entry in entries]
+        block = Block(places.base, outputs, entries)
         for place, output in enumerate(block.outputs):
             if output is not None:
-                entry = output_entry(output, self._acquire(local, output))
+                entry = self._entry(output, self._acquire(local, output))
                 if entry != entries[place]:
                     block.entries[place] = entry
                     self._write_output(block.base + place, entry)

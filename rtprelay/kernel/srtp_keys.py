@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from cryptography.hazmat.primitives.ciphers import Cipher as Aes
 from cryptography.hazmat.primitives.ciphers import algorithms, modes
 
-from rtprelay.security.kdf import derive
+from rtprelay.security.kdf import MasterKey, derive
 from rtprelay.security.srtp import SrtpParameters
 from rtprelay.security.suites import SUITES, Cipher, Suite
 
@@ -23,10 +23,14 @@ MAX_MKI = 16
 _NULL, _AES_CM, _AES_F8, _AES_GCM, _AES_GMAC = range(1, 6)
 _CIPHERS = {Cipher.NULL: _NULL, Cipher.AES_CM: _AES_CM, Cipher.AES_F8: _AES_F8, Cipher.AES_GCM: _AES_GCM}
 _UNENCRYPTED = {_AES_CM: _NULL, _AES_F8: _NULL, _AES_GCM: _AES_GMAC}
-_KEY = struct.Struct("<IBB2x16s16s20s20s244sI512s")
+_KEY = struct.Struct("<IBBBB32s16s16s16s20s20s244sI512s")
+_HEAD = struct.Struct("<IBBBB32s16s16s")
 _SCHEDULE_WORDS = 60
 KEY_SIZE = _KEY.size
 NO_KEY = bytes(KEY_SIZE)
+_NUMBERS = {name: number for number, name in enumerate(SUITES, 1)}
+_SUITES = {number: SUITES[name] for name, number in _NUMBERS.items()}
+_UNENCRYPTED_SRTP, _UNENCRYPTED_SRTCP, _UNAUTHENTICATED = 1, 2, 4
 
 
 def fits(parameters: SrtpParameters) -> bool:
@@ -48,7 +52,40 @@ def srtp_key(parameters: SrtpParameters) -> bytes:
         mki=parameters.master.mki,
         encrypted=not parameters.unencrypted_srtp,
         authenticated=suite.aead or not parameters.unauthenticated_srtp,
+        origin=parameters,
     )
+
+
+def parameters_of(entry: bytes) -> SrtpParameters | None:
+    """What a key was made of, as it is noted beside it; None for a place without a key."""
+    cipher, _, mki_length, number, exceptions, key, salt, mki = _HEAD.unpack_from(entry)
+    suite = _SUITES.get(number)
+    if not cipher or suite is None or mki_length > MAX_MKI:
+        return None
+    return SrtpParameters(
+        suite,
+        MasterKey(key[: suite.key_length], salt[: suite.salt_length], mki[:mki_length]),
+        unencrypted_srtp=bool(exceptions & _UNENCRYPTED_SRTP),
+        unencrypted_srtcp=bool(exceptions & _UNENCRYPTED_SRTCP),
+        unauthenticated_srtp=bool(exceptions & _UNAUTHENTICATED),
+    )
+
+
+def _origin(parameters: SrtpParameters | None) -> tuple[int, int, bytes, bytes]:
+    if parameters is None:
+        return 0, 0, b"", b""
+    exceptions = (
+        (_UNENCRYPTED_SRTP if parameters.unencrypted_srtp else 0)
+        | (_UNENCRYPTED_SRTCP if parameters.unencrypted_srtcp else 0)
+        | (_UNAUTHENTICATED if parameters.unauthenticated_srtp else 0)
+    )
+    return _NUMBERS[parameters.suite.name], exceptions, parameters.master.key, parameters.master.salt
+
+
+def trailer_length(parameters: SrtpParameters) -> int:
+    """Bytes a packet grows by."""
+    unauthenticated = parameters.unauthenticated_srtp and not parameters.suite.aead
+    return (0 if unauthenticated else parameters.suite.rtp_tag) + len(parameters.master.mki)
 
 
 def session_key(
@@ -59,8 +96,9 @@ def session_key(
     mki: bytes = b"",
     encrypted: bool = True,
     authenticated: bool = True,
+    origin: SrtpParameters | None = None,
 ) -> bytes:
-    """The same from session keys, derived already."""
+    """The same from session keys, derived already; `origin` is noted beside them, so that it can be read back."""
     cipher = _CIPHERS[suite.cipher]
     table = b""
     if suite.aead:
@@ -71,6 +109,7 @@ def session_key(
         cipher if encrypted else _UNENCRYPTED.get(cipher, cipher),
         suite.rtp_tag if authenticated else 0,
         len(mki),
+        *_origin(origin),
         mki,
         salt,
         _hmac_state(auth, 0x36),

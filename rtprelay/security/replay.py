@@ -28,6 +28,13 @@ class ReplayWindow(msgspec.Struct, array_like=True):
         behind = self.highest - index
         return behind < 0 or (behind < WINDOW and not self.seen >> behind & 1)
 
+    def joined(self, other: ReplayWindow) -> ReplayWindow:
+        """What either has seen."""
+        ahead, behind = (other, self) if other.highest > self.highest else (self, other)
+        shift = ahead.highest - behind.highest
+        late = behind.seen << shift & _MASK if behind.highest >= 0 and shift < WINDOW else 0
+        return ReplayWindow(ahead.highest, ahead.seen | late)
+
     def commit(self, index: int) -> None:
         ahead = index - self.highest
         if ahead > 0:

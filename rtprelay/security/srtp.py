@@ -8,8 +8,9 @@ would show the XOR of two plain texts, with GCM it would give the key away (RFC 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha1, sha256
+from typing import Literal
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -72,12 +73,22 @@ class SrtpState(msgspec.Struct, array_like=True):
         return SrtpState(*(_windows_of(windows, packet) for windows in (self.rtp, self.rtcp)))
 
 
+Direction = Literal["in", "out"]
+UsedElsewhere = Callable[[int], "ReplayWindow | None"]
+"""How far another data plane has used the key for an SSRC."""
+Used = Callable[[Direction, SrtpParameters, int], "ReplayWindow | None"]
+"""The same of any key."""
+
+
 class SrtpContext:
     """Protects or unprotects the packets of one direction; which of the two is up to the owner."""
 
-    def __init__(self, parameters: SrtpParameters, state: SrtpState | None = None) -> None:
+    def __init__(
+        self, parameters: SrtpParameters, state: SrtpState | None = None, elsewhere: UsedElsewhere | None = None
+    ) -> None:
         self.parameters = parameters
         self.state = SrtpState() if state is None else state
+        self._elsewhere = elsewhere
         self._suite = parameters.suite
         self._keys = derive(parameters.suite, parameters.master)
         self._mki = parameters.master.mki
@@ -91,7 +102,7 @@ class SrtpContext:
         """RTP to SRTP. Raises SrtpFault."""
         header = rtp_header_length(packet)
         ssrc = int.from_bytes(packet[8:12])
-        window = self.state.rtp.get(ssrc) or ReplayWindow()
+        window = self._window(ssrc)
         index = guess_index(window.highest, int.from_bytes(packet[2:4]))
         self._check(window, index, MAX_RTP_INDEX)
         if self._suite.aead:
@@ -115,7 +126,7 @@ class SrtpContext:
         if len(packet) < header + trailer:
             raise SrtpFault("packet is too short for its tag")
         ssrc = int.from_bytes(packet[8:12])
-        window = self.state.rtp.get(ssrc) or ReplayWindow()
+        window = self._window(ssrc)
         index = guess_index(window.highest, int.from_bytes(packet[2:4]))
         self._check(window, index, MAX_RTP_INDEX)
         if self._suite.aead:
@@ -137,7 +148,7 @@ class SrtpContext:
     def authentic(self, packet: bytes) -> bool:
         """Whether an RTP or RTCP packet would be accepted; nothing changes."""
         try:
-            copy = SrtpContext(self.parameters, self.state.peek(packet))
+            copy = SrtpContext(self.parameters, self.state.peek(packet), self._elsewhere)
             if 192 <= packet[1] <= 223:
                 copy.unprotect_rtcp(packet)
             else:
@@ -207,6 +218,12 @@ class SrtpContext:
     def _check_mki(self, mki: bytes) -> None:
         if mki != self._mki:
             raise AuthenticationFailed("unknown MKI")
+
+    def _window(self, ssrc: int) -> ReplayWindow:
+        """Of RTP: what has been used here and, where the kernel uses the key as well, there."""
+        own = self.state.rtp.get(ssrc) or ReplayWindow()
+        other = self._elsewhere(ssrc) if self._elsewhere is not None else None
+        return own if other is None else own.joined(other)
 
     @staticmethod
     def _commit(windows: dict[int, ReplayWindow], ssrc: int, window: ReplayWindow, index: int) -> None:
@@ -288,7 +305,8 @@ class SrtpContexts:
     have wrapped could not be understood, and a key's indices would be used twice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, used: Used | None = None) -> None:
+        self._used = used
         self._receiving: WeakValueDictionary[SrtpParameters, SrtpContext] = WeakValueDictionary()
         self._sending: WeakValueDictionary[SrtpParameters, SrtpContext] = WeakValueDictionary()
         self._remembered: dict[str, SrtpState] = {}
@@ -305,22 +323,53 @@ class SrtpContexts:
         states.update((_name(context, "out"), context.state) for context in self._sending.values())
         return states
 
+    def known(self, direction: Direction, parameters: SrtpParameters) -> dict[int, ReplayWindow]:
+        """How far a key has been used here, by SSRC: RTP alone."""
+        context = self._found(direction, parameters)
+        return {} if context is None else context.state.rtp
+
+    def learn(self, direction: Direction, parameters: SrtpParameters, windows: Mapping[int, ReplayWindow]) -> None:
+        """How far another data plane has used a key, by SSRC, now that it stops."""
+        context = self._found(direction, parameters)
+        if context is None:
+            return
+        for ssrc, window in windows.items():
+            context.state.rtp[ssrc] = window.joined(context.state.rtp.get(ssrc) or ReplayWindow())
+
     def remember(self, states: Mapping[str, SrtpState]) -> None:
-        """What a predecessor had come to, for the contexts that are made from now on."""
+        """What a predecessor had come to, for the contexts there are and those that are made from now on."""
         self._remembered = dict(states)
+        for context in self._receiving.values():
+            self._recall(context, "in")
+        for context in self._sending.values():
+            self._recall(context, "out")
+
+    def _found(self, direction: Direction, parameters: SrtpParameters) -> SrtpContext | None:
+        return (self._receiving if direction == "in" else self._sending).get(parameters)
 
     def _context(
-        self, contexts: WeakValueDictionary[SrtpParameters, SrtpContext], parameters: SrtpParameters, direction: str
+        self,
+        contexts: WeakValueDictionary[SrtpParameters, SrtpContext],
+        parameters: SrtpParameters,
+        direction: Direction,
     ) -> SrtpContext:
         context = contexts.get(parameters)
         if context is None:
-            context = contexts[parameters] = SrtpContext(parameters)
-            if self._remembered and (state := self._remembered.pop(_name(context, direction), None)) is not None:
-                for window in state.rtcp.values() if direction == "out" else ():
-                    window.highest += RESTART_MARGIN
-                    window.seen = 1
-                context.state = state
+            used = self._used
+            elsewhere = None if used is None else lambda ssrc: used(direction, parameters, ssrc)
+            context = contexts[parameters] = SrtpContext(parameters, elsewhere=elsewhere)
+            if self._remembered:
+                self._recall(context, direction)
         return context
+
+    def _recall(self, context: SrtpContext, direction: Direction) -> None:
+        state = self._remembered.pop(_name(context, direction), None)
+        if state is None:
+            return
+        for window in state.rtcp.values() if direction == "out" else ():
+            window.highest += RESTART_MARGIN
+            window.seen = 1
+        context.state = state
 
 
 def _name(context: SrtpContext, direction: str) -> str:

@@ -6,22 +6,25 @@ caller --- relay --- callee
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 import pytest
 
 from rtprelay.plan.flow import DropFlow, DropOutput, Flow, Mismatch, Output, PayloadRule, PutFlow, PutOutput
 from rtprelay.security.kdf import MasterKey
-from rtprelay.security.srtp import SrtpParameters
+from rtprelay.security.srtp import SrtpContext, SrtpParameters
 from rtprelay.security.suites import SUITES
 from tests.backend.namespaces import KernelRig
 from tests.backend.packets import audio
 from tests.backend.rig import datas, put, report
 
 SUITE = SUITES["AES_CM_128_HMAC_SHA1_80"]
+RECEIVER_REPORT = bytes([0x80, 201, 0, 1]) + (0x1234).to_bytes(4)
 
 
 def keys() -> SrtpParameters:
-    return SrtpParameters(SUITE, MasterKey(bytes(range(SUITE.key_length)), bytes(range(SUITE.salt_length))))
+    return SrtpParameters(SUITE, MasterKey(os.urandom(SUITE.key_length), os.urandom(SUITE.salt_length)))
 
 
 def test_a_flow_for_userspace_is_not_touched_by_the_kernel_and_its_counters_go_on(kernel: KernelRig) -> None:
@@ -70,25 +73,93 @@ def test_the_lock_holds_when_userspace_takes_over_and_not_for_a_new_source(kerne
     kernel.punted(1)
 
 
-@pytest.mark.parametrize("where", ["flow", "output", "rtcp", "join"])
-def test_the_kernel_never_forwards_in_plain_what_is_to_be_protected(kernel: KernelRig, where: str) -> None:
+def test_what_is_to_come_protected_is_not_taken_in_plain(kernel: KernelRig) -> None:
     caller, callee = kernel.caller(), kernel.callee()
-    plain = Output(kernel.source(), callee.endpoint)
-    protected = msgspec.structs.replace(plain, srtp=keys())
-    flow = Flow(kernel.local(), caller.endpoint, rtcp_expected=caller.endpoint, outputs=(plain,))
-    put(kernel, flow)
-    match where:
-        case "flow":
-            put(kernel, msgspec.structs.replace(flow, srtp=keys()))
-        case "output":
-            put(kernel, msgspec.structs.replace(flow, outputs=(protected,)))
-        case "rtcp":
-            put(kernel, msgspec.structs.replace(flow, rtcp_outputs=(protected,)))
-        case _:
-            kernel.apply(PutOutput(flow.local, msgspec.structs.replace(protected, source=kernel.source())))
+    outputs = (Output(kernel.source(), callee.endpoint),)
+    flow = put(kernel, Flow(kernel.local(), caller.endpoint, outputs=outputs, srtp=keys()))
+    kernel.rest()
     caller.send(flow.local, audio(1))
-    kernel.handle(1)
-    assert report(kernel, flow.local).kernel_packets == 0
+    kernel.wait(lambda: kernel.backend.counters().get("drop_srtp_auth", 0) == 1, lambda: f"{kernel.backend.counters()}")
+    assert not callee.waiting()
+    assert not report(kernel, flow.local).spoken
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_what_is_to_leave_protected_does_not_leave_in_plain(kernel: KernelRig, joins: bool) -> None:
+    caller, plain, callee = kernel.caller(), kernel.callee(), kernel.callee()
+    parameters = keys()
+    protected = Output(kernel.source(), callee.endpoint, srtp=parameters)
+    others = (Output(kernel.source(), plain.endpoint),) if joins else ()
+    flow = put(kernel, Flow(kernel.local(), caller.endpoint, outputs=others or (protected,)))
+    if joins:
+        kernel.apply(PutOutput(flow.local, protected))
+    kernel.rest()
+    receiver = SrtpContext(parameters)
+    for sequence in range(65_530, 65_545):
+        caller.send(flow.local, audio(sequence & 0xFFFF))
+        kernel.wait(callee.waiting, lambda: f"nothing came: {kernel.backend.counters()}")
+        (data,) = datas(callee.receive(1))
+        assert receiver.unprotect(data) == audio(sequence & 0xFFFF)
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_each_of_many_receivers_has_its_key(kernel: KernelRig, protected: bool) -> None:
+    caller, callees = kernel.caller(), [kernel.callee() for _ in range(3)]
+    receive, send = keys(), [keys(), None, keys()]
+    outputs = tuple(
+        Output(kernel.source(), callee.endpoint, srtp=key) for callee, key in zip(callees, send, strict=True)
+    )
+    flow = put(kernel, Flow(kernel.local(), caller.endpoint, outputs=outputs, srtp=receive if protected else None))
+    kernel.rest()
+    sender = SrtpContext(receive)
+    receivers = [SrtpContext(key) if key is not None else None for key in send]
+    for sequence in range(10):
+        caller.send(flow.local, sender.protect(audio(sequence)) if protected else audio(sequence))
+        kernel.wait(lambda: all(callee.waiting() for callee in callees), lambda: f"{kernel.backend.counters()}")
+        for callee, receiver in zip(callees, receivers, strict=True):
+            (data,) = datas(callee.receive(1))
+            assert (data if receiver is None else receiver.unprotect(data)) == audio(sequence)
+
+
+def test_rtcp_is_protected_by_userspace(kernel: KernelRig) -> None:
+    caller, callee = kernel.caller(), kernel.callee()
+    parameters = keys()
+    output = Output(kernel.source(), callee.endpoint, srtp=parameters)
+    flow = put(kernel, Flow(kernel.local(), None, rtcp_expected=caller.endpoint, rtcp_outputs=(output,)))
+    kernel.rest()
+    caller.send(flow.local, RECEIVER_REPORT)
+    kernel.wait(callee.waiting, lambda: f"nothing came: {kernel.backend.counters()}")
+    (data,) = datas(callee.receive(1))
+    assert SrtpContext(parameters).unprotect_rtcp(data) == RECEIVER_REPORT
+
+
+def test_indices_of_a_key_outlive_the_daemon_and_the_change_of_path(kernel: KernelRig) -> None:
+    """Kernel, its successor, userspace, and back: always the next index, past the wrap of the sequence number."""
+    caller, callee = kernel.caller(), kernel.callee()
+    receive, send = keys(), keys()
+    output = Output(kernel.source(), callee.endpoint, srtp=send)
+    flow = put(kernel, Flow(kernel.local(), caller.endpoint, outputs=(output,), srtp=receive))
+    kernel.rest()
+    sender, receiver = SrtpContext(receive), SrtpContext(send)
+
+    def passes(first: int) -> None:
+        for sequence in range(first, first + 10):
+            caller.send(flow.local, sender.protect(audio(sequence & 0xFFFF)))
+            kernel.wait(callee.waiting, lambda: f"nothing came: {kernel.backend.counters()}")
+            (data,) = datas(callee.receive(1))
+            assert receiver.unprotect(data) == audio(sequence & 0xFFFF)
+
+    passes(65_530)
+    known = kernel.backend.forwarder.srtp.export()
+    kernel.replace()
+    kernel.backend.forwarder.srtp.remember(known)
+    assert kernel.backend.adopt()[flow.local] == flow
+    passes(65_540)
+    put(kernel, msgspec.structs.replace(flow, userspace=True))
+    passes(65_550)
+    put(kernel, flow)
+    kernel.rest()
+    passes(65_560)
 
 
 def test_receivers_join_and_leave_a_flow_of_userspace(kernel: KernelRig) -> None:

@@ -84,14 +84,28 @@ def talk(phone: Party, target: tuple[str, int]) -> Callable[[], None]:
     return say
 
 
+def families(value: object) -> set[str]:
+    """Of all endpoints in a part of a reply."""
+    if isinstance(value, dict):
+        own = {str(value["family"])} if "family" in value else set()
+        return own.union(*map(families, value.values()))
+    return set().union(*map(families, value)) if isinstance(value, list) else set()
+
+
 def in_kernel(scene: Stage) -> Callable[[], None]:
-    """To be called at the end: what the daemon has read of media meanwhile is next to nothing."""
+    """To be called at the end: what the daemon has read of media meanwhile is next to nothing.
+
+    Where ICE has found addresses of both families, the call's legs may not be of the same: SRTP across is not for XDP.
+    """
     if not scene.relay.in_kernel:
         return lambda: None
     before = scene.relay.rtp_read()
 
     def check() -> None:
-        assert scene.relay.rtp_read() - before <= 20, scene.relay.reasons()
+        with scene.relay.client() as ng:
+            one_family = len(families(ng.query("rtc").at("tags"))) == 1
+        if one_family:
+            assert scene.relay.rtp_read() - before <= 20, scene.relay.reasons()
 
     return check
 

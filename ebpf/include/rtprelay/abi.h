@@ -29,7 +29,7 @@
 #include "rtprelay/reasons.h"
 
 enum rtprelay_limits {
-	RTPRELAY_ABI_VERSION = 2,
+	RTPRELAY_ABI_VERSION = 3,
 	RTPRELAY_PORT_PAIRS = 32768,
 	RTPRELAY_MAX_CHAIN = 32, /* local addresses that can use the same port */
 	RTPRELAY_MAX_OUTPUTS = 256, /* of one flow */
@@ -50,6 +50,8 @@ enum rtprelay_limits {
 enum rtprelay_flow_flag {
 	RTPRELAY_FLOW_XDP = 1, /* each output is READY, of this family and on a device that XDP can send to */
 	RTPRELAY_FLOW_LOCK = 2, /* once the expected source has spoken, others are dropped */
+	RTPRELAY_FLOW_SRTP = 4, /* what comes in is SRTP, under rules.srtp_in */
+	RTPRELAY_FLOW_SRTP_OUT = 8, /* an output has a key */
 };
 
 /* rtprelay_flow.on_mismatch; the numbers of rtprelay.plan.flow.Mismatch */
@@ -134,7 +136,7 @@ struct rtprelay_rules {
 	__u32 rtcp_base; /* userspace sends RTCP to outputs[rtcp_base .. + rtcp_count); the programs do not look */
 	__u16 rtcp_count; /* see rtcp_base */
 	__u16 reserved;
-	__u32 srtp_in; /* RTPRELAY_NONE: plain RTP */
+	__u32 srtp_in; /* into srtp_keys, with RTPRELAY_FLOW_SRTP; otherwise RTPRELAY_NONE */
 	__u32 clocks[RTPRELAY_CLOCKS]; /* length of one RTP tick in 1/256 ns; [0] is 0: unknown */
 	__u8 payload[RTPRELAY_PAYLOAD_TYPES]; /* enum rtprelay_payload_rule */
 };
@@ -154,7 +156,7 @@ struct rtprelay_output {
 	__u8 tos;
 	__u8 flags;
 	__be16 vlan[2]; /* TCI of the outer and the inner tag, 0: none; ifindex is then the device below the tags */
-	__u32 srtp_out; /* RTPRELAY_NONE: plain RTP */
+	__u32 srtp_out; /* into srtp_keys, the key of this output's SSRCs alone; RTPRELAY_NONE: plain RTP */
 };
 
 /* What was sent by one output. */
@@ -220,6 +222,8 @@ struct rtprelay_group_entry {
 	__u32 ifindex;
 	__s32 program_fd; /* of relay_egress; reads back as its id */
 };
+
+#include "rtprelay/srtp_abi.h"
 
 /* Written once into the `rtprelay_abi` map by whoever creates the set of maps, checked by whoever finds it pinned. */
 struct rtprelay_abi {

@@ -22,6 +22,7 @@
 	X(11, PUNT, EXTENSION_HEADER, "IPv6 extension header")                                                         \
 	X(12, PUNT, NO_CHECKSUM, "IPv4 datagram without UDP checksum, bound for IPv6")                                 \
 	X(13, PUNT, NO_ROUTE, "no device is known for the output")                                                     \
+	X(14, PUNT, SRTP, "SRTP that XDP cannot serve here: tc leaves it to userspace")                                \
 	X(32, DROP, SOURCE_MISMATCH, "not from the expected source")                                                   \
 	X(33, DROP, SOURCE_LOCKED, "not from the expected source, which has spoken already")                           \
 	X(34, DROP, PAYLOAD_TYPE, "payload type blocked")                                                              \
@@ -32,6 +33,12 @@
 	X(39, DROP, OUTPUT_NOT_READY, "an output without a resolved next hop was skipped")                             \
 	X(40, DROP, OUTPUT_SURPLUS, "a broadcast copy for which the group has no output left")                         \
 	X(41, DROP, OUTPUT_HOLE, "a broadcast copy for an output removed meanwhile")                                   \
-	X(42, DROP, SEND_FAILED, "the kernel refused to rewrite or send the packet")
+	X(42, DROP, SEND_FAILED, "the kernel refused to rewrite or send the packet")                                   \
+	X(43, DROP, SRTP_NO_KEY, "SRTP is to come in or go out, but there is no key")                                  \
+	X(44, DROP, SRTP_MALFORMED, "no SRTP, or too short for its tag")                                               \
+	X(45, DROP, SRTP_REPLAY, "SRTP that has come already, or is too old to tell")                                  \
+	X(46, DROP, SRTP_AUTH, "SRTP whose tag or MKI does not match, or plain RTP in its place")                      \
+	X(47, DROP, SRTP_EXHAUSTED, "an SRTP key that is used up: 2^48 packets, or too many sources")                  \
+	X(48, DROP, SRTP_REUSED, "to be sent under an SRTP index that has been used: a duplicate, or too old")
 
 #endif

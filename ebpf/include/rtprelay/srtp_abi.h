@@ -44,19 +44,50 @@ struct rtprelay_srtp_key {
 	__u32 cipher;
 	__u8 tag_length; /* bytes; 0: not authenticated, whatever that is worth */
 	__u8 mki_length;
-	__u8 reserved[2];
+	__u8 suite; /* the last four are userspace's, to read back what it wrote: a number from 1, */
+	__u8 exceptions; /* session parameters of SDES, */
+	__u8 master_key[32]; /* and what the session keys were derived from */
+	__u8 master_salt[16];
 	__u8 mki[RTPRELAY_SRTP_MAX_MKI];
 	__u8 salt[16]; /* 14 bytes (AES_CM, AES_F8) or 12 (GCM), zeroes after them */
 	__u32 inner[5]; /* HMAC-SHA1: the state after the first block of the inner and the outer hash (RFC 2104 section
 			   4) */
 	__u32 outer[5];
 	struct rtprelay_aes_key aes;
+	__u32 zero;
 	/*
 	 * GCM: products with the hash key, see lib/ghash.h. AES_F8: a struct rtprelay_aes_key, the key with which the
 	 * IV is made (RFC 3711 section 4.1.2.2: the session key XOR its mask).
 	 */
-	__u32 zero;
 	__u64 table[RTPRELAY_SRTP_TABLE];
+};
+
+/*
+ * The indices one source has used under one key: what must not be lost while the key is in use (RFC 3711
+ * section 3.2.3). window[0] == 0: none yet.
+ */
+struct rtprelay_srtp_stream {
+	__u64 highest;
+	__u64 window[2]; /* bit i of the 128: index `highest - i` has been used */
+	__u32 lock;
+	__u32 restart; /* sender: 1 << 16 | the sequence number that would confirm a restart of the source; 0: none */
+	__u32 bridge; /* sender: added to sequence numbers since such a restart, modulo 65536 */
+	__u32 reserved;
+};
+
+/* By the same index as the key; zeroed before a key is written there. */
+struct rtprelay_srtp_state {
+	__u64 first; /* 1 << 32 | SSRC of `stream`; 0: unused */
+	struct rtprelay_srtp_stream stream;
+	__u32 count; /* of further SSRCs, whose streams are in a map of their own; may exceed RTPRELAY_MAX_SSRCS */
+	__u32 further[RTPRELAY_MAX_SSRCS];
+	__u32 reserved;
+};
+
+/* Key of the map of further streams. */
+struct rtprelay_srtp_stream_key {
+	__u32 key;
+	__u32 ssrc;
 };
 
 #endif
