@@ -257,7 +257,7 @@ __noinline int srtp_ghash(ctx_t *ctx, struct srtp_scratch *scratch, const struct
 	if (!left)
 		return 0;
 	srtp_take_tail(ctx, scratch);
-	ghash_block(&scratch->ghash, key, bpf_be64_to_cpu(scratch->tail[0]), bpf_be64_to_cpu(scratch->tail[1]));
+	ghash_multiply(&scratch->ghash, key, bpf_be64_to_cpu(scratch->tail[0]), bpf_be64_to_cpu(scratch->tail[1]));
 	return 0;
 }
 
