@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from rtprelay.core.effects import ReadFlows, Reply
+from rtprelay.core.effects import Notify, ReadFlows, Reply
 from rtprelay.core.relay import Relay
 from rtprelay.core.settings import MediaInterface, Settings
 from rtprelay.errors import MalformedMessage, RelayError
@@ -140,6 +140,8 @@ class _Core:
             match effect:
                 case ReadFlows():
                     self._relay.handle_report([], self._now)
+                case Notify(event):
+                    assert event != "internal error", effect
                 case Reply(request_id, body) if request_id:
                     assert self._session.reply(request_id, body) is not None
 
