@@ -100,7 +100,9 @@ static __always_inline enum rtprelay_reason obstacle_of(struct __sk_buff *skb, c
 		return packet->obstacle;
 	if (ctx_aggregated(skb))
 		return RTPRELAY_REASON_GRO;
-	return flow->output_count && packet->length > flow->mtu ? RTPRELAY_REASON_TOO_BIG : 0;
+	if (unlikely(flow->output_count && packet->length > flow->mtu))
+		return RTPRELAY_REASON_TOO_BIG;
+	return secure_fits(flow, packet) ? 0 : RTPRELAY_REASON_SRTP;
 }
 
 /* The same for a packet with a single output. (Of several, those that can be served are.) */
@@ -119,22 +121,31 @@ struct fan_out {
 	struct packet *packet; /* as it is by now */
 	const struct rtp_header *rtp; /* as received */
 	__u32 base;
+	bool spoilt; /* the packet could not be made what it was: no more copies */
 };
 
 static long copy_to_output(__u32 i, struct fan_out *fan_out)
 {
 	__u32 index = fan_out->base + i;
 	struct rtprelay_output *output = output_at(index);
-	bool sent;
+	enum rtprelay_reason reason = RTPRELAY_REASON_OUTPUT_NOT_READY;
+	struct undo undo = {};
 
 	if (!output || !(output->flags & RTPRELAY_OUTPUT_PRESENT))
 		return 0;
-	sent = can_send_copy(output) && prepare(fan_out->skb, fan_out->packet, output, fan_out->rtp) &&
-	       send_copy(fan_out->skb, output);
-	if (!sent)
-		count_reason(can_send_copy(output) ? RTPRELAY_REASON_SEND_FAILED : RTPRELAY_REASON_OUTPUT_NOT_READY);
-	output_sent(index, fan_out->packet, sent);
-	return 0;
+	if (can_send_copy(output)) {
+		reason = write(fan_out->skb, fan_out->packet, output, fan_out->rtp, &undo);
+		if (!reason && !send_copy(fan_out->skb, output))
+			reason = RTPRELAY_REASON_SEND_FAILED;
+	}
+	output_sent(index, fan_out->packet, !reason);
+	if (unlikely(reason))
+		count_reason(reason);
+	if (!can_send_copy(output) || output->srtp_out == RTPRELAY_NONE ||
+	    restore(fan_out->skb, fan_out->packet, output->srtp_out, &undo))
+		return 0;
+	fan_out->spoilt = true;
+	return 1;
 }
 
 /* All but the last get a copy, the last one the packet itself. */
@@ -145,19 +156,20 @@ static __always_inline int forward(struct __sk_buff *skb, const struct rtprelay_
 	bool v6 = packet->v6;
 	__u32 last = flow->output_count - 1;
 	struct rtprelay_output *output;
-	bool written;
+	enum rtprelay_reason reason;
+	struct undo undo;
 
 	count(RTPRELAY_COUNTER_TC_FORWARDED);
 	if (last)
 		bpf_loop(last < RTPRELAY_MAX_OUTPUTS ? last : RTPRELAY_MAX_OUTPUTS, copy_to_output, &fan_out, 0);
 	last += flow->output_base;
 	output = output_at(last);
-	if (!output || !(output->flags & RTPRELAY_OUTPUT_PRESENT))
+	if (!output || !(output->flags & RTPRELAY_OUTPUT_PRESENT) || fan_out.spoilt)
 		return TC_ACT_SHOT;
-	written = prepare(skb, packet, output, rtp);
-	output_sent(last, packet, written);
-	if (!written) {
-		count_reason(RTPRELAY_REASON_SEND_FAILED);
+	reason = write(skb, packet, output, rtp, &undo);
+	output_sent(last, packet, !reason);
+	if (reason) {
+		count_reason(reason);
 		return TC_ACT_SHOT;
 	}
 	return send(skb, output, packet->v6 == v6);
@@ -190,8 +202,8 @@ static __always_inline bool can_forward_rtcp(struct __sk_buff *skb, const struct
 }
 
 /* RTCP is sent on as a copy and then written back: the original goes up to be read. */
-static __always_inline int relay_rtcp(struct __sk_buff *skb, const struct rtprelay_flow *flow, __u32 index,
-				      struct rtprelay_state *state, const struct packet *packet)
+static __noinline int relay_rtcp(struct __sk_buff *skb, const struct rtprelay_flow *flow, __u32 index,
+				 struct rtprelay_state *state, const struct packet *packet)
 {
 	struct rtprelay_rules *rules = rules_at(index);
 	struct rtprelay_output *output = rules ? output_at(rules->rtcp_output) : NULL;
@@ -216,19 +228,25 @@ static __always_inline int relay_rtcp(struct __sk_buff *skb, const struct rtprel
 static __always_inline int relay_rtp(struct __sk_buff *skb, const struct rtprelay_flow *flow, __u32 index,
 				     struct rtprelay_state *state, struct packet *packet)
 {
-	const struct rtp_header *header = rtp_of(skb, packet);
+	const struct rtp_header *header;
 	enum rtprelay_reason reason;
 	struct rtp_header rtp;
 	__u64 now;
 
+	reason = flow->output_count == 1 ? obstacle_of_output(skb, packet, output_at(flow->output_base)) : 0;
+	if (unlikely(reason))
+		return punt(skb, flow, packet, reason);
+	if (flow->flags & RTPRELAY_FLOW_SRTP) {
+		reason = secure_accept(skb, flow, index, state, packet);
+		if (unlikely(reason))
+			return drop(flow, reason);
+	}
+	header = rtp_of(skb, packet);
 	if (!header)
 		return TC_ACT_SHOT;
 	rtp = *header;
 	if (unlikely(flow_drops(flow, index, rtp_payload_type(&rtp))))
 		return drop(flow, RTPRELAY_REASON_PAYLOAD_TYPE);
-	reason = flow->output_count == 1 ? obstacle_of_output(skb, packet, output_at(flow->output_base)) : 0;
-	if (unlikely(reason))
-		return punt(skb, flow, packet, reason);
 	now = bpf_ktime_get_ns();
 	flow_accepted(state, packet, now);
 	rtp_received(flow, index, state, packet, &rtp, now);
@@ -244,7 +262,7 @@ int relay_tc(struct __sk_buff *skb)
 {
 	struct rtprelay_state *state;
 	struct rtprelay_flow *flow;
-	struct packet packet;
+	struct packet packet = {};
 	enum rtprelay_reason reason;
 	enum kind kind;
 	__u32 index;
@@ -266,8 +284,6 @@ int relay_tc(struct __sk_buff *skb)
 	if (unlikely(reason))
 		return refuse(skb, flow, &packet, reason);
 	reason = obstacle_of(skb, &packet, flow);
-	if (kind == KIND_RTP && flow->flags & (RTPRELAY_FLOW_SRTP | RTPRELAY_FLOW_SRTP_OUT))
-		reason = RTPRELAY_REASON_SRTP;
 	if (unlikely(reason))
 		return punt(skb, flow, &packet, reason);
 	return kind == KIND_RTCP ? relay_rtcp(skb, flow, index, state, &packet)

@@ -32,14 +32,16 @@ static __always_inline int refuse(const struct rtprelay_flow *flow, enum rtprela
 	return XDP_PASS;
 }
 
-/* Without moving a byte: the frame keeps its length, so family and number of tags have to match. */
-static __always_inline bool can_send(const struct rtprelay_output *output, const struct packet *packet)
+/* The headers stay where they are, so family and number of tags have to match. */
+static __always_inline bool can_send(const struct rtprelay_output *output, const struct packet *packet,
+				     const bool secured)
 {
 	return output_is(output, RTPRELAY_OUTPUT_PRESENT | RTPRELAY_OUTPUT_READY) &&
-	       output_tags(output) == packet->tags && address_is_ip6(output->destination) == packet->v6;
+	       (secured || output->srtp_out == RTPRELAY_NONE) && output_tags(output) == packet->tags &&
+	       address_is_ip6(output->destination) == packet->v6;
 }
 
-/* As RTP. 0, or why it cannot be. */
+/* As RTP. */
 static __always_inline enum rtprelay_reason write_plain(struct xdp_md *ctx, const struct packet *packet,
 							const struct rtprelay_output *output)
 {
@@ -68,12 +70,12 @@ static __always_inline enum rtprelay_reason write_secured(struct xdp_md *ctx, st
 	return reason;
 }
 
-/* Make the packet the one that leaves by this output. */
+/* Make the packet the one that leaves by this output; `packet` follows. */
 static __always_inline enum rtprelay_reason write(struct xdp_md *ctx, struct packet *packet,
-						  const struct rtprelay_output *output)
+						  const struct rtprelay_output *output, const bool secured)
 {
-	return likely(output->srtp_out == RTPRELAY_NONE) ? write_plain(ctx, packet, output)
-							 : write_secured(ctx, packet, output);
+	return secured && output->srtp_out != RTPRELAY_NONE ? write_secured(ctx, packet, output)
+							    : write_plain(ctx, packet, output);
 }
 
 static __always_inline int failed(enum rtprelay_reason reason)
@@ -87,11 +89,11 @@ static __always_inline int failed(enum rtprelay_reason reason)
  * wake its peer for it unless that one runs an XDP program too (Linux 6.18): packets stay in the ring.
  */
 static __always_inline int send(struct xdp_md *ctx, struct packet *packet, __u32 index,
-				const struct rtprelay_output *output)
+				const struct rtprelay_output *output, const bool secured)
 {
-	enum rtprelay_reason reason = write(ctx, packet, output);
+	enum rtprelay_reason reason = write(ctx, packet, output, secured);
 
-	if (!reason && bpf_redirect_map(&rtprelay_devices, output->ifindex, 0) != XDP_REDIRECT)
+	if (likely(!reason) && bpf_redirect_map(&rtprelay_devices, output->ifindex, 0) != XDP_REDIRECT)
 		reason = RTPRELAY_REASON_SEND_FAILED;
 	output_sent(index, packet, !reason);
 	return likely(!reason) ? XDP_REDIRECT : failed(reason);
@@ -117,8 +119,29 @@ static __always_inline void fetch_ahead(const struct rtprelay_flow *flow, const 
 		touch(&sent->packets);
 }
 
-SEC("xdp")
-int relay_xdp(struct xdp_md *ctx)
+/*
+ * SRTP is programs of its own, called from the others' and never attached: they begin with the stack empty, and what
+ * they need costs plain RTP neither registers nor cache. Their maps are pinned like all others; unpinned, the kernel
+ * would empty them when the daemon dies.
+ */
+int relay_xdp_srtp(struct xdp_md *ctx);
+int relay_egress_srtp(struct xdp_md *ctx);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int(struct xdp_md *));
+} rtprelay_xdp_srtp SEC(".maps") = { .values = { (void *) &relay_xdp_srtp } };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int(struct xdp_md *));
+} rtprelay_egress_srtp SEC(".maps") = { .values = { (void *) &relay_egress_srtp } };
+
+static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 {
 	struct rtprelay_output *output;
 	struct rtprelay_state *state;
@@ -134,11 +157,15 @@ int relay_xdp(struct xdp_md *ctx)
 	flow = flow_find(&packet, &index);
 	if (!flow || !(flow->flags & RTPRELAY_FLOW_XDP) || demux(ctx, &packet) != KIND_RTP)
 		return XDP_PASS;
+	if (!secured && unlikely(flow->flags & (RTPRELAY_FLOW_SRTP | RTPRELAY_FLOW_SRTP_OUT))) {
+		bpf_tail_call(ctx, &rtprelay_xdp_srtp, 0);
+		return XDP_PASS;
+	}
 	state = state_at(flow->slot);
 	output = output_at(flow->output_base);
 	if (!state || !output)
 		return XDP_PASS;
-	if (flow->output_count == 1 && !can_send(output, &packet))
+	if (flow->output_count == 1 && !can_send(output, &packet, secured))
 		return XDP_PASS;
 	if (flow->output_count && packet.length > flow->mtu)
 		return XDP_PASS;
@@ -146,20 +173,24 @@ int relay_xdp(struct xdp_md *ctx)
 	reason = flow_judge(flow, index, state, &packet, KIND_RTP);
 	if (unlikely(reason))
 		return refuse(flow, reason);
-	if (flow->output_count == 1 && !secure_room(ctx, flow, index, output))
-		return XDP_PASS;
-	complete_checksum(ctx, &packet);
-	if (flow->flags & RTPRELAY_FLOW_SRTP) {
-		reason = secure_accept(ctx, flow, index, state, &packet);
+	if (secured) {
+		if (!secure_fits(flow, &packet))
+			return XDP_PASS;
+		if (flow->output_count == 1 && !secure_room(ctx, flow, index, output))
+			return XDP_PASS;
+		complete_checksum(ctx, &packet);
+		if (flow->flags & RTPRELAY_FLOW_SRTP)
+			reason = secure_accept(ctx, flow, index, state, &packet);
 		if (unlikely(reason))
 			return drop(flow, reason);
 	}
 	rtp = rtp_of(ctx, &packet);
 	if (!rtp)
-		return XDP_ABORTED;
+		return XDP_PASS;
 	if (unlikely(flow_drops(flow, index, rtp_payload_type(rtp))))
 		return drop(flow, RTPRELAY_REASON_PAYLOAD_TYPE);
-	fetch_ahead(flow, state, output);
+	if (!secured)
+		fetch_ahead(flow, state, output);
 	now = bpf_ktime_get_ns();
 	flow_accepted(state, &packet, now);
 	rtp_received(flow, index, state, &packet, rtp, now);
@@ -168,7 +199,38 @@ int relay_xdp(struct xdp_md *ctx)
 		return XDP_DROP;
 	}
 	count(RTPRELAY_COUNTER_XDP_FORWARDED);
-	return flow->output_count == 1 ? send(ctx, &packet, flow->output_base, output) : send_all(ctx, flow, index);
+	if (!secured)
+		complete_checksum(ctx, &packet);
+	return flow->output_count == 1 ? send(ctx, &packet, flow->output_base, output, secured)
+				       : send_all(ctx, flow, index);
+}
+
+SEC("xdp")
+int relay_xdp(struct xdp_md *ctx)
+{
+	return relay(ctx, false);
+}
+
+SEC("xdp")
+int relay_xdp_srtp(struct xdp_md *ctx)
+{
+	return relay(ctx, true);
+}
+
+/* Make of a copy the packet of its output. */
+static __always_inline int leave(struct xdp_md *ctx, __u32 index, const struct rtprelay_output *output,
+				 const bool secured)
+{
+	enum rtprelay_reason reason;
+	struct packet packet;
+
+	if (unlikely(!parse(ctx, &packet) || !can_send(output, &packet, secured))) {
+		output_failed(index);
+		return failed(RTPRELAY_REASON_OUTPUT_NOT_READY);
+	}
+	reason = write(ctx, &packet, output, secured);
+	output_sent(index, &packet, !reason);
+	return likely(!reason) ? XDP_PASS : failed(reason);
 }
 
 /* Runs on each frame on its way out of a device, and makes of each copy of a broadcast the packet of one output. */
@@ -176,29 +238,33 @@ SEC("xdp/devmap")
 int relay_egress(struct xdp_md *ctx)
 {
 	struct rtprelay_output *output;
-	enum rtprelay_reason reason;
-	struct packet packet;
+	struct secured *secured;
 	__u32 index;
 
 	if (!is_copy(ctx))
 		return XDP_PASS;
 	output = broadcast_output(ctx, &index);
-	if (!output) {
-		count_reason(RTPRELAY_REASON_OUTPUT_SURPLUS);
-		return XDP_DROP;
+	if (!output)
+		return failed(RTPRELAY_REASON_OUTPUT_SURPLUS);
+	if (unlikely(!(output->flags & RTPRELAY_OUTPUT_PRESENT)))
+		return failed(RTPRELAY_REASON_OUTPUT_HOLE);
+	if (likely(output->srtp_out == RTPRELAY_NONE))
+		return leave(ctx, index, output, false);
+	secured = secured_packet();
+	if (secured) {
+		secured->output = index;
+		bpf_tail_call(ctx, &rtprelay_egress_srtp, 0);
 	}
-	if (unlikely(!(output->flags & RTPRELAY_OUTPUT_PRESENT))) {
-		count_reason(RTPRELAY_REASON_OUTPUT_HOLE);
-		return XDP_DROP;
-	}
-	if (unlikely(!parse(ctx, &packet) || !can_send(output, &packet))) {
-		output_sent(index, &packet, false);
-		count_reason(RTPRELAY_REASON_OUTPUT_NOT_READY);
-		return XDP_DROP;
-	}
-	reason = write(ctx, &packet, output);
-	output_sent(index, &packet, !reason);
-	return likely(!reason) ? XDP_PASS : failed(reason);
+	return failed(RTPRELAY_REASON_SEND_FAILED);
+}
+
+SEC("xdp/devmap")
+int relay_egress_srtp(struct xdp_md *ctx)
+{
+	struct secured *secured = secured_packet();
+	struct rtprelay_output *output = secured ? output_at(secured->output) : NULL;
+
+	return output ? leave(ctx, secured->output, output, true) : failed(RTPRELAY_REASON_SEND_FAILED);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -105,7 +105,7 @@ def layout(structures: list[Type]) -> Iterator[str]:
 def enumeration(entry: Type) -> Iterator[str]:
     name = entry["name"].removeprefix(PREFIX)
     names = [value["name"].removeprefix("RTPRELAY_") for value in entry["values"]]
-    common = "" if name == "limits" else re.sub("_(flag|rule|class)$", "", name).upper() + "_"
+    common = "" if name == "limits" else re.sub("_(flag|rule|class|limits|cipher)$", "", name).upper() + "_"
     yield f"class {camel(name)}(enum.{'IntFlag' if name in FLAGS else 'IntEnum'}):"
     for member, value in zip(names, entry["values"], strict=True):
         # bpftool shows 0xffffffff sign-extended.

@@ -8,14 +8,15 @@
  *
  * The blocks of a batch stand in memory and go through each round side by side: a block by itself is bound by latency,
  * and its 16 bytes plus a round key do not fit into the ten registers of eBPF. Bytes are picked by loading them from
- * there, which saves a shift and a mask each.
+ * there, which saves a shift and a mask each. Measured figures: docs/adr/0007-srtp-in-ebpf.md, and what was tried
+ * beside this.
  *
  * In counter mode only the last byte of the input differs within 256 blocks. So of the first round one look-up per
  * block remains, of the second four; the rest is calculated once per packet ("counter mode caching", Bernstein and
  * Schwabe 2008).
  *
  * Table look-ups depend on key and data: someone who shares a core's cache may learn from their timing. Known and
- * accepted; see docs/adr/0007-srtp-in-ebpf.md.
+ * accepted; docs/adr/0007-srtp-in-ebpf.md says why and what the alternatives cost.
  */
 #ifndef RTPRELAY_AES_H
 #define RTPRELAY_AES_H

@@ -9,7 +9,7 @@
  * Multiplication is a comb: the same byte of both words is looked up at once, the products are added 64 positions apart
  * into an accumulator of 256 bits, and that moves on by eight. It is reduced at the end, once. The usual way (Shoup's
  * tables with 4 bits) reduces after each look-up, and each look-up waits for that: 45 ns a block; this takes 22. With 8
- * bits and 4 KiB a key it would be 19, without tables and in constant time 33.
+ * bits and 4 KiB a key it would be 19, without tables and in constant time 33 (docs/adr/0007-srtp-in-ebpf.md).
  */
 #ifndef RTPRELAY_GHASH_H
 #define RTPRELAY_GHASH_H

@@ -25,6 +25,14 @@ static __always_inline __u8 output_tags(const struct rtprelay_output *output)
 	return !!output->vlan[0] + !!output->vlan[1];
 }
 
+static __always_inline void output_failed(__u32 index)
+{
+	struct rtprelay_sent *sum = sent_at(index);
+
+	if (sum)
+		sum->errors++;
+}
+
 static __always_inline void output_sent(__u32 index, const struct packet *packet, bool sent)
 {
 	struct rtprelay_sent *sum = sent_at(index);
@@ -123,7 +131,7 @@ static __always_inline bool output_write_family(ctx_t *ctx, const struct packet 
 {
 	struct csum_change change = {};
 	struct ethhdr *eth = ctx_start(ctx);
-	void *network = ctx_start(ctx) + packet->network;
+	void *network = ctx_start(ctx) + packet_network(packet);
 	struct udphdr *udp = network + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	struct rtp_header *header = (struct rtp_header *) (udp + 1);
 

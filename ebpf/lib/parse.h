@@ -41,6 +41,12 @@ struct packet {
 	bool v6;
 };
 
+/* Where the IP header is. On tc a constant, which the verifier knows of any packet; there are no tags before it. */
+static __always_inline __u64 packet_network(const struct packet *packet)
+{
+	return CTX_MAX_TAGS ? packet->network : sizeof(struct ethhdr);
+}
+
 struct cursor {
 	void *at;
 	void *end;
@@ -168,7 +174,7 @@ static __always_inline int parse_udp(struct cursor *cursor, struct packet *packe
 /* The UDP header of a packet without obstacles, null where it is not in reach. */
 static __always_inline struct udphdr *udp_of(const ctx_t *ctx, const struct packet *packet)
 {
-	void *network = ctx_start(ctx) + packet->network;
+	void *network = ctx_start(ctx) + packet_network(packet);
 	struct udphdr *udp = network + (packet->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 
 	return (void *) (udp + 1) <= ctx_end(ctx) ? udp : NULL;

@@ -26,6 +26,7 @@ struct secured {
 	__u32 length; /* of the payload before it was protected */
 	__u32 change; /* of its sum since */
 	struct rtp_header rtp; /* as received, but for its number */
+	__u32 output; /* of a copy: where it goes */
 };
 
 struct {
@@ -35,9 +36,14 @@ struct {
 	__type(value, struct secured);
 } rtprelay_secured SEC(".maps");
 
+static __always_inline struct secured *secured_packet(void)
+{
+	return bpf_map_lookup_elem(&rtprelay_secured, &(__u32){ 0 });
+}
+
 static __always_inline struct secured *secure(const struct packet *packet)
 {
-	struct secured *secured = bpf_map_lookup_elem(&rtprelay_secured, &(__u32){ 0 });
+	struct secured *secured = secured_packet();
 
 	if (secured)
 		measure(&secured->extent, packet);
@@ -56,6 +62,13 @@ static __always_inline enum rtprelay_reason reason_of_fault(int fault)
 	default:
 		return RTPRELAY_REASON_SRTP_AUTH;
 	}
+}
+
+/* False: with keys, but longer than the programs treat. */
+static __always_inline bool secure_fits(const struct rtprelay_flow *flow, const struct packet *packet)
+{
+	return likely(!(flow->flags & (RTPRELAY_FLOW_SRTP | RTPRELAY_FLOW_SRTP_OUT))) ||
+	       packet->payload_length <= RTPRELAY_SRTP_MAX_LENGTH - SRTP_MAX_TRAILER;
 }
 
 /* Make RTP of SRTP. Otherwise nothing has changed. */

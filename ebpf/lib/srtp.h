@@ -243,6 +243,18 @@ static __always_inline void srtp_hmac_trailer(ctx_t *ctx, struct srtp_scratch *s
 		((__be32 *) trailer)[i] = bpf_htonl(scratch->sha1.state[i]);
 }
 
+/* This range, filled up with zeroes to whole blocks. */
+static __always_inline void srtp_ghash_padded(ctx_t *ctx, struct srtp_scratch *scratch,
+					      const struct rtprelay_srtp_key *key, __u64 at, __u32 length)
+{
+	srtp_range(scratch, at, length);
+	srtp_ghash(ctx, scratch, key);
+	if (!scratch->left)
+		return;
+	srtp_take_tail(ctx, scratch);
+	ghash_block(&scratch->ghash, key, bpf_be64_to_cpu(scratch->tail[0]), bpf_be64_to_cpu(scratch->tail[1]));
+}
+
 /* GCM's tag, and the MKI behind it (RFC 7714 section 3). GMAC has no cipher text, all is associated data (section 7.1).
  */
 static __always_inline void srtp_gcm_trailer(ctx_t *ctx, struct srtp_scratch *scratch,
@@ -254,10 +266,8 @@ static __always_inline void srtp_gcm_trailer(ctx_t *ctx, struct srtp_scratch *sc
 
 	scratch->ghash.y[0] = 0;
 	scratch->ghash.y[1] = 0;
-	srtp_range(scratch, packet->offset, associated);
-	srtp_ghash(ctx, scratch, key);
-	srtp_range(scratch, packet->offset + associated, encrypted);
-	srtp_ghash(ctx, scratch, key);
+	srtp_ghash_padded(ctx, scratch, key, packet->offset, associated);
+	srtp_ghash_padded(ctx, scratch, key, packet->offset + associated, encrypted);
 	ghash_block(&scratch->ghash, key, (__u64) associated * 8, encrypted * 8);
 	scratch->trailer[0] = bpf_cpu_to_be64(scratch->ghash.y[0]) ^ scratch->mask[0];
 	scratch->trailer[1] = bpf_cpu_to_be64(scratch->ghash.y[1]) ^ scratch->mask[1];

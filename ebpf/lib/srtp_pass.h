@@ -235,7 +235,7 @@ __noinline int srtp_hmac(ctx_t *ctx, struct srtp_scratch *scratch, const struct 
 
 /* --- GHASH --- */
 
-/* Feed the range, filled up with zeroes to whole blocks. */
+/* Feed the range's whole blocks. */
 __noinline int srtp_ghash(ctx_t *ctx, struct srtp_scratch *scratch, const struct rtprelay_srtp_key *key)
 {
 	const __be64 *at = ctx_start(ctx);
@@ -254,10 +254,6 @@ __noinline int srtp_ghash(ctx_t *ctx, struct srtp_scratch *scratch, const struct
 		left -= GHASH_BLOCK;
 	}
 	srtp_moved(scratch, left);
-	if (!left)
-		return 0;
-	srtp_take_tail(ctx, scratch);
-	ghash_multiply(&scratch->ghash, key, bpf_be64_to_cpu(scratch->tail[0]), bpf_be64_to_cpu(scratch->tail[1]));
 	return 0;
 }
 

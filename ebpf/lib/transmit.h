@@ -12,14 +12,22 @@
 #define RTPRELAY_TRANSMIT_H
 
 #include "family.h"
+#include "secure.h"
 #include <linux/pkt_cls.h>
 
-/* Replace the VLAN tags the packet came with by the output's. */
-static __always_inline bool set_tags(struct __sk_buff *skb, const struct rtprelay_output *output)
+/* VLAN tags: global functions, so that the verifier does not follow each of their paths any further. */
+
+/* Take off those the packet came with, or has been given. */
+__noinline int pop_tags(struct __sk_buff *skb)
 {
 	if (unlikely(skb->vlan_present) && bpf_skb_vlan_pop(skb))
 		return false;
-	if (unlikely(skb->vlan_present) && bpf_skb_vlan_pop(skb))
+	return likely(!skb->vlan_present) || bpf_skb_vlan_pop(skb) == 0;
+}
+
+__noinline int push_tags(struct __sk_buff *skb, const struct rtprelay_output *output)
+{
+	if (!output)
 		return false;
 	if (unlikely(output->vlan[1]) && bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), bpf_ntohs(output->vlan[1])))
 		return false;
@@ -39,18 +47,102 @@ static __noinline bool write_addresses(struct __sk_buff *skb, const struct packe
 	return output_write(skb, packet, output, NULL);
 }
 
-/* Make the packet the one that leaves by this output; `packet` follows. `rtp` is its RTP header as received. */
-static __noinline __attribute__((nonnull)) bool prepare(struct __sk_buff *skb, struct packet *packet,
-							const struct rtprelay_output *output,
-							const struct rtp_header *rtp)
+/* What it takes to make the payload of a packet what it was. */
+struct undo {
+	__u64 index;
+	__u32 length;
+	__u32 change;
+};
+
+/* Global functions, so that the verifier walks each once. */
+
+__noinline int take_family(struct __sk_buff *skb, struct packet *packet, const struct rtprelay_output *output)
 {
-	if (unlikely(address_is_ip6(output->destination) != packet->v6) && !change_family(skb, packet, output))
-		return false;
-	if (!output_write(skb, packet, output, rtp))
+	return packet && output && change_family(skb, packet, output);
+}
+
+/* `packet` follows. */
+__noinline int write_headers(struct __sk_buff *skb, struct packet *packet, const struct rtprelay_output *output,
+			     const struct rtp_header *rtp)
+{
+	if (!packet || !output || !rtp || !output_write(skb, packet, output, rtp))
 		return false;
 	__builtin_memcpy(packet->source.address, output->source, sizeof(output->source));
 	__builtin_memcpy(packet->local.address, output->destination, sizeof(output->destination));
-	return set_tags(skb, output);
+	return true;
+}
+
+/* As SRTP. */
+static __always_inline enum rtprelay_reason write_secured(struct __sk_buff *skb, struct packet *packet,
+							  const struct rtprelay_output *output,
+							  const struct rtp_header *rtp, struct undo *undo)
+{
+	struct secured *secured = secure(packet);
+	enum rtprelay_reason reason;
+
+	if (!secured)
+		return RTPRELAY_REASON_SEND_FAILED;
+	secured->rtp = *rtp;
+	reason = secure_begin(skb, secured, output);
+	resized(packet, &secured->extent);
+	if (!reason && !write_headers(skb, packet, output, &secured->rtp))
+		reason = RTPRELAY_REASON_SEND_FAILED;
+	if (!reason)
+		reason = secure_finish(skb, secured, output->srtp_out);
+	undo->index = secured->index;
+	undo->length = secured->length;
+	undo->change = secured->change;
+	return reason;
+}
+
+/*
+ * Make the packet the one that leaves by this output; `packet` follows. `rtp` is its RTP header as received. 0, or why
+ * it cannot be sent; `undo` is filled in where the output has a key.
+ */
+static __always_inline enum rtprelay_reason write(struct __sk_buff *skb, struct packet *packet,
+						  const struct rtprelay_output *output, const struct rtp_header *rtp,
+						  struct undo *undo)
+{
+	enum rtprelay_reason reason = 0;
+
+	undo->length = packet->payload_length;
+	undo->change = 0;
+	if (unlikely(skb->vlan_present) && !pop_tags(skb))
+		return RTPRELAY_REASON_SEND_FAILED;
+	if (unlikely(address_is_ip6(output->destination) != packet->v6) && !take_family(skb, packet, output))
+		return RTPRELAY_REASON_SEND_FAILED;
+	if (output->srtp_out != RTPRELAY_NONE)
+		reason = write_secured(skb, packet, output, rtp, undo);
+	else if (!write_headers(skb, packet, output, rtp))
+		reason = RTPRELAY_REASON_SEND_FAILED;
+	if (!reason && unlikely(output->vlan[0]) && !push_tags(skb, output))
+		reason = RTPRELAY_REASON_SEND_FAILED;
+	return reason;
+}
+
+/* After a copy has been sent under a key: make the payload what it was, for the next one; `packet` follows. */
+__noinline int restore(struct __sk_buff *skb, struct packet *packet, __u32 key_index, const struct undo *undo)
+{
+	const struct rtprelay_srtp_key *key = srtp_key_at(key_index);
+	struct srtp_scratch *scratch = srtp_scratch();
+	struct secured *secured;
+	bool done;
+
+	if (!packet || !undo || !key || !scratch || (unlikely(skb->vlan_present) && !pop_tags(skb)))
+		return false;
+	secured = secure(packet);
+	if (!secured)
+		return false;
+	if (undo->change) {
+		if (!srtp_parse(skb, scratch, packet->payload, packet->payload_length, srtp_trailer_length(key)))
+			return false;
+		scratch->packet.index = undo->index;
+		srtp_revert(skb, scratch, key);
+		secured->extent.change = ~undo->change;
+	}
+	done = resize(skb, &secured->extent, undo->length);
+	resized(packet, &secured->extent);
+	return done;
 }
 
 /* The packet itself goes; the verdict. One that has changed its family must not keep its route: it starts anew. */

@@ -336,7 +336,7 @@ for _type, (_size, _offsets) in LAYOUT.items():
 
 
 class Limits(enum.IntEnum):
-    ABI_VERSION = 3
+    ABI_VERSION = 4
     PORT_PAIRS = 32768
     MAX_CHAIN = 32
     MAX_OUTPUTS = 256
@@ -387,20 +387,20 @@ class PuntClass(enum.IntEnum):
 
 
 class SrtpLimits(enum.IntEnum):
-    SRTP_MAX_LENGTH = 1536
-    SRTP_MAX_TAG = 16
-    SRTP_MAX_MKI = 16
-    SRTP_ROUND_KEYS = 60
-    SRTP_TABLE = 64
+    MAX_LENGTH = 1536
+    MAX_TAG = 16
+    MAX_MKI = 16
+    ROUND_KEYS = 60
+    TABLE = 64
 
 
 class SrtpCipher(enum.IntEnum):
-    SRTP_NO_KEY = 0
-    SRTP_NULL = 1
-    SRTP_AES_CM = 2
-    SRTP_AES_F8 = 3
-    SRTP_AES_GCM = 4
-    SRTP_AES_GMAC = 5
+    NO_KEY = 0
+    NULL = 1
+    AES_CM = 2
+    AES_F8 = 3
+    AES_GCM = 4
+    AES_GMAC = 5
 
 
 class Reason(enum.IntEnum):
@@ -494,7 +494,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.EXTENSION_HEADER: "IPv6 extension header",
     Reason.NO_CHECKSUM: "IPv4 datagram without UDP checksum, bound for IPv6",
     Reason.NO_ROUTE: "no device is known for the output",
-    Reason.SRTP: "SRTP that XDP cannot serve here: tc leaves it to userspace",
+    Reason.SRTP: "to be decrypted or encrypted, but too long for it: see srtp_abi.h",
     Reason.SOURCE_MISMATCH: "not from the expected source",
     Reason.SOURCE_LOCKED: "not from the expected source, which has spoken already",
     Reason.PAYLOAD_TYPE: "payload type blocked",

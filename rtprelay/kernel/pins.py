@@ -22,7 +22,7 @@ from rtprelay.kernel import abi
 from rtprelay.kernel.libbpf import Link, Map, Object, Program
 
 _OBJECTS = Path(__file__).parent / "objects"
-_PRIVATE = ("rtprelay_serial", "rtprelay_cursor")
+_PRIVATE = ("rtprelay_serial", "rtprelay_cursor", "rtprelay_scratch", "rtprelay_secured")
 """Maps that live and die with one set of programs; so do sections of constants, whose names have a dot."""
 _BPFFS = Path("/sys/fs/bpf")
 _MOUNT_FLAGS = 2 | 4 | 8

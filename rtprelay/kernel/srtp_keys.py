@@ -28,7 +28,19 @@ _HEAD = struct.Struct("<IBBBB32s16s16s")
 _SCHEDULE_WORDS = 60
 KEY_SIZE = _KEY.size
 NO_KEY = bytes(KEY_SIZE)
-_NUMBERS = {name: number for number, name in enumerate(SUITES, 1)}
+_NUMBERS = {
+    "AEAD_AES_256_GCM": 1,
+    "AEAD_AES_128_GCM": 2,
+    "AES_256_CM_HMAC_SHA1_80": 3,
+    "AES_256_CM_HMAC_SHA1_32": 4,
+    "AES_192_CM_HMAC_SHA1_80": 5,
+    "AES_192_CM_HMAC_SHA1_32": 6,
+    "AES_CM_128_HMAC_SHA1_80": 7,
+    "AES_CM_128_HMAC_SHA1_32": 8,
+    "F8_128_HMAC_SHA1_80": 9,
+    "NULL_HMAC_SHA1_80": 10,
+    "NULL_HMAC_SHA1_32": 11,
+}
 _SUITES = {number: SUITES[name] for name, number in _NUMBERS.items()}
 _UNENCRYPTED_SRTP, _UNENCRYPTED_SRTCP, _UNAUTHENTICATED = 1, 2, 4
 

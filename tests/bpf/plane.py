@@ -12,6 +12,8 @@ from typing import NamedTuple, Self
 from rtprelay.kernel import abi, libbpf
 from rtprelay.kernel.flowmap import FlowMap
 from rtprelay.kernel.libbpf import Map, Object, Program, TestRun
+from rtprelay.kernel.srtp_keys import NO_KEY, srtp_key
+from rtprelay.security.srtp import SrtpParameters
 from rtprelay.values import Endpoint
 
 OBJECTS = Path(libbpf.__file__).parent / "objects"
@@ -24,6 +26,9 @@ SIZES = {
     "rtprelay_sent": 1024,
     "rtprelay_ssrcs": 64,
     "rtprelay_groups": 8,
+    "rtprelay_srtp_keys": 64,
+    "rtprelay_srtp_state": 64,
+    "rtprelay_srtp_streams": 64,
 }
 LOOPBACK = 1
 """The device of a test run."""
@@ -93,6 +98,8 @@ class Plane:
         self._state = self.maps["rtprelay_state"].mmap(writable=True)
         self._aside = self.maps["rtprelay_aside"].mmap(writable=True)
         self._sent = self.maps["rtprelay_sent"].mmap(writable=True)
+        self._srtp = self.maps["rtprelay_srtp_state"].mmap(writable=True)
+        self._keys: list[SrtpParameters] = []
         # One packet at a time: nobody is looking at what was unlinked.
         self.flows = FlowMap(self.maps, lambda deed: deed())
         self.serve(LOOPBACK)
@@ -116,9 +123,37 @@ class Plane:
             counts.update(index(position), bytes(8 * libbpf.possible_cpus()))
         for position in range(self.maps["rtprelay_output"].max_entries):
             self.maps["rtprelay_output"].update(index(position), bytes(ctypes.sizeof(abi.Output)))
-        for shared in (self._state, self._aside, self._sent):
+        for stream in list(self.maps["rtprelay_srtp_streams"].keys()):
+            self.maps["rtprelay_srtp_streams"].delete(stream)
+        for i in range(len(self._keys)):
+            self.maps["rtprelay_srtp_keys"].update(index(i), NO_KEY)
+        for shared in (self._state, self._aside, self._sent, self._srtp):
             shared[:] = bytes(len(shared))
         self._slots = 0
+        self._keys = []
+
+    def put_key(self, parameters: SrtpParameters | None) -> int:
+        """Its index, the same for the same key."""
+        if parameters is None:
+            return abi.NONE
+        if parameters not in self._keys:
+            self.maps["rtprelay_srtp_keys"].update(index(len(self._keys)), srtp_key(parameters))
+            self._keys.append(parameters)
+        return self._keys.index(parameters)
+
+    def drop_key(self, parameters: SrtpParameters) -> None:
+        self.maps["rtprelay_srtp_keys"].update(index(self._keys.index(parameters)), NO_KEY)
+
+    def srtp_state(self, parameters: SrtpParameters) -> dict[int, abi.SrtpStream]:
+        """What has been sent or received under a key, by SSRC."""
+        number = self._keys.index(parameters)
+        state = abi.SrtpState.from_buffer_copy(self._srtp, number * libbpf.stride(ctypes.sizeof(abi.SrtpState)))
+        found = {state.first & 0xFFFFFFFF: state.stream} if state.first else {}
+        for raw, value in self.maps["rtprelay_srtp_streams"].items():
+            key = abi.SrtpStreamKey.from_buffer_copy(raw)
+            if key.key == number:
+                found[key.ssrc] = abi.SrtpStream.from_buffer_copy(value)
+        return found
 
     def put_output(
         self,
@@ -132,6 +167,7 @@ class Plane:
         timestamp_offset: int = 0,
         tos: int = 0,
         vlan: tuple[int, ...] = (),
+        srtp: SrtpParameters | None = None,
     ) -> None:
         output = abi.Output(
             source=abi.address_bytes(source),
@@ -146,7 +182,7 @@ class Plane:
             sequence_offset=sequence_offset,
             timestamp_offset=timestamp_offset,
             tos=tos,
-            srtp_out=abi.NONE,
+            srtp_out=self.put_key(srtp),
         )
         for i, tag in enumerate(vlan):
             output.vlan[i] = tag
@@ -175,6 +211,7 @@ class Plane:
         mtu: int = 1500,
         slot: int | None = None,
         generation: int = 1,
+        srtp: SrtpParameters | None = None,
     ) -> int:
         """Returns the slot. `payloads`: type -> (clock rate, dropped)."""
         if slot is None:
@@ -188,7 +225,7 @@ class Plane:
             generation=generation,
             output_base=outputs.start,
             output_count=len(outputs),
-            flags=flags,
+            flags=flags | self._security(srtp, outputs),
             on_mismatch=on_mismatch,
             mtu=mtu,
             usual_type=abi.NO_PAYLOAD_TYPE,
@@ -198,7 +235,7 @@ class Plane:
             signalled=abi.endpoint(signalled),
             group=group,
             rtcp_output=rtcp_output,
-            srtp_in=abi.NONE,
+            srtp_in=self.put_key(srtp),
         )
         for number, (payload_type, (clock_rate, dropped)) in enumerate((payloads or {}).items(), 1):
             rules.clocks[number] = abi.tick(clock_rate)
@@ -207,6 +244,14 @@ class Plane:
                 flow.usual_type, flow.usual_clock = payload_type, abi.tick(clock_rate)
         self.flows.put(local, bytes(flow), bytes(rules))
         return slot
+
+    def _security(self, srtp: SrtpParameters | None, outputs: range) -> abi.FlowFlag:
+        flags = abi.FlowFlag(0) if srtp is None else abi.FlowFlag.SRTP
+        for position in outputs:
+            output = abi.Output.from_buffer_copy(self.maps["rtprelay_output"].lookup(index(position)) or b"")
+            if output.srtp_out != abi.NONE and output.flags & abi.OutputFlag.PRESENT:
+                flags |= abi.FlowFlag.SRTP_OUT
+        return flags
 
     def aside(self, slot: int = 0) -> abi.Aside:
         return abi.Aside.from_buffer_copy(self._aside, slot * libbpf.stride(ctypes.sizeof(abi.Aside)))
@@ -238,7 +283,7 @@ class Plane:
 
     def close(self) -> None:
         self.flows.close()
-        for shared in (self._state, self._aside, self._sent):
+        for shared in (self._state, self._aside, self._sent, self._srtp):
             shared.close()
         for loaded in self._objects:
             loaded.close()
