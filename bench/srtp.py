@@ -30,7 +30,7 @@ _GOALS = {("AES_CM_128_HMAC_SHA1_80", 160): 1500, ("AEAD_AES_128_GCM", 160): 160
 
 
 def run(subjects: Sequence[Subject], quick: bool) -> Section:
-    rounds, repeat = (3, 20_000) if quick else (9, 200_000)
+    rounds, repeat = (3, 5_000) if quick else (7, 40_000)
     rows, failures, goals = [], [], []
     with Object(_OBJECT) as loaded:
         loaded.load()
