@@ -27,6 +27,7 @@ from rtprelay.signalling.command import IceOption, MediaFlags
 from rtprelay.values import Endpoint
 
 MAX_CANDIDATES = 64
+MAX_CREDENTIAL = 256
 AdvertisedAddress = Callable[[Endpoint], str]
 _FORCED = frozenset({IceOption.FORCE, IceOption.FORCE_RELAY, IceOption.OPTIONAL})
 
@@ -79,7 +80,12 @@ def replied(ours: Media, flags: MediaFlags, context: Context) -> None:
 
 
 def _capable(view: MediaView) -> bool:
-    return view.ice is not None and bool(view.ice.ufrag and view.ice.pwd)
+    return view.ice is not None and _fit(view.ice.ufrag) and _fit(view.ice.pwd)
+
+
+def _fit(text: str) -> bool:
+    """Goes into a STUN message as it stands. RFC 8839 section 5.4 allows fewer characters than are seen."""
+    return 0 < len(text) <= MAX_CREDENTIAL and text.isascii()
 
 
 def _propose(theirs: Media, flags: MediaFlags, context: Context, *, wanted: bool) -> None:

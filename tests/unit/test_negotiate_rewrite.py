@@ -196,3 +196,12 @@ def test_what_is_not_rewritten_comes_back_as_it_was() -> None:
     body = Stage().offer(sdp(A, 4000, *lines))
     (section,) = sections(body["sdp"])
     assert all(text in section.lines for text in lines)
+
+
+@pytest.mark.parametrize("ufrag", ["\udce1bcd", "ü", "x" * 257])
+def test_credentials_that_fit_into_no_stun_message_are_no_ice(ufrag: str) -> None:
+    credentials = (f"a=ice-ufrag:{ufrag}", "a=ice-pwd:0123456789abcdefghijklmn")
+    (section,) = Stage().offered(sdp(A, 4000, *credentials))
+    assert not [line for line in section.lines if line.startswith("a=ice-")]
+    (section,) = Stage().offered(sdp(A, 4000, "a=ice-ufrag:abcd", credentials[1]))
+    assert [line for line in section.lines if line.startswith("a=ice-ufrag:")]
