@@ -67,6 +67,7 @@ bench: build $(STAMPS)/dev $(STAMPS)/test-packages
 	$(VENV)/python -m bench $(ARGS)
 
 fuzz: build $(STAMPS)/dev
+	$(VENV)/pytest -q --hypothesis-profile=search -m 'slow or not slow' tests/property
 	$(VENV)/python -m tests.fuzz $(FUZZ_INPUTS) $(FUZZ_SEED)
 
 vm: build $(STAMPS)/dev $(STAMPS)/vm-packages

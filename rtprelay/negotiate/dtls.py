@@ -60,6 +60,9 @@ def attributes(media: Media, flags: MediaFlags, context: Context, *, offering: b
     leg = media.dtls
     if leg is None:
         return ()
+    if not context.identity.knows(leg.certificate):
+        # Lost in a restart, or long expired: the party is told of the one we have now, and of a new association.
+        media.dtls = leg = structs.replace(leg, tls_id=_tls_id(context), certificate=context.identity.newest())
     setup = "actpass" if offering else leg.setup
     name = flags.dtls_fingerprint.lower()
     fingerprint = context.identity.fingerprint(leg.certificate, name)

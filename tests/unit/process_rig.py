@@ -45,7 +45,8 @@ class Relay:
     """A relay process with what it told about itself."""
 
     def __init__(self, state: Path, *options: str, program: tuple[str, ...] = tuple(PROGRAM)) -> None:
-        low = random.SystemRandom().randrange(20000, 60000, 100)
+        # Below the ports the system gives to anybody's sockets: a successor finds its predecessor's still free.
+        low = random.SystemRandom().randrange(10000, 32700, 100)
         self.ports = (f"--port-min={low}", f"--port-max={low + 99}")
         self.process = subprocess.Popen(
             [

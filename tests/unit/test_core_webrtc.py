@@ -687,6 +687,16 @@ def test_a_relay_that_kept_its_certificate_is_taken_for_who_it_was() -> None:
     assert data == rtp(1)
 
 
+def test_a_publisher_whose_certificate_was_lost_is_told_of_another_in_an_answer() -> None:
+    """Which no offer of its own comes before."""
+    stage, browser = Stage(), Browser()
+    stage.ask(CommandName.OFFER, sdp(B, media=()), call_id=CallId("c"), from_tag=Tag("a"))
+    stage.ask(CommandName.PUBLISH, browser.sdp(), call_id=CallId("c"), from_tag=Tag("a"))
+    stage.restart()
+    (facing,) = stage.answered(sdp(B, 4002))
+    assert facing.attribute("fingerprint") == f"sha-256 {stage.relay.registry.transports.identity.newest()}"
+
+
 def test_a_second_device_answers_the_same_offer() -> None:
     stage, first = Stage(), Browser()
     second = Browser(endpoint=at("198.51.100.11:50011"), seed=9)
