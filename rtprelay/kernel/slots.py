@@ -27,14 +27,11 @@ class Blocks:
         self._size = size
         # Last in, first out, and the low ones first: what is in use stays together.
         self._free: list[dict[int, None]] = [{} for _ in range(MAX_ORDER + 1)]
-        rest = size % (1 << MAX_ORDER)
-        base = size - rest
-        for start in reversed(range(0, base, 1 << MAX_ORDER)):
+        self._whole = size >> MAX_ORDER << MAX_ORDER
+        for start in reversed(range(0, self._whole, 1 << MAX_ORDER)):
             self._free[MAX_ORDER][start] = None
-        for order in reversed(range(MAX_ORDER)):
-            if rest >> order & 1:
-                self._free[order][base] = None
-                base += 1 << order
+        self._tail = True
+        """What lies behind the last whole block is kept back: small blocks are taken first, and these are far out."""
         self.used = 0
 
     def take(self, order: int) -> int:
@@ -43,6 +40,9 @@ class Blocks:
         while not self._free[source]:
             source += 1
             if source > MAX_ORDER:
+                if self._tail:
+                    self._open_tail()
+                    return self.take(order)
                 used = f"{self.used} of {self._size} are in use"
                 raise BackendFault(f"no room for {1 << order} more {self._name}: {used}")
         base = self._free[source].popitem()[0]
@@ -53,6 +53,8 @@ class Blocks:
 
     def claim(self, base: int, order: int) -> bool:
         """Take this very block; False where (part of) it is taken already or it is none."""
+        if self._tail and base >= self._whole:
+            self._open_tail()
         for source in range(order, MAX_ORDER + 1):
             whole = base >> source << source
             if whole in self._free[source]:
@@ -67,6 +69,14 @@ class Blocks:
             self._free[half][(base >> half ^ 1) << half] = None
         self.used += 1 << order
         return True
+
+    def _open_tail(self) -> None:
+        self._tail = False
+        base = self._whole
+        for order in reversed(range(MAX_ORDER)):
+            if self._size >> order & 1:
+                self._free[order][base] = None
+                base += 1 << order
 
     def free(self, base: int, order: int) -> None:
         self.used -= 1 << order

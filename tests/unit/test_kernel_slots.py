@@ -59,6 +59,13 @@ def test_a_successor_claims_what_its_predecessor_had_taken(orders: list[int]) ->
     )
 
 
+@given(st.integers(0, 255))
+def test_low_places_come_first(rest: int) -> None:
+    """The counters of all slots up to the highest in use are read several times a second."""
+    blocks = Blocks(1024 + rest, "flows")
+    assert [blocks.take(0) for _ in range(1024)] == list(range(1024))
+
+
 def test_a_block_that_is_none_cannot_be_claimed() -> None:
     blocks = Blocks(16, "outputs")
     assert not blocks.claim(1, 1)
