@@ -93,7 +93,8 @@ class Totals:
 
     def observe(self, report: FlowReport) -> None:
         last = self._last.get(report.local, _NOTHING)
-        self._last[report.local] = msgspec.structs.replace(report, ssrcs=())  # kept as long as the port is open
+        # Kept as long as the port is open.
+        self._last[report.local] = msgspec.structs.replace(report, ssrcs=()) if report.ssrcs else report
         if report.packets:
             self.in_kernel[report.local] = report.in_kernel
         if last is None:

@@ -47,8 +47,9 @@ from rtprelay.values import CallId, Endpoint
 
 POLL_EVERY = (0.2, 1.0)
 """Seconds between two reads of the data plane's counters: the shorter while a read is cheap."""
-POLL_SHARE = 0.01
-"""Of one core's time, what reading counters may take."""
+POLL_SHARE = 0.003
+"""Of one core's time, what reading counters may take, and what follows from them: at 25,000 packets/s these are 120 ns
+of a packet's price."""
 
 MARK_FORWARDED = int(Limits.MARK_FORWARDED)
 """On RTCP that tc has already sent on and hands up to be read."""
@@ -159,9 +160,9 @@ class RelayLoop:
         except RelayError as error:
             reports = []
             self._log.error("counters_unreadable", reason=error.reason)
-        cost = time.monotonic() - began
         if reports:
             self._input("report", lambda now: self.core.handle_report(reports, now))
+        cost = time.monotonic() - began
         pause = min(max(cost / POLL_SHARE, POLL_EVERY[0]), POLL_EVERY[1])
         self._poller = asyncio.get_running_loop().call_later(pause, self._poll)
 
