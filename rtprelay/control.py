@@ -69,6 +69,8 @@ class ControlPorts:
         self._complaints = Rates(COMPLAINTS)
         self._untold = 0
         self._requests = relay.registry.requests
+        self._calls = relay.registry.calls
+        self._verbosity = verbosity
         self._templates = Templates(self._config.templates)
         self._service = Service(
             handle=self._handle, complain=self._complain, took=self._took, templates=self._templates
@@ -163,6 +165,8 @@ class ControlPorts:
     def _handle(self, request: Request, respond: Respond) -> None:
         """To the core, but what is meant for the console: an operator's view is no business of calls."""
         if request.command.name is not CommandName.CLI:
+            if "debug" in request.command.flags.extra:
+                self._verbosity.trace(request.command.call_id, self._calls)
             self._loop.handle(request, respond)
             return
         self._requests.asked(request.proxy, CommandName.CLI.value)

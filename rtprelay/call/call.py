@@ -92,7 +92,9 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True):
     answered: bool = False
     """Some answer, or a publisher, has been seen: the offer timeout no longer applies."""
     tos: int | None = None
-    """Asked for with an offer or answer, for all of the call; None: the operator's."""
+    """Asked for with the last offer or its answer, for all of the call; None: the operator's."""
+    dropped: bool = False
+    """Nothing that is sent reaches anybody (`drop-traffic`)."""
     delete_at: float | None = None
     """The call has been deleted and lives on till then (delete delay)."""
 

@@ -52,6 +52,8 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     mid: str | None = None
     label: str | None = None
     rejected: bool = False
+    hidden: bool = False
+    """The party does not know of the section, which is rejected then (`sdp-media-remove`)."""
     relayed: bool = True
     """False where the m-line's transport is none that we forward (TCP ...): its SDP passes through untouched."""
     rtp: bool = True

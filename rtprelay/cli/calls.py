@@ -103,15 +103,12 @@ class Calls:
         on = ON.get(switch)
         if on is None:
             return Answer(f"Invalid on/off flag ('{switch}') specified\n")
-        traced = self._verbosity.traced
-        # Calls come and go, what is traced must not grow with them.
-        traced.intersection_update(self._registry.calls)
         if CallId(name) not in self._registry.calls:
             return Answer(f"Call ID '{name}' not found\n")
         if on:
-            traced.add(name)
+            self._verbosity.trace(name, self._registry.calls)
         else:
-            traced.discard(name)
+            self._verbosity.traced.discard(name)
         return Answer(f"{'Enabled' if on else 'Disabled'} debugging for call '{name}'\n")
 
     # --- terminate ---

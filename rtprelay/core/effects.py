@@ -17,6 +17,13 @@ class OpenPort(msgspec.Struct, frozen=True):
     tos: int = 0
 
 
+class MarkPort(msgspec.Struct, frozen=True):
+    """What leaves from the socket bound at `local` has this TOS from now on."""
+
+    local: Endpoint
+    tos: int
+
+
 class ClosePort(msgspec.Struct, frozen=True):
     local: Endpoint
 
@@ -74,4 +81,4 @@ class Notify(msgspec.Struct, frozen=True):
     level: str = "info"
 
 
-Effect = OpenPort | ClosePort | ApplyFlows | SendDatagram | Reinject | ReadFlows | Persist | Reply | Notify
+Effect = OpenPort | MarkPort | ClosePort | ApplyFlows | SendDatagram | Reinject | ReadFlows | Persist | Reply | Notify

@@ -9,13 +9,13 @@ and, last of all, the reply that promises it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from rtprelay.call.call import Call
 from rtprelay.core import snapshot
-from rtprelay.core.effects import ApplyFlows, ClosePort, Effect, OpenPort, Reply
+from rtprelay.core.effects import ApplyFlows, ClosePort, Effect, MarkPort, OpenPort, Reply
 from rtprelay.core.expiry import schedule
 from rtprelay.core.ports import PortTransaction
 from rtprelay.core.registry import Registry
@@ -47,6 +47,8 @@ class Attempt(msgspec.Struct):
     body: Body
     table: dict[Endpoint, Flow]
     """The call's flows as they are installed."""
+    marks: Mapping[Endpoint, int]
+    """TOS by RTP port, of the sockets that were open already."""
     now: float
     number: int = 1
     settled: bool = False
@@ -63,7 +65,6 @@ def mutate(
     wall = registry.wall(now)
     call = registry.calls.get(call_id) or Call(call_id=call_id, created=wall, last_signal=wall)
     ports = PortTransaction(registry.ports, now)
-    wished = (request.command.flags.tos, call.tos, registry.settings.tos)
     context = Context(
         ports=ports,
         interfaces=registry.interfaces,
@@ -71,12 +72,12 @@ def mutate(
         now=wall,
         random=registry.random,
         learning=registry.settings.endpoint_learning,
-        tos=next(tos for tos in wished if tos is not None),
+        tos=registry.settings.tos,
         instance=registry.instance,
         identity=registry.transports.identity,
         warn=lambda text: registry.notify(text, call_id, level="warning"),
     )
-    attempt = Attempt(request, call, change, ports, {}, registry.tables.get(call_id, {}), now, number)
+    attempt = Attempt(request, call, change, ports, {}, registry.tables.get(call_id, {}), _marks(call), now, number)
     try:
         attempt.body = change(call, request.command, context)
     except Exception as error:
@@ -86,7 +87,8 @@ def mutate(
         registry.notify("refused", call_id, level="warning", command=request.command.name.value, reason=error.reason)
         registry.emit(Reply(request.request_id, reply.error(error)))
         return None
-    registry.emit(*(OpenPort(endpoint, context.tos) for pair in ports.taken for endpoint in pair))
+    marks = _marks(call)
+    registry.emit(*(OpenPort(endpoint, marks.get(pair[0], 0)) for pair in ports.taken for endpoint in pair))
     registry.queue.later(lambda: _commit(registry, attempt), call_id, request.request_id)
     return attempt
 
@@ -120,7 +122,18 @@ def _conclude(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
     attempt.settled = True
     attempt.ports.commit()
     closed = [effect for rtp in attempt.ports.given for effect in registry.close(rtp)]
-    return (record, *effects, *closed, Reply(attempt.request.request_id, attempt.body))
+    marked = [
+        MarkPort(endpoint, tos)
+        for rtp, tos in _marks(call).items()
+        if attempt.marks.get(rtp, tos) != tos
+        for endpoint in (rtp, rtp.with_port(rtp.port + 1))
+    ]
+    return (record, *effects, *marked, *closed, Reply(attempt.request.request_id, attempt.body))
+
+
+def _marks(call: Call) -> dict[Endpoint, int]:
+    """TOS by RTP port."""
+    return {rtp: media.tos for _, media in call.medias() for rtp in media.rtp_ports}
 
 
 def _roll_back(registry: Registry, attempt: Attempt) -> list[Effect]:

@@ -105,6 +105,7 @@ def _unanswered(media: Media) -> Media:
         index=media.index,
         kind=media.kind,
         protocol=media.protocol,
+        hidden=media.hidden,
         mux_proposed=media.mux_proposed,
         codecs=media.codecs,
         mid=media.mid,

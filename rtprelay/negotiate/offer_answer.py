@@ -14,7 +14,7 @@ from __future__ import annotations
 from rtprelay.call.call import Call, Party
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
-from rtprelay.negotiate import bundle, channel, codecs, extmap, ice, keys, mux
+from rtprelay.negotiate import bundle, channel, codecs, extmap, hidden, ice, keys, mux, tos
 from rtprelay.negotiate.branches import answering, offered_to, offering
 from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
@@ -36,11 +36,17 @@ def offer(call: Call, command: Command, context: Context) -> str:
         return command.sdp  # it has been here already
     offerer = offering(call, command, context.now)
     answerer = offered_to(call, offerer, command, context.now)
-    _label(offerer, flags)
+    _note(call, offerer, flags)
+    known = hidden.filled_in(document, offerer)
+    if known is not document:
+        document, view = known, read(known)
+    seen = len(answerer.medias)
     for index, media_view in enumerate(view.media):
         ours, theirs = _sections(offerer, answerer, index, media_view, flags, context)
+        theirs.hidden = hidden.hides(answerer, seen, index, media_view, flags)
         removed = (
-            media_view.kind in flags.sdp_media_remove
+            theirs.hidden
+            or hidden.unwanted(media_view, flags)
             or channel.refused(media_view, flags)
             or codecs.none_left(media_view, flags)
         )
@@ -66,7 +72,7 @@ def offer(call: Call, command: Command, context: Context) -> str:
     bundle.offered(offerer, answerer, view, flags)
     for party in (offerer, answerer):
         close_beyond(party.medias, len(view.media), context)
-    _mark(call, flags)
+    tos.mark(call, flags, context, offering=True)
     call.connect(offerer, answerer)
     return rewrite_for(document, view, answerer, flags, context, offering=True)
 
@@ -76,10 +82,11 @@ def answer(call: Call, command: Command, context: Context) -> str:
     seen.
     """
     document = SessionDescription.parse(command.sdp)
-    view = read(document)
     flags = command.flags
     offerer, answerer = answering(call, command, context.now)
-    _label(answerer, flags)
+    _note(call, answerer, flags)
+    document = hidden.filled_in(document, answerer)
+    view = read(document)
     for ours, theirs in zip(offerer.medias, answerer.medias, strict=False):
         media_view = view.media[theirs.index] if theirs.index < len(view.media) else None
         theirs.rejected = ours.rejected or media_view is None or media_view.rejected
@@ -105,7 +112,7 @@ def answer(call: Call, command: Command, context: Context) -> str:
         ice.replied(ours, flags, context)
         mux.answered(ours, theirs, media_view.rtcp_mux)
     bundle.answered(offerer, answerer, view, context)
-    _mark(call, flags)
+    tos.mark(call, flags, context, offering=False)
     call.connect(offerer, answerer)
     call.answered = True
     return rewrite_for(document, view, offerer, flags, context, offering=False)
@@ -156,14 +163,10 @@ def _family(media: Media) -> Family | None:
     return known.family if known else None
 
 
-def _label(party: Party, flags: MediaFlags) -> None:
+def _note(call: Call, party: Party, flags: MediaFlags) -> None:
+    """What is said of the party that speaks, and of the call."""
     party.label = flags.set_label or flags.label or party.label
     party.metadata = flags.metadata or party.metadata
-
-
-def _mark(call: Call, flags: MediaFlags) -> None:
-    """TOS is the whole call's, in all directions."""
-    if flags.tos is not None:
-        call.tos = flags.tos
-        for _, media in call.medias():
-            media.tos = flags.tos
+    party.dtmf_blocked = party.dtmf_blocked or flags.block_dtmf
+    if flags.drop_traffic is not None:
+        call.dropped = flags.drop_traffic

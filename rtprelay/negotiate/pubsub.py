@@ -14,7 +14,7 @@ from rtprelay.call.call import Call, MediaKey, Party, SentSdp, Subscription, Sub
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
-from rtprelay.negotiate import bundle, codecs, ice, keys
+from rtprelay.negotiate import bundle, codecs, ice, keys, tos
 from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
 from rtprelay.sdp.attributes import Direction
@@ -36,7 +36,7 @@ def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
     party.publisher = True
     party.label = flags.set_label or flags.label or party.label
     for media_view in view.media:
-        _publish_media(party, media_view, flags, context)
+        _publish_media(call, party, media_view, flags, context)
     bundle.published(party, view, flags, context)
     close_beyond(party.medias, len(view.media), context)
     if not any(media.live for media in party.medias):
@@ -46,9 +46,10 @@ def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
     return _build(party, specs, context, group=bundle.group(party))
 
 
-def _publish_media(party: Party, view: MediaView, flags: MediaFlags, context: Context) -> None:
+def _publish_media(call: Call, party: Party, view: MediaView, flags: MediaFlags, context: Context) -> None:
     if view.index == len(party.medias):
         party.medias.append(new_media(view.index, view, context))
+        party.medias[-1].tos = tos.of(call, context)
     media = party.medias[view.index]
     describe(media, view)
     media.protocol = view.protocol
@@ -58,7 +59,7 @@ def _publish_media(party: Party, view: MediaView, flags: MediaFlags, context: Co
         close_ports(media, context)
         return
     apply_options(media, flags)
-    _mark(media, flags)
+    tos.mark_alone(media, flags)
     learn_remote(media, view, flags, context)
     media.codecs = (accepted,)
     media.direction = Direction.of(sends=media.direction.sends, receives=False)
@@ -104,7 +105,7 @@ def subscribe_request(call: Call, sources: Sequence[Party], command: Command, co
     call.subscriptions = [s for s in call.subscriptions if s.sink.party != party.number]
     specs = []
     for index, (key, source) in enumerate(wanted):
-        media = _subscriber_media(party, index, source, codecs.sent(call, key, source), flags, context)
+        media = _subscriber_media(call, party, index, source, codecs.sent(call, key, source), flags, context)
         before = had.get(index)
         ssrc = before.ssrc if before and before.source == key else context.random.getrandbits(32)
         call.subscriptions.append(Subscription(key, MediaKey(party.number, index), SubscriptionKind.PUB_SUB, ssrc))
@@ -117,7 +118,7 @@ def subscribe_request(call: Call, sources: Sequence[Party], command: Command, co
 
 
 def _subscriber_media(
-    party: Party, index: int, source: Media, heard: tuple[Codec, ...], flags: MediaFlags, context: Context
+    call: Call, party: Party, index: int, source: Media, heard: tuple[Codec, ...], flags: MediaFlags, context: Context
 ) -> Media:
     if index == len(party.medias):
         party.medias.append(
@@ -126,7 +127,7 @@ def _subscriber_media(
                 kind=source.kind,
                 protocol=source.protocol,
                 learning=flags.endpoint_learning or context.learning,
-                tos=context.tos,
+                tos=tos.of(call, context),
                 direction=Direction.RECVONLY,
             )
         )
@@ -136,7 +137,7 @@ def _subscriber_media(
     media.codecs = codecs.subscribed(heard, flags)
     wished = flags.transport_protocol
     media.protocol = wished if wished and wished != "accept" else source.protocol
-    _mark(media, flags)
+    tos.mark_alone(media, flags)
     open_ports(media, _interface(media, flags, media.interface or source.interface, context, source), context)
     media.mux_proposed = media.rtcp_mux or bool(flags.rtcp_mux & {"offer", "require"})
     keys.proposed(media, flags, context)
@@ -158,7 +159,7 @@ def subscribe_answer(party: Party, command: Command, context: Context) -> None:
         if media.local is None:
             continue  # it accepts what was not offered any more
         apply_options(media, command.flags)
-        _mark(media, command.flags)
+        tos.mark_alone(media, command.flags)
         shown = media.codecs
         learn_remote(media, media_view, command.flags, context)
         media.codecs = shown
@@ -173,11 +174,6 @@ def subscribe_answer(party: Party, command: Command, context: Context) -> None:
 def _accept(offered: tuple[Codec, ...], accept: tuple[str, ...]) -> Codec | None:
     """The first codec both know; `any`, `all` and `full` stand for whatever comes first."""
     return choose(offered, () if {"any", "all", "full"} & set(accept) else accept)
-
-
-def _mark(media: Media, flags: MediaFlags) -> None:
-    if flags.tos is not None:
-        media.tos = flags.tos
 
 
 def _interface(

@@ -10,7 +10,7 @@ from rtprelay.values import Endpoint
 
 
 def new_media(index: int, view: MediaView, context: Context) -> Media:
-    media = Media(index=index, kind=view.kind, protocol=view.protocol, learning=context.learning, tos=context.tos)
+    media = Media(index=index, kind=view.kind, protocol=view.protocol, learning=context.learning)
     describe(media, view)
     return media
 

@@ -41,6 +41,7 @@ _FEEDBACK = frozenset(
 LOOP_ATTRIBUTE = "rtprelay"
 """Names the relay that has rewritten the SDP (`loop-protect`)."""
 KEEP = MediaEdit(keep=True)
+OMIT = MediaEdit(omit=True)
 REJECT = MediaEdit(port=0)
 _ORIGIN = SdpReplace.ORIGIN | SdpReplace.ORIGIN_FULL
 _USERNAME = SdpReplace.USERNAME | SdpReplace.ORIGIN_FULL
@@ -137,6 +138,8 @@ def _digest(text: str) -> int:
 def _media_edit(
     receiver: Party, media: Media, view: MediaView, flags: MediaFlags, context: Context, *, offering: bool
 ) -> MediaEdit:
+    if media.hidden:
+        return OMIT
     if not media.relayed:
         return KEEP
     carrier = receiver.carrier(media)

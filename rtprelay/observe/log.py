@@ -16,7 +16,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import msgspec
 import structlog
@@ -39,6 +39,11 @@ class Verbosity:
     def __init__(self, level: int) -> None:
         self.level = level
         self.traced: set[str] = set()
+
+    def trace(self, call_id: str, calls: Container[str]) -> None:
+        """Everything about the call is heard from now on, while it is among `calls`."""
+        # Calls come and go, what is traced must not grow with them.
+        self.traced = {known for known in self.traced if known in calls} | {call_id}
 
     def __call__(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
         if _HEARD_FROM[method] > self.level and event.get("call_id") not in self.traced:

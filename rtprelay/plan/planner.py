@@ -32,7 +32,7 @@ def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
     feedback: defaultdict[Endpoint, list[Output]] = defaultdict(list)
     for subscription in call.subscriptions:
         sink = call.media(subscription.sink)
-        muted = subscription.blocked or call.parties[subscription.source.party].blocked
+        muted = call.dropped or subscription.blocked or call.parties[subscription.source.party].blocked
         if sink is not None and not sink.rejected and not sink.channel and not muted:
             carrier = call.parties[subscription.sink.party].carrier(sink)
             if carrier.local is not None:

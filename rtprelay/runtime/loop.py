@@ -26,6 +26,7 @@ from rtprelay.core.effects import (
     ApplyFlows,
     ClosePort,
     Effect,
+    MarkPort,
     Notify,
     OpenPort,
     Persist,
@@ -90,6 +91,7 @@ class RelayLoop:
         self._poller: asyncio.TimerHandle | None = None
         self._deeds: dict[type[Effect], Callable[..., None]] = {
             OpenPort: self._open_port,
+            MarkPort: self._mark_port,
             ClosePort: self._close_port,
             ApplyFlows: self._apply_flows,
             SendDatagram: self._send_datagram,
@@ -221,6 +223,9 @@ class RelayLoop:
             self.sockets.open(effect.local, effect.tos)
         except OSError as error:
             self.core.port_failed(effect.local, error, time.monotonic())
+
+    def _mark_port(self, effect: MarkPort) -> None:
+        self.sockets.mark(effect.local, effect.tos)
 
     def _close_port(self, effect: ClosePort) -> None:
         self.sockets.close(effect.local)

@@ -75,17 +75,19 @@ class MediaSockets:
         return local in self._by_local
 
     def open(self, local: Endpoint, tos: int = 0) -> None:
-        """Bind `local`; open already: only its TOS is set. Raises OSError where the port cannot be had."""
-        known = self._by_local.get(local)
-        if known is not None:
-            _set_tos(known.socket, local.family, tos)
-            return
+        """Bind `local`. Raises OSError where the port cannot be had."""
         sock = _bind(local, tos)
         if self._marks:
             self._ask_for_marks(sock)
         port = _Port(local, sock)
         self._epoll.register(sock, select.EPOLLIN)
         self._by_fd[sock.fileno()] = self._by_local[local] = port
+
+    def mark(self, local: Endpoint, tos: int) -> None:
+        """Unknown: nothing happens."""
+        port = self._by_local.get(local)
+        if port is not None:
+            _set_tos(port.socket, local.family, tos)
 
     def close(self, local: Endpoint) -> None:
         """Unknown: nothing happens."""

@@ -18,11 +18,13 @@ SESSION = ("none", "global", "session")
 
 
 class AttributeChanges(msgspec.Struct, frozen=True):
-    """Attributes are whole values without the `a=`: `ptime:20`, `sendrecv`."""
+    """Attributes without the `a=`. A line `a=foo:bar baz` is meant by `foo:bar baz`, by `foo:bar` and by `foo`."""
 
     add: tuple[str, ...] = ()
+    """Whole ones, `ptime:20`; what is there already is not added again."""
     remove: frozenset[str] = frozenset()
     substitute: Mapping[str, str] = {}
+    """By the attribute, the whole one in its place."""
 
 
 def read_changes(value: Mapping[str, Any]) -> dict[str, AttributeChanges]:
@@ -36,9 +38,7 @@ def read_changes(value: Mapping[str, Any]) -> dict[str, AttributeChanges]:
         unknown = set(rules) - {"add", "remove", "substitute"}
         if unknown:
             raise PeerFault(f"sdp-attr: {name}: unknown change {min(unknown)!r}")
-        pairs = [_texts(pair, name) for pair in _list(rules.get("substitute", ()), name)]
-        if any(len(pair) != 2 for pair in pairs):
-            raise PeerFault(f"sdp-attr: {name}: substitute takes pairs")
+        pairs = _pairs(rules.get("substitute", ()), name)
         key = "session" if name in SESSION else name
         changes[key] = AttributeChanges(
             add=_texts(rules.get("add", ()), name),
@@ -62,16 +62,28 @@ def _section(section: Section, changes: AttributeChanges | None) -> str:
         return str(section)
     lines = [_line(line, changes) for line in section.lines]
     ending = section.lines[0].ending or "\r\n"
-    return "".join(lines) + "".join(f"a={attribute}{ending}" for attribute in changes.add)
+    added = (f"a={attribute}{ending}" for attribute in dict.fromkeys(changes.add))
+    return "".join((*lines, *(line for line in added if line not in lines)))
 
 
 def _line(line: Line, changes: AttributeChanges) -> str:
     if line.type != "a":
         return str(line)
-    if line.value in changes.remove:
-        return ""
-    new = changes.substitute.get(line.value)
-    return str(line) if new is None else f"a={new}{line.ending}"
+    for name in dict.fromkeys((line.value, line.value.split(" ", 1)[0], line.name, f"{line.name}:")):
+        if name in changes.remove:
+            return ""
+        if name in changes.substitute:
+            return f"a={changes.substitute[name]}{line.ending}"
+    return str(line)
+
+
+def _pairs(value: object, name: str) -> list[tuple[str, ...]]:
+    """Of one substitution, or of several."""
+    given = _list(value, name)
+    pairs = [_texts(given, name)] if any(isinstance(item, str) for item in given) else [_texts(i, name) for i in given]
+    if any(len(pair) != 2 for pair in pairs):
+        raise PeerFault(f"sdp-attr: {name}: substitute takes pairs")
+    return pairs
 
 
 def _list(value: object, name: str) -> Sequence[object]:

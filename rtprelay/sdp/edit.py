@@ -53,8 +53,8 @@ def rewrite(document: SessionDescription, edit: SessionEdit) -> str:
     Raises MalformedSdp where a line to be changed cannot be understood, ValueError where the edit is for another number
     of media sections.
     """
-    changes = tuple(zip(document.media, edit.media, strict=True))
-    rewritten = any(not change.keep for change in edit.media)
+    changes = tuple(pair for pair in zip(document.media, edit.media, strict=True) if not pair[1].omit)
+    rewritten = any(not change.keep for _, change in changes)
     kept = [section for section, change in changes if change.keep and not _rejected(section)]
     live = [change for section, change in changes if not change.keep and _live(section, change)]
     address = next((change.address for change in live if change.address is not None), None)

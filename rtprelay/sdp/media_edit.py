@@ -23,6 +23,8 @@ class MediaEdit(msgspec.Struct, frozen=True, kw_only=True):
     the `c=` line names that of another section.
     """
 
+    omit: bool = False
+    """There is no such section afterwards; nothing else of the edit counts."""
     keep: bool = False
     """The section comes back byte for byte; nothing else of the edit counts."""
     port: int | None = None

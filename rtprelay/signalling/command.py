@@ -110,6 +110,10 @@ class MediaFlags(msgspec.Struct, frozen=True, kw_only=True):
     no_port_latching: bool = False
     endpoint_learning: EndpointLearning | None = None
     tos: int | None = None
+    """Negative: what was said before holds."""
+    block_dtmf: bool = False
+    """Of the sender, as the command `block DTMF` does."""
+    drop_traffic: bool | None = None
     label: str | None = None
     set_label: str | None = None
     metadata: str | None = None

@@ -209,12 +209,26 @@ TABLE: tuple[Flag, ...] = (
             choices=_enum(EndpointLearning),
             default="as configured",
         ),
-        _number(_OFFER, "TOS", "IP TOS of the media; negative: as it is", "tos", high=255, default="as configured"),
+        _number(
+            _SDP,
+            "TOS",
+            "IP TOS of the call's media, until the next offer; negative: as it is",
+            "tos",
+            low=-(1 << 31),
+            high=255,
+            default="as configured",
+        ),
         _switch(_SDP, "pierce-NAT", "empty packets are sent until media comes"),
         _switch(_SDP, "NAT-wait", "nothing is sent until media comes"),
         _any(_SDP, "inbound-peer", "interface by route look-up, sender's side"),
         _any(_SDP, "outbound-peer", "interface by route look-up, receiver's side", aliases=("peer",)),
-        _word(_OA, "drop-traffic", "drop all media of the call", choices=_words("start", "stop")),
+        _word(
+            _OA,
+            "drop-traffic",
+            "all media of the call is dropped, from `start` to `stop`",
+            "drop_traffic",
+            choices={"start": True, "stop": False},
+        ),
     ),
     *_group(
         ICE,
@@ -368,12 +382,17 @@ TABLE: tuple[Flag, ...] = (
         _dictionary(
             _SDP, "sdp-attr", "attribute lines: `{audio: {add: [...], remove: [...], substitute: [...]}}`", "sdp_attr"
         ),
-        _list(_SDP, "sdp-media-remove", "kinds of media sections that are rejected", "sdp_media_remove"),
+        _list(
+            _SDP,
+            "sdp-media-remove",
+            "kinds of media sections the receiver is not shown: audio, video, ...; `other`: kinds nobody knows",
+            "sdp_media_remove",
+        ),
     ),
     *_group(
         DTMF,
         _switch(_OA, "inject-DTMF", "`play DTMF` will be used"),
-        _switch(_OA, "block-DTMF", "DTMF is blocked"),
+        _switch(_OA, "block-DTMF", "DTMF of the sender is blocked, as by `block DTMF`", "block_dtmf"),
         _switch(_OA, "detect-DTMF", "in-band DTMF is listened for"),
         _word(_BLOCK, "DTMF-security", "what DTMF is replaced by", choices=_DTMF_SECURITY),
         _word(_BLOCK, "DTMF-security-trigger", "the same, from the trigger on", choices=_DTMF_SECURITY),

@@ -22,7 +22,7 @@ MAX_FLAG = 1024
 _SHOWN = 64
 _ON = frozenset({"yes", "on", "true", "1", ""})
 _OFF = frozenset({"no", "off", "false", "0"})
-_BY_PREFIX = frozenset({Kind.WORD, Kind.WORDS, Kind.ANY})
+_BY_PREFIX = frozenset({Kind.WORD, Kind.WORDS, Kind.ANY, Kind.DICTIONARY})
 _SEPARATORS = re.compile(r"[\s,]+")
 
 _MEDIA_FIELDS = frozenset(MediaFlags.__struct_fields__)
@@ -251,13 +251,40 @@ def _take_flags(options: Options, flag: Flag, value: Any) -> None:
 
 
 def _take_dictionary(options: Options, flag: Flag, value: Any) -> None:
-    """A dictionary, or in a flag `name=[audio=[add=[x y] substitute=[[from to]]]]`."""
+    """A dictionary, or in a flag `name=[audio=[add=[x y] substitute=[[from to]]]]`, or one change of it after the
+    other: `name-add-audio-x`, `name-substitute-audio-from>to`.
+    """
     if isinstance(value, tuple):
         value = _nested(value)
-    if isinstance(value, dict):
-        options.store(flag, value)
-    else:
+    if isinstance(value, str):
+        value = _change(value)
+    if not isinstance(value, dict):
         options.reject(flag.name, value)
+        return
+    before = options.media.get(flag.target, {})
+    options.store(flag, {name: _joined(before.get(name), value.get(name)) for name in {**before, **value}})
+
+
+def _change(text: str) -> Any:
+    """`COMMAND-WHERE-ATTRIBUTE` as a dictionary; `--` stands for an equals sign, `..` for a space."""
+    command, _, rest = text.partition("-")
+    where, dash, attribute = rest.partition("-")
+    attribute = attribute.replace("--", "=").replace("..", " ")
+    if not dash or not attribute:
+        return text
+    return {where: {command: [attribute.split(">", 1)] if command == "substitute" else [attribute]}}
+
+
+def _joined(one: Any, other: Any) -> Any:
+    """What two changes ask for together; what is no such thing is left to whoever reads it."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return other if one is None else one if other is None else other
+    return {
+        name: [*one[name], *other[name]]
+        if isinstance(one.get(name), list) and isinstance(other.get(name), list)
+        else other.get(name, one.get(name))
+        for name in {**one, **other}
+    }
 
 
 def _nested(words: Iterable[str]) -> Any:

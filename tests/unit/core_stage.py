@@ -19,6 +19,7 @@ from rtprelay.core.effects import (
     ApplyFlows,
     ClosePort,
     Effect,
+    MarkPort,
     Notify,
     OpenPort,
     Persist,
@@ -276,6 +277,9 @@ class Stage:
                 else:
                     assert local not in self.open, f"{local} is opened twice"
                     self.open[local] = tos
+            case MarkPort(local, tos):
+                assert local in self.open, f"nothing is bound at {local}"
+                self.open[local] = tos
             case ClosePort(local):
                 del self.open[local]
             case ApplyFlows(ops):

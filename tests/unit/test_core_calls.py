@@ -461,10 +461,29 @@ def test_tos_is_the_whole_calls_in_all_directions() -> None:
     assert {output.tos for local in (facing_a, facing_b) for output in stage.flow(local).outputs} == {184}
 
 
-def test_tos_holds_for_what_joins_the_call_later() -> None:
+@pytest.mark.parametrize(("said", "holds"), [(96, 96), (0, 0), (-1, 184), (None, 16)])
+def test_another_tos_holds_for_sockets_that_are_open_and_for_those_to_come(said: int | None, holds: int) -> None:
     stage = Stage(tos=16)
     stage.call(tos=184)
-    stage.offer(audio_and_video(A, 4000, 5000), to_tag="b")
+    stage.offer(audio_and_video(A, 4000, 5000), to_tag="b", tos=said)
+    assert set(stage.open.values()) == {holds}
+    assert {output.tos for flow in stage.flows().values() for output in flow.outputs} == {holds}
+
+
+def test_an_answer_may_change_the_tos_and_leaves_it_when_it_says_nothing() -> None:
+    stage = Stage(tos=16)
+    stage.offer(sdp(A), tos=184)
+    stage.answer(sdp(B))
+    assert set(stage.open.values()) == {184}
+    stage.answer(sdp(B), tos=96)
+    assert set(stage.open.values()) == {96}
+
+
+def test_a_refused_offer_leaves_the_tos_as_it_was() -> None:
+    stage = Stage()
+    stage.call(tos=184)
+    stage.room = len(stage.flows())
+    assert stage.offer(audio_and_video(A, 4000, 5000), to_tag="b", tos=96)["result"] == "error"
     assert set(stage.open.values()) == {184}
     assert {output.tos for flow in stage.flows().values() for output in flow.outputs} == {184}
 

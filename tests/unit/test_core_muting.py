@@ -98,3 +98,24 @@ def test_commands_whose_media_work_is_missing_say_so() -> None:
     body = stage.ask(CommandName.PLAY_MEDIA)
     assert body["result"] == "error"
     assert body["error-reason"].startswith("Not supported yet: play media")
+
+
+@pytest.mark.parametrize(("asking", "expected"), [("offer", FROM_B_ONLY), ("answer", (True, False))])
+def test_dtmf_may_be_blocked_as_soon_as_a_party_speaks(asking: str, expected: tuple[bool, bool]) -> None:
+    stage = Stage()
+    media = ["m=audio {} RTP/AVP 0 101", *EVENTS]
+    (to_b,) = stage.offered(sdp(A, media=[m.format(4000) for m in media]), block_dtmf=asking == "offer")
+    (to_a,) = stage.answered(sdp(B, media=[m.format(4002) for m in media]), block_dtmf=asking == "answer")
+    assert heard(stage, to_a.local, to_b.local, payload_type=101) == expected
+    stage.ask(CommandName.UNBLOCK_DTMF)
+    assert heard(stage, to_a.local, to_b.local, payload_type=101) == BOTH_WAYS
+
+
+def test_traffic_is_dropped_until_an_offer_or_answer_says_otherwise() -> None:
+    stage = Stage()
+    from_a, from_b = stage.call(drop_traffic=True)
+    assert heard(stage, from_a, from_b) == NOTHING
+    stage.offer(sdp(A), to_tag="b")
+    assert heard(stage, from_a, from_b) == NOTHING
+    stage.answer(sdp(B, 4002), drop_traffic=False)
+    assert heard(stage, from_a, from_b) == BOTH_WAYS

@@ -41,13 +41,21 @@ def test_changes_that_make_no_sense_are_refused_by_name(changes: dict[str, Any],
     assert stage.ports_used() == 0
 
 
-def test_sections_of_an_unwanted_kind_are_rejected_on_both_sides() -> None:
+@pytest.mark.parametrize("name", ["x-a", "x-a:b", "x-a:b c d"])
+def test_an_attribute_is_meant_by_its_name_its_first_word_or_all_of_it(name: str) -> None:
     stage = Stage()
-    media = ("m=audio 4000 RTP/AVP 0", "m=video 4002 RTP/AVP 96")
-    audio, video = stage.offered(sdp(media=media), sdp_media_remove=("video",))
-    assert (audio.port > 0, video.port) == (True, 0)
-    audio, video = stage.answered(sdp(B, media=("m=audio 5000 RTP/AVP 0", "m=video 0 RTP/AVP 96")))
-    assert (audio.port > 0, video.port) == (True, 0)
+    media = ("m=audio 4000 RTP/AVP 0", "a=x-a:b c d", "a=x-ab:b c d")
+    changed = stage.offer(sdp(media=media), sdp_attr={"audio": {"substitute": [name, "new:1"]}})["sdp"].splitlines()
+    assert ("a=new:1" in changed, "a=x-a:b c d" in changed, "a=x-ab:b c d" in changed) == (True, False, True)
+    removed = stage.offer(sdp(media=media), sdp_attr={"audio": {"remove": [name]}})["sdp"].splitlines()
+    assert ("a=x-a:b c d" in removed, "a=x-ab:b c d" in removed) == (False, True)
+
+
+def test_what_is_there_already_is_not_added_again() -> None:
+    stage = Stage()
+    media = ("m=audio 4000 RTP/AVP 0", "a=ptime:20")
+    text = stage.offer(sdp(media=media), sdp_attr={"audio": {"add": ["ptime:20", "x-new", "x-new"]}})["sdp"]
+    assert (text.count("a=ptime:20\r\n"), text.count("a=x-new\r\n")) == (1, 1)
 
 
 def test_packet_times_are_asked_of_either_side() -> None:

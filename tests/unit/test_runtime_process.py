@@ -175,6 +175,15 @@ def test_it_runs_as_a_user_without_any_privilege(tmp_path: Path, parties: tuple[
         assert caller.say(to_callee) == callee.recv(2000)
 
 
+def test_the_flag_debug_lets_everything_about_the_call_be_heard(tmp_path: Path) -> None:
+    with Party() as caller, Relay(tmp_path) as quiet:
+        quiet.ctl("set", "loglevel", "4")
+        for call_id, flags in (("unheard", []), ("heard", ["debug"])):
+            quiet.ask("offer", call_id=call_id, from_tag="a", sdp=caller.sdp, flags=flags)
+            quiet.ask("delete", call_id=call_id, delete_delay=0)
+        assert "[heard] call ended" in quiet.wait_for("call ended")
+
+
 def test_ctl_without_a_relay_says_so(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))

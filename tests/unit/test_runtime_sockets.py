@@ -137,12 +137,12 @@ def test_a_closed_port_is_free_again_and_silent(ports: Ports, sender: socket.soc
     assert local in ports.sockets
 
 
-def test_opening_an_open_port_changes_its_tos_only(ports: Ports, sender: socket.socket) -> None:
+def test_the_tos_of_an_open_port_can_be_changed(ports: Ports, sender: socket.socket) -> None:
     local = ports.open(tos=0)
     sender.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
     seen = []
     for tos in (0, 184, 96):
-        ports.sockets.open(local, tos)
+        ports.sockets.mark(local, tos)
         ports.sockets.send(local, endpoint(sender), b"x")
         seen.append(sender.recvmsg(10, 64)[1][0][2][0])
     assert seen == [0, 184, 96]

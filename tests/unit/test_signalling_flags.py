@@ -268,14 +268,30 @@ def test_what_is_not_understood_is_noted_and_the_call_goes_on(keys: dict[str, An
     assert command.flags == MediaFlags()
 
 
+def test_changes_of_attributes_may_be_flags_one_by_one() -> None:
+    said = flags(
+        "sdp-attr-add-audio-fmtp:96..x--1",
+        "sdp-attr-add-audio-ptime:20",
+        "sdp-attr-remove-video-rtcp-fb",
+        "sdp-attr-substitute-none-sendrecv>sendonly",
+    )
+    assert said.sdp_attr == {
+        "audio": {"add": ["fmtp:96 x=1", "ptime:20"]},
+        "video": {"remove": ["rtcp-fb"]},
+        "none": {"substitute": [["sendrecv", "sendonly"]]},
+    }
+    assert parse_command({**OFFER, "flags": ["sdp-attr-nonsense"]}).unknown_flags == ("sdp-attr=nonsense",)
+
+
 def test_a_flag_may_be_a_key_that_is_switched_off() -> None:
     for off in (0, False, "no", "off", None):
         assert outcome(parse_command({**OFFER, "replace-origin": off, "strict source": off})).flags == MediaFlags()
     assert outcome(parse_command({**OFFER, "replace-origin": 1})).flags.replace is SdpReplace.ORIGIN
 
 
-def test_a_tos_that_says_leave_it_says_nothing() -> None:
-    assert outcome(offer(TOS=-1)).flags.tos is None
+def test_a_tos_may_say_that_it_stays_and_one_too_large_says_nothing() -> None:
+    assert outcome(offer(TOS=-1)).flags.tos == -1
+    assert parse_command({**OFFER, "TOS": 256}).flags.tos is None
     assert outcome(offer(TOS=0)).flags.tos == 0
     assert outcome(offer(TOS="184")).flags.tos == 184
 

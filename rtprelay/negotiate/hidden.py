@@ -1,0 +1,67 @@
+"""Sections that a party is not shown (`sdp-media-remove`).
+
+The sections of both sides stand for each other by their place (RFC 3264 section 6), so those one side does not know of
+keep theirs in the call: in what that party sends they are filled in, rejected, and what it is sent leaves them out. A
+section it has once seen cannot be taken away again (RFC 3264 section 8) and is rejected instead; one it was not shown
+may come later, as long as nothing behind it changes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from rtprelay.call.call import Party
+from rtprelay.call.media import Media
+from rtprelay.sdp.document import Line, Section, SessionDescription
+from rtprelay.sdp.view import MediaView
+from rtprelay.signalling.command import MediaFlags
+
+REGISTERED = frozenset({"audio", "video", "text", "application", "message", "image"})
+"""The media types of RFC 8866 section 8.2.2, without those that are no streams; all else is `other`."""
+
+
+def unwanted(view: MediaView, flags: MediaFlags) -> bool:
+    """Whether the receiver is to see nothing of the section."""
+    if not flags.sdp_media_remove:
+        return False
+    kind = view.kind.lower()
+    named = {word.lower() for word in flags.sdp_media_remove}
+    return kind in named or ("other" in named and kind not in REGISTERED)
+
+
+def hides(receiver: Party, seen: int, index: int, view: MediaView, flags: MediaFlags) -> bool:
+    """Whether the section is left out of an offer to the receiver, who has been shown `seen` sections before."""
+    media = receiver.medias[index]
+    if index < seen and not media.hidden and receiver.tag:
+        return False
+    fixed = media.hidden and any(not later.hidden for later in receiver.medias[index + 1 : seen])
+    return unwanted(view, flags) or fixed or (media.hidden and view.rejected)
+
+
+def filled_in(document: SessionDescription, sender: Party) -> SessionDescription:
+    """What the sender has said, with the sections it does not know of."""
+    if not any(media.hidden for media in sender.medias):
+        return document
+    *sections, last = (document.session, *document.media)
+    ended = Section((*last.lines[:-1], msgspec.structs.replace(last.lines[-1], ending="\r\n")))
+    session, *media = (*sections, ended)
+    return SessionDescription(session, tuple(_filled(media, sender.medias)))
+
+
+def _filled(sections: Iterable[Section], known: Iterable[Media]) -> Iterator[Section]:
+    rest = iter(sections)
+    for media in known:
+        if media.hidden:
+            yield _rejected(media)
+        elif (section := next(rest, None)) is not None:
+            yield section
+        else:
+            return
+    yield from rest
+
+
+def _rejected(media: Media) -> Section:
+    value = f"{media.kind} 0 {media.protocol} 0"
+    return Section((Line(0, "m", value, "\r\n", f"m={value}"),))
