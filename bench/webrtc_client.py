@@ -29,7 +29,8 @@ from rtprelay.ice.agent import Credentials
 from rtprelay.ice.candidate import RTP, local_candidate, parse_candidate
 from rtprelay.security.certificate import generate
 from rtprelay.security.dtls import make_context
-from rtprelay.security.srtp import SrtpContext, SrtpFault
+from rtprelay.security.indices import SrtpFault
+from rtprelay.security.srtp import SrtpContext
 from rtprelay.values import Endpoint
 
 _PATIENCE = 5.0

@@ -14,6 +14,7 @@ struct abi_anchor {
 	struct rtprelay_srtp_key srtp_key;
 	struct rtprelay_srtp_state srtp_state;
 	struct rtprelay_srtp_stream_key srtp_stream_key;
+	struct rtprelay_srtp_claim srtp_claim;
 	struct rtprelay_group_entry group_entry;
 	struct rtprelay_abi abi;
 	enum rtprelay_limits limits;

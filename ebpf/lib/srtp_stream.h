@@ -6,6 +6,10 @@
  * compare-and-swap or an insertion that fails if somebody else was faster. An index is taken under the stream's lock:
  * held for a few instructions, never while a packet is encrypted. (bpf_spin_lock would cost 42 ns a packet; this
  * takes 5.)
+ *
+ * Userspace takes its indices here too, by claim.bpf.c: as long as a key is in these maps, they alone say what has been
+ * used. Should that one be interrupted while it holds the lock, packets of this source are refused until it goes on:
+ * lost, but never sent under an index of somebody else.
  */
 #ifndef RTPRELAY_SRTP_STREAM_H
 #define RTPRELAY_SRTP_STREAM_H

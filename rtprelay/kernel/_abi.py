@@ -289,6 +289,23 @@ class SrtpStreamKey(ctypes.Structure):
     )
 
 
+class SrtpClaim(ctypes.Structure):
+    key: int
+    ssrc: int
+    index: int
+    sequence: int
+    sending: int
+    reserved: "ctypes.Array[ctypes.c_uint8]"
+    _fields_ = (
+        ("key", ctypes.c_uint32),
+        ("ssrc", ctypes.c_uint32),
+        ("index", ctypes.c_uint64),
+        ("sequence", ctypes.c_uint16),
+        ("sending", ctypes.c_uint8),
+        ("reserved", ctypes.c_uint8 * 5),
+    )
+
+
 class GroupEntry(ctypes.Structure):
     ifindex: int
     program_fd: int
@@ -327,6 +344,7 @@ LAYOUT: dict[type[ctypes.Structure], tuple[int, list[int]]] = {
     SrtpStream: (40, [0, 8, 24, 28, 32, 36]),
     SrtpState: (120, [0, 8, 48, 52, 116]),
     SrtpStreamKey: (8, [0, 4]),
+    SrtpClaim: (24, [0, 4, 8, 16, 18, 19]),
     GroupEntry: (8, [0, 4]),
     Abi: (16, [0, 4, 8, 12]),
 }

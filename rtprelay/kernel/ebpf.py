@@ -37,7 +37,7 @@ from rtprelay.kernel.pins import Pins
 from rtprelay.kernel.reports import merge, ssrc_report
 from rtprelay.kernel.srtp_keys import SUITES_IN_KERNEL
 from rtprelay.plan.flow import Capabilities, DropFlow, FlowOp, FlowReport, FlowTable, PutFlow, PutOutput
-from rtprelay.security.replay import ReplayWindow
+from rtprelay.security.indices import Indices
 from rtprelay.security.srtp import Direction, SrtpParameters
 from rtprelay.values import Endpoint
 
@@ -68,7 +68,7 @@ class EbpfBackend:
 
     def __init__(self, bpf_path: Path, addresses: Sequence[str], use_xdp: bool = True, max_flows: int = 16384) -> None:
         self.capabilities = Capabilities(name="ebpf" if use_xdp else "tc", in_kernel=True, srtp_suites=SUITES_IN_KERNEL)
-        self.forwarder = UserspaceForwarder(self._spoken, self._used)
+        self.forwarder = UserspaceForwarder(self._spoken, self._shared)
         self._addresses = frozenset(raw_address(address) for address in addresses)
         self._use_xdp = use_xdp
         # A flow has an RTP and an RTCP output as a rule; the rest is for fan-out, whose blocks are moved by copying.
@@ -118,7 +118,7 @@ class EbpfBackend:
         self._counts = maps["rtprelay_counts"]
         self._hops = NextHops(self._netlink)
         self._groups = Groups(maps["rtprelay_devices"], maps["rtprelay_groups"], self._pins.egress)
-        self._installer = Installer(maps, self._groups, self._hops, self.forwarder.srtp)
+        self._installer = Installer(maps, self._groups, self._hops, self.forwarder.srtp, self._pins.claim)
         self._packets = memoryview(self._installer.state).cast("Q")
         for flow in self._installer.adopt():
             self.forwarder.apply(PutFlow(flow))
@@ -211,9 +211,9 @@ class EbpfBackend:
         heard, flow = self._heard.get(local), self.forwarder.flow(local)
         return heard is not None and flow is not None and heard == flow.expected
 
-    def _used(self, direction: Direction, parameters: SrtpParameters, ssrc: int) -> ReplayWindow | None:
-        """How far the kernel has used a key."""
-        return self._installer.keys.used(direction, parameters, ssrc)
+    def _shared(self, direction: Direction, parameters: SrtpParameters) -> Indices | None:
+        """The indices of a key that the programs use."""
+        return self._installer.keys.shared(direction, parameters)
 
     def _summary(self, local: Endpoint) -> FlowReport | None:
         """The counters without those of single sources and outputs."""

@@ -31,7 +31,8 @@ from rtprelay.plan.flow import (
     PutFlow,
     PutOutput,
 )
-from rtprelay.security.srtp import SrtpContext, SrtpContexts, SrtpFault, Used, rtp_header_length
+from rtprelay.security.indices import SrtpFault
+from rtprelay.security.srtp import Shared, SrtpContext, SrtpContexts, rtp_header_length
 from rtprelay.values import Endpoint
 from rtprelay.wire import rtcp
 from rtprelay.wire.demux import RTCP_HEADER_LENGTH, RTP_HEADER_LENGTH, PacketKind, classify
@@ -281,14 +282,12 @@ class UserspaceForwarder:
     """All flows, and the verdict on each datagram.
 
     `spoken_elsewhere`: another data plane has heard the expected source of this port; `Flow.lock` holds then too.
-    `used_elsewhere`: how far it has used an SRTP key.
+    `shared`: the indices of an SRTP key that it uses, too.
     """
 
-    def __init__(
-        self, spoken_elsewhere: Callable[[Endpoint], bool] = _nowhere, used_elsewhere: Used | None = None
-    ) -> None:
+    def __init__(self, spoken_elsewhere: Callable[[Endpoint], bool] = _nowhere, shared: Shared | None = None) -> None:
         self._flows: dict[Endpoint, _State] = {}
-        self._contexts = SrtpContexts(used_elsewhere)
+        self._contexts = SrtpContexts(shared)
         self._spoken_elsewhere = spoken_elsewhere
         self._reasons: Counter[str] = Counter()
         self._moved: list[_State] = []

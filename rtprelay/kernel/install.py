@@ -42,7 +42,7 @@ from rtprelay.kernel.encode import (
 from rtprelay.kernel.flowmap import FlowMap
 from rtprelay.kernel.groups import Group, Groups
 from rtprelay.kernel.keyring import Keyring
-from rtprelay.kernel.libbpf import Map, stride
+from rtprelay.kernel.libbpf import Map, Program, stride
 from rtprelay.kernel.nexthop import NextHop, NextHops, Path
 from rtprelay.kernel.slots import Blocks, Quarantine
 from rtprelay.plan.flow import DropFlow, DropOutput, Flow, FlowOp, Output, OutputReport, PutFlow, PutOutput
@@ -121,7 +121,9 @@ class Port:
 class Installer:
     """Owns the contents of the maps."""
 
-    def __init__(self, maps: dict[str, Map], groups: Groups, hops: NextHops, contexts: SrtpContexts) -> None:
+    def __init__(
+        self, maps: dict[str, Map], groups: Groups, hops: NextHops, contexts: SrtpContexts, claim: Program
+    ) -> None:
         self._outputs = maps["rtprelay_output"].mmap(writable=True)
         self._ssrcs = maps["rtprelay_ssrcs"]
         self.state = maps["rtprelay_state"].mmap(writable=True)
@@ -134,7 +136,7 @@ class Installer:
         self._users: defaultdict[Path, defaultdict[Endpoint, int]] = defaultdict(lambda: defaultdict(int))
         self._quarantine = Quarantine(GRACE)
         self._flows = FlowMap(maps, self._after_grace)
-        self.keys = Keyring(maps, contexts, self._after_grace)
+        self.keys = Keyring(maps, contexts, claim, self._after_grace)
         self._behind: set[Endpoint] = set()
         """Flows that should be written anew, but there was no room."""
         self.ports: dict[Endpoint, Port] = {}
@@ -519,6 +521,7 @@ class Installer:
                 self.ports[local] = self.by_slot[port.slot] = port
         for local, port in self.ports.items():
             self._write_flow(port, found[local])
+        self.keys.sweep()
         self._after_grace(lambda: self._groups.hand_back(inherited))
         return [port.flow for port in self.ports.values()]
 

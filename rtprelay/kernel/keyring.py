@@ -1,23 +1,26 @@
 """SRTP keys in the programs' maps: who uses which, and how far each has been used.
 
 A key has a place for as long as anyone uses it: flows that come in under it, outputs that go out under it. The indices
-used under it (RFC 3711 section 3.2.3) are kept at the same place by the programs; they start where userspace has left
-off, userspace asks for them when a packet comes up, and is told them when the kernel's last user leaves. A key that
-nobody uses is zeroed, once no program can be looking at it any more.
+used under it (RFC 3711 section 3.2.3) are kept at the same place; they start where userspace has left off. As long as
+the place exists, there is no other record: for a packet that has come up userspace takes an index there as well, by
+`claim`, so that none is used twice whoever is faster. When the kernel's last user has left, and no program can be
+looking any more, userspace is told how far they have come, and the key is zeroed.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
 
 import msgspec
 
 from rtprelay.errors import BackendFault
 from rtprelay.kernel import abi
-from rtprelay.kernel.libbpf import Map
+from rtprelay.kernel.libbpf import Map, Program
 from rtprelay.kernel.slots import Blocks
 from rtprelay.kernel.srtp_keys import NO_KEY, parameters_of, srtp_key
+from rtprelay.security.indices import IndexExhausted, Indices, Replayed, arriving
 from rtprelay.security.replay import ReplayWindow
 from rtprelay.security.srtp import Direction, SrtpContexts, SrtpParameters
 
@@ -27,21 +30,43 @@ _NO_STATE = bytes(ctypes.sizeof(abi.SrtpState))
 _USED = 1 << 32
 _SSRC = _USED - 1
 _WORD = (1 << 64) - 1
+_RESTART, _NUMBER = 1 << 16, (1 << 16) - 1
+"""Of SrtpStream.restart."""
 
 
 class _Place(msgspec.Struct):
     index: int
     users: int = 0
+    left: int = 0
+    """How often it has been without users."""
+
+
+class KeptInKernel:
+    """The indices of a key that the programs use: an `Indices`."""
+
+    def __init__(self, ring: Keyring, index: int) -> None:
+        self._ring = ring
+        self._index = index
+
+    def arriving(self, ssrc: int, sequence: int) -> int:
+        return arriving(self._ring.window(self._index, ssrc), sequence)
+
+    def receive(self, ssrc: int, index: int) -> None:
+        self._ring.take(abi.SrtpClaim(key=self._index, ssrc=ssrc, index=index))
+
+    def send(self, ssrc: int, sequence: int) -> int:
+        return self._ring.take(abi.SrtpClaim(key=self._index, ssrc=ssrc, sequence=sequence, sending=1))
 
 
 class Keyring:
     """Owns the contents of the key maps."""
 
-    def __init__(self, maps: dict[str, Map], userspace: SrtpContexts, after_grace: AfterGrace) -> None:
+    def __init__(self, maps: dict[str, Map], userspace: SrtpContexts, claim: Program, after_grace: AfterGrace) -> None:
         self._keys = maps["rtprelay_srtp_keys"]
         self._state = maps["rtprelay_srtp_state"]
         self._streams = maps["rtprelay_srtp_streams"]
         self._userspace = userspace
+        self._claim = claim
         self._after_grace = after_grace
         self._indices = Blocks(self._keys.max_entries, "SRTP keys")
         self._places: dict[tuple[Direction, SrtpParameters], _Place] = {}
@@ -68,9 +93,18 @@ class Keyring:
         place = self._places[direction, parameters]
         place.users -= 1
         if not place.users:
-            del self._places[direction, parameters]
-            self._userspace.learn(direction, parameters, self._windows(place.index))
-            self._after_grace(lambda: self._forget(place.index))
+            place.left += 1
+            left = place.left
+            self._after_grace(lambda: self._give_up(direction, parameters, left))
+
+    def _give_up(self, direction: Direction, parameters: SrtpParameters, left: int) -> None:
+        """Unless somebody has taken it up meanwhile."""
+        place = self._places[direction, parameters]
+        if place.users or place.left != left:
+            return
+        del self._places[direction, parameters]
+        self._userspace.learn(direction, parameters, self._windows(place.index))
+        self._forget(place.index)
 
     def adopt(self, direction: Direction, index: int) -> SrtpParameters | None:
         """The key a predecessor has left at a place; it is in use from now on, but has no user yet."""
@@ -83,13 +117,33 @@ class Keyring:
             self._places[direction, parameters] = _Place(index)
         return parameters
 
-    def used(self, direction: Direction, parameters: SrtpParameters, ssrc: int) -> ReplayWindow | None:
-        """How far the programs have used the key for a source."""
+    def sweep(self) -> None:
+        """Once all are adopted: the others are what a predecessor was about to give up."""
+        kept = {place.index for place in self._places.values()}
+        for (number, key), (_, state) in zip(self._keys.items(), self._state.items(), strict=True):
+            index = int.from_bytes(number, "little")
+            if (any(key[:4]) or any(state[:8])) and index not in kept and self._indices.claim(index, 0):
+                self._after_grace(functools.partial(self._forget, index))
+
+    def shared(self, direction: Direction, parameters: SrtpParameters) -> Indices | None:
+        """The indices of a key that the programs use, or may still be using."""
         place = self._places.get((direction, parameters))
-        if place is None:
-            return None
-        state = self._read(place.index)
-        return _window(state.stream) if state.first == _USED | ssrc else self._further(place.index, ssrc)
+        return None if place is None else KeptInKernel(self, place.index)
+
+    def take(self, claim: abi.SrtpClaim) -> int:
+        """Use up an index. Raises SrtpFault."""
+        match self._claim.call(claim):
+            case 0:
+                return claim.index
+            case abi.Reason.SRTP_EXHAUSTED:
+                raise IndexExhausted("the key has been used up, or by too many sources")
+            case _:
+                raise Replayed("index has been used already")
+
+    def window(self, index: int, ssrc: int) -> ReplayWindow | None:
+        """How far the key at a place has been used for a source."""
+        state = self._read(index)
+        return _window(state.stream) if state.first == _USED | ssrc else self._further(index, ssrc)
 
     def _windows(self, index: int) -> dict[int, ReplayWindow]:
         state = self._read(index)
@@ -143,11 +197,16 @@ def _further_of(state: abi.SrtpState) -> list[int]:
 
 def _window(stream: abi.SrtpStream) -> ReplayWindow | None:
     seen = stream.window[0] | stream.window[1] << 64
-    return ReplayWindow(stream.highest, seen) if seen else None
+    if not seen:
+        return None
+    restart = stream.restart & _NUMBER if stream.restart else -1
+    return ReplayWindow(stream.highest, seen, stream.bridge, restart)
 
 
 def _stream(window: ReplayWindow) -> abi.SrtpStream:
-    stream = abi.SrtpStream()
+    stream = abi.SrtpStream(bridge=window.bridge)
+    if window.restart >= 0:
+        stream.restart = _RESTART | window.restart
     if window.highest >= 0:
         stream.highest = window.highest
         stream.window[0], stream.window[1] = window.seen & _WORD, window.seen >> 64

@@ -365,10 +365,11 @@ class Map(_Descriptor):
                 continue
             if result not in (0, -errno.ENOENT):
                 library.check(result, f"read {self.name}")
+            raw_keys, raw_values = keys.raw, values.raw
             for i in range(count.value):
                 yield (
-                    keys.raw[i * self.key_size : (i + 1) * self.key_size],
-                    values.raw[i * self.value_size : (i + 1) * self.value_size],
+                    raw_keys[i * self.key_size : (i + 1) * self.key_size],
+                    raw_values[i * self.value_size : (i + 1) * self.value_size],
                 )
             token = ctypes.create_string_buffer(following.raw, len(following))
 
@@ -457,6 +458,13 @@ class Program(_Descriptor):
             opts.duration,
             context_out.raw if context_out else b"",
         )
+
+    def call(self, argument: ctypes.Structure) -> int:
+        """Run a program of type syscall; it may write its answer into the argument."""
+        opts = _TestRunOpts(ctx_in=ctypes.cast(ctypes.byref(argument), c_char_p), ctx_size_in=ctypes.sizeof(argument))
+        library = _library()
+        library.check(library.call.bpf_prog_test_run_opts(self.fd, ctypes.byref(opts)), f"run {self.name}")
+        return ctypes.c_int32(opts.retval).value
 
 
 class Link(_Descriptor):

@@ -54,6 +54,10 @@ class Pins:
     def tc(self) -> Program:
         return self._program("relay_tc")
 
+    @property
+    def claim(self) -> Program:
+        return self._program("rtprelay_claim")
+
     def _program(self, name: str) -> Program:
         return next(loaded.programs[name] for loaded in self._objects if name in loaded.programs)
 
@@ -110,7 +114,7 @@ class Pins:
         return None
 
     def _load(self) -> None:
-        for name in ("relay_xdp", "relay_tc", "list"):
+        for name in ("relay_xdp", "relay_tc", "claim", "list"):
             loading = Object(_OBJECTS / f"{name}.bpf.o")
             self._objects.append(loading)
             for sized, entries in self._sizes.items():

@@ -1,5 +1,5 @@
 """Which packets have come already, and which index a 16-bit sequence number stands for (RFC 3711 sections 3.3.1,
-3.3.2).
+3.3.2). The rules of ebpf/lib/replay.h and srtp_stream.h, which continue where these have left off, and vice versa.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ class ReplayWindow(msgspec.Struct, array_like=True):
 
     highest: int = -1
     seen: int = 0
+    bridge: int = 0
+    """Sender: added to sequence numbers since the source started anew, modulo 65536."""
+    restart: int = -1
+    """Sender: the sequence number that would confirm that it has; -1: none."""
 
     def fresh(self, index: int) -> bool:
         """False for an index that has come, or is too old to tell. Changes nothing: ask before, commit after
@@ -28,13 +32,6 @@ class ReplayWindow(msgspec.Struct, array_like=True):
         behind = self.highest - index
         return behind < 0 or (behind < WINDOW and not self.seen >> behind & 1)
 
-    def joined(self, other: ReplayWindow) -> ReplayWindow:
-        """What either has seen."""
-        ahead, behind = (other, self) if other.highest > self.highest else (self, other)
-        shift = ahead.highest - behind.highest
-        late = behind.seen << shift & _MASK if behind.highest >= 0 and shift < WINDOW else 0
-        return ReplayWindow(ahead.highest, ahead.seen | late)
-
     def commit(self, index: int) -> None:
         ahead = index - self.highest
         if ahead > 0:
@@ -42,6 +39,30 @@ class ReplayWindow(msgspec.Struct, array_like=True):
             self.highest = index
         else:
             self.seen |= 1 << -ahead
+
+    def following(self, sequence: int) -> int | None:
+        """Use up the index that a packet to be sent stands for; above MAX_RTP_INDEX nothing is used up. None: it has
+        been used, or is too old to tell.
+
+        A packet too old may be the first after its source has started anew. SRTP cannot go back, so if the next number
+        follows (RFC 3550 appendix A.1), numbers are bridged from there on to continue where the old ones ended.
+        """
+        index = guess_index(self.highest, sequence + self.bridge & 0xFFFF)
+        if not self.fresh(index):
+            if self.highest - index < WINDOW or not self._restarted(sequence):
+                return None
+            index = self.highest + 1
+        if index <= MAX_RTP_INDEX:
+            self.commit(index)
+        return index
+
+    def _restarted(self, sequence: int) -> bool:
+        if self.restart != sequence:
+            self.restart = sequence + 1 & 0xFFFF
+            return False
+        self.bridge = self.highest + 1 - sequence & 0xFFFF
+        self.restart = -1
+        return True
 
 
 def guess_index(highest: int, sequence: int) -> int:

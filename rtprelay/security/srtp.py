@@ -1,13 +1,14 @@
 """SRTP and SRTCP on single packets (RFC 3711, RFC 6188, RFC 7714), one direction at a time.
 
 Rules, all taken from RFC 3711 section 3.3: estimate the index, check replay, authenticate, decrypt, and only then let
-the packet change anything. A packet that fails leaves no trace. Protecting an index twice is refused: with AES-CM it
-would show the XOR of two plain texts, with GCM it would give the key away (RFC 7714 section 10).
+the packet change anything. A packet that fails leaves no trace. To send, the index is used up first, and once: see
+`indices`.
 """
 
 from __future__ import annotations
 
 import hmac
+import weakref
 from collections.abc import Callable, Mapping
 from hashlib import sha1, sha256
 from typing import Literal
@@ -19,35 +20,21 @@ from cryptography.hazmat.primitives.ciphers import Cipher as Aes
 from cryptography.hazmat.primitives.ciphers import algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from rtprelay.errors import RelayError
+from rtprelay.security.indices import (
+    MAX_SSRCS,
+    AuthenticationFailed,
+    IndexExhausted,
+    Indices,
+    KeptHere,
+    SrtpFault,
+    check,
+)
 from rtprelay.security.kdf import MasterKey, derive
-from rtprelay.security.replay import MAX_RTCP_INDEX, MAX_RTP_INDEX, ReplayWindow, guess_index
+from rtprelay.security.replay import MAX_RTCP_INDEX, ReplayWindow
 from rtprelay.security.suites import Cipher, Suite
 
-MAX_SSRCS = 64
-"""Of one context: a flood of SSRCs costs no memory, for only authenticated ones are remembered."""
 _ENCRYPTED = 1 << 31
 """The E bit before the SRTCP index (RFC 3711 section 3.4)."""
-
-
-class SrtpFault(RelayError):
-    """The packet must not be passed on. `label` names the counter."""
-
-    label = "srtp_malformed"
-
-
-class AuthenticationFailed(SrtpFault):
-    label = "srtp_auth"
-
-
-class Replayed(SrtpFault):
-    label = "srtp_replay"
-
-
-class IndexExhausted(SrtpFault):
-    """2^48 packets or 2^31 control packets under one key: no more (RFC 3711 section 9.2)."""
-
-    label = "srtp_exhausted"
 
 
 class SrtpParameters(msgspec.Struct, frozen=True):
@@ -68,27 +55,25 @@ class SrtpState(msgspec.Struct, array_like=True):
     rtp: dict[int, ReplayWindow] = {}
     rtcp: dict[int, ReplayWindow] = {}
 
-    def peek(self, packet: bytes) -> SrtpState:
-        """A copy of what concerns the sender of one packet."""
-        return SrtpState(*(_windows_of(windows, packet) for windows in (self.rtp, self.rtcp)))
-
 
 Direction = Literal["in", "out"]
-UsedElsewhere = Callable[[int], "ReplayWindow | None"]
-"""How far another data plane has used the key for an SSRC."""
-Used = Callable[[Direction, SrtpParameters, int], "ReplayWindow | None"]
-"""The same of any key."""
+Shared = Callable[[Direction, SrtpParameters], Indices | None]
+"""The indices of a key that another data plane uses as well: then they are kept there. None: here."""
+
+
+def _nobody() -> None:
+    return None
 
 
 class SrtpContext:
     """Protects or unprotects the packets of one direction; which of the two is up to the owner."""
 
     def __init__(
-        self, parameters: SrtpParameters, state: SrtpState | None = None, elsewhere: UsedElsewhere | None = None
+        self, parameters: SrtpParameters, state: SrtpState | None = None, shared: Callable[[], Indices | None] = _nobody
     ) -> None:
         self.parameters = parameters
         self.state = SrtpState() if state is None else state
-        self._elsewhere = elsewhere
+        self._shared = shared
         self._suite = parameters.suite
         self._keys = derive(parameters.suite, parameters.master)
         self._mki = parameters.master.mki
@@ -99,60 +84,52 @@ class SrtpContext:
     # --- RTP ---
 
     def protect(self, packet: bytes) -> bytes:
-        """RTP to SRTP. Raises SrtpFault."""
+        """RTP to SRTP; the sequence number may change. Raises SrtpFault."""
         header = rtp_header_length(packet)
         ssrc = int.from_bytes(packet[8:12])
-        window = self._window(ssrc)
-        index = guess_index(window.highest, int.from_bytes(packet[2:4]))
-        self._check(window, index, MAX_RTP_INDEX)
+        index = self._indices().send(ssrc, int.from_bytes(packet[2:4]))
+        packet = packet[:2] + (index & 0xFFFF).to_bytes(2) + packet[4:]
         if self._suite.aead:
-            sealed = self._seal_rtp(packet, header, ssrc, index)
-            out = packet[:header] + sealed + self._mki
-        else:
-            body = packet[header:] if self.parameters.unencrypted_srtp else self._rtp_xor(packet, header, ssrc, index)
-            portion = packet[:header] + body
-            out = (
-                portion
-                + self._mki
-                + self._hmac(self._keys.rtp_auth, portion + (index >> 16).to_bytes(4), self._rtp_tag)
-            )
-        self._commit(self.state.rtp, ssrc, window, index)
-        return out
+            return packet[:header] + self._seal_rtp(packet, header, ssrc, index) + self._mki
+        body = packet[header:] if self.parameters.unencrypted_srtp else self._rtp_xor(packet, header, ssrc, index)
+        portion = packet[:header] + body
+        tag = self._hmac(self._keys.rtp_auth, portion + (index >> 16).to_bytes(4), self._rtp_tag)
+        return portion + self._mki + tag
 
     def unprotect(self, packet: bytes) -> bytes:
         """SRTP to RTP. Raises SrtpFault; then nothing has changed."""
+        plain, ssrc, index = self._opened(packet)
+        self._indices().receive(ssrc, index)
+        return plain
+
+    def _opened(self, packet: bytes) -> tuple[bytes, int, int]:
+        """The RTP packet, its SSRC and its index, which is not used up yet."""
         header = rtp_header_length(packet)
         trailer = self._rtp_tag + len(self._mki)
         if len(packet) < header + trailer:
             raise SrtpFault("packet is too short for its tag")
         ssrc = int.from_bytes(packet[8:12])
-        window = self._window(ssrc)
-        index = guess_index(window.highest, int.from_bytes(packet[2:4]))
-        self._check(window, index, MAX_RTP_INDEX)
+        index = self._indices().arriving(ssrc, int.from_bytes(packet[2:4]))
         if self._suite.aead:
             end = len(packet) - len(self._mki)
             self._check_mki(packet[end:])
-            plain = self._open_rtp(packet, header, end, ssrc, index)
-        else:
-            end = len(packet) - trailer
-            self._check_mki(packet[end : end + len(self._mki)])
-            portion = packet[:end]
-            expected = self._hmac(self._keys.rtp_auth, portion + (index >> 16).to_bytes(4), self._rtp_tag)
-            if not hmac.compare_digest(expected, packet[end + len(self._mki) :]):
-                raise AuthenticationFailed("SRTP tag does not match")
-            body = portion[header:] if self.parameters.unencrypted_srtp else self._rtp_xor(portion, header, ssrc, index)
-            plain = packet[:header] + body
-        self._commit(self.state.rtp, ssrc, window, index)
-        return plain
+            return self._open_rtp(packet, header, end, ssrc, index), ssrc, index
+        end = len(packet) - trailer
+        self._check_mki(packet[end : end + len(self._mki)])
+        portion = packet[:end]
+        expected = self._hmac(self._keys.rtp_auth, portion + (index >> 16).to_bytes(4), self._rtp_tag)
+        if not hmac.compare_digest(expected, packet[end + len(self._mki) :]):
+            raise AuthenticationFailed("SRTP tag does not match")
+        body = portion[header:] if self.parameters.unencrypted_srtp else self._rtp_xor(portion, header, ssrc, index)
+        return packet[:header] + body, ssrc, index
 
     def authentic(self, packet: bytes) -> bool:
         """Whether an RTP or RTCP packet would be accepted; nothing changes."""
         try:
-            copy = SrtpContext(self.parameters, self.state.peek(packet), self._elsewhere)
             if 192 <= packet[1] <= 223:
-                copy.unprotect_rtcp(packet)
+                self._opened_rtcp(packet)
             else:
-                copy.unprotect(packet)
+                self._opened(packet)
         except SrtpFault:
             return False
         return True
@@ -166,7 +143,7 @@ class SrtpContext:
         ssrc = int.from_bytes(packet[4:8])
         window = self.state.rtcp.get(ssrc) or ReplayWindow()
         index = window.highest + 1
-        self._check(window, index, MAX_RTCP_INDEX)
+        check(window, index, MAX_RTCP_INDEX)
         clear = self.parameters.unencrypted_srtcp
         word = (index if clear else index | _ENCRYPTED).to_bytes(4)
         if self._suite.aead:
@@ -179,11 +156,17 @@ class SrtpContext:
             body = packet[8:] if clear else self._rtcp_xor(packet, ssrc, index, word)
             portion = packet[:8] + body + word
             out = portion + self._mki + self._hmac(self._keys.rtcp_auth, portion, self._suite.rtcp_tag)
-        self._commit(self.state.rtcp, ssrc, window, index)
+        self._commit_rtcp(ssrc, window, index)
         return out
 
     def unprotect_rtcp(self, packet: bytes) -> bytes:
         """SRTCP to RTCP. Raises SrtpFault; then nothing has changed."""
+        plain, ssrc, window, index = self._opened_rtcp(packet)
+        self._commit_rtcp(ssrc, window, index)
+        return plain
+
+    def _opened_rtcp(self, packet: bytes) -> tuple[bytes, int, ReplayWindow, int]:
+        """The RTCP packet, its SSRC, that one's window and its index, which is not used up yet."""
         tag, mki = self._suite.rtcp_tag, len(self._mki)
         if len(packet) < 8 + 4 + tag + mki:
             raise SrtpFault("SRTCP packet is too short for its tag")
@@ -195,7 +178,7 @@ class SrtpContext:
         index = int.from_bytes(word) & MAX_RTCP_INDEX
         encrypted = bool(word[0] & 0x80)
         window = self.state.rtcp.get(ssrc) or ReplayWindow()
-        self._check(window, index, MAX_RTCP_INDEX)
+        check(window, index, MAX_RTCP_INDEX)
         if aead:
             plain = self._open_rtcp(packet[: word_end - 4], word, ssrc, index, encrypted)
         else:
@@ -204,33 +187,23 @@ class SrtpContext:
                 raise AuthenticationFailed("SRTCP tag does not match")
             portion = packet[: word_end - 4]
             plain = portion[:8] + (self._rtcp_xor(portion, ssrc, index, word) if encrypted else portion[8:])
-        self._commit(self.state.rtcp, ssrc, window, index)
-        return plain
+        return plain, ssrc, window, index
 
     # --- indices ---
-
-    def _check(self, window: ReplayWindow, index: int, limit: int) -> None:
-        if index > limit:
-            raise IndexExhausted("the key has been used up")
-        if not window.fresh(index):
-            raise Replayed("index has been used already")
 
     def _check_mki(self, mki: bytes) -> None:
         if mki != self._mki:
             raise AuthenticationFailed("unknown MKI")
 
-    def _window(self, ssrc: int) -> ReplayWindow:
-        """Of RTP: what has been used here and, where the kernel uses the key as well, there."""
-        own = self.state.rtp.get(ssrc) or ReplayWindow()
-        other = self._elsewhere(ssrc) if self._elsewhere is not None else None
-        return own if other is None else own.joined(other)
+    def _indices(self) -> Indices:
+        """Of RTP."""
+        return self._shared() or KeptHere(self.state.rtp)
 
-    @staticmethod
-    def _commit(windows: dict[int, ReplayWindow], ssrc: int, window: ReplayWindow, index: int) -> None:
+    def _commit_rtcp(self, ssrc: int, window: ReplayWindow, index: int) -> None:
+        if ssrc not in self.state.rtcp and len(self.state.rtcp) >= MAX_SSRCS:
+            raise IndexExhausted("too many SSRCs under one key")
         window.commit(index)
-        if ssrc not in windows and len(windows) >= MAX_SSRCS:
-            raise SrtpFault("too many SSRCs under one key")
-        windows[ssrc] = window
+        self.state.rtcp[ssrc] = window
 
     # --- ciphers ---
 
@@ -296,6 +269,8 @@ class SrtpContext:
 
 RESTART_MARGIN = 1 << 16
 """SRTCP indices skipped after a restart: more than can have been used since the state was last kept."""
+MAX_RETIRED = 4096
+"""Keys nobody uses whose indices are remembered."""
 
 
 class SrtpContexts:
@@ -305,11 +280,13 @@ class SrtpContexts:
     have wrapped could not be understood, and a key's indices would be used twice.
     """
 
-    def __init__(self, used: Used | None = None) -> None:
-        self._used = used
+    def __init__(self, shared: Shared | None = None) -> None:
+        self._shared = shared
         self._receiving: WeakValueDictionary[SrtpParameters, SrtpContext] = WeakValueDictionary()
         self._sending: WeakValueDictionary[SrtpParameters, SrtpContext] = WeakValueDictionary()
         self._remembered: dict[str, SrtpState] = {}
+        self._retired: dict[str, SrtpState] = {}
+        """Of keys nobody uses for the moment: media that was taken out of a call may come back with its keys."""
 
     def receiving(self, parameters: SrtpParameters | None) -> SrtpContext | None:
         return None if parameters is None else self._context(self._receiving, parameters, "in")
@@ -319,22 +296,20 @@ class SrtpContexts:
 
     def export(self) -> dict[str, SrtpState]:
         """The state of each key, by a name that does not give it away."""
-        states = {_name(context, "in"): context.state for context in self._receiving.values()}
-        states.update((_name(context, "out"), context.state) for context in self._sending.values())
+        states = {_name(context.parameters, "in"): context.state for context in self._receiving.values()}
+        states.update((_name(context.parameters, "out"), context.state) for context in self._sending.values())
         return states
 
     def known(self, direction: Direction, parameters: SrtpParameters) -> dict[int, ReplayWindow]:
         """How far a key has been used here, by SSRC: RTP alone."""
-        context = self._found(direction, parameters)
-        return {} if context is None else context.state.rtp
+        return self._state(direction, parameters).rtp
 
     def learn(self, direction: Direction, parameters: SrtpParameters, windows: Mapping[int, ReplayWindow]) -> None:
-        """How far another data plane has used a key, by SSRC, now that it stops."""
-        context = self._found(direction, parameters)
-        if context is None:
-            return
-        for ssrc, window in windows.items():
-            context.state.rtp[ssrc] = window.joined(context.state.rtp.get(ssrc) or ReplayWindow())
+        """How far another data plane, which has kept the indices of a key, has used it, by SSRC: now we keep them."""
+        state = self._state(direction, parameters)
+        state.rtp.update(windows)
+        if self._found(direction, parameters) is None:
+            self._retire(_name(parameters, direction), state)
 
     def remember(self, states: Mapping[str, SrtpState]) -> None:
         """What a predecessor had come to, for the contexts there are and those that are made from now on."""
@@ -343,6 +318,13 @@ class SrtpContexts:
             self._recall(context, "in")
         for context in self._sending.values():
             self._recall(context, "out")
+
+    def _state(self, direction: Direction, parameters: SrtpParameters) -> SrtpState:
+        """Of a key in use, or one that has been."""
+        context = self._found(direction, parameters)
+        if context is not None:
+            return context.state
+        return self._retired.get(_name(parameters, direction)) or SrtpState()
 
     def _found(self, direction: Direction, parameters: SrtpParameters) -> SrtpContext | None:
         return (self._receiving if direction == "in" else self._sending).get(parameters)
@@ -355,34 +337,36 @@ class SrtpContexts:
     ) -> SrtpContext:
         context = contexts.get(parameters)
         if context is None:
-            used = self._used
-            elsewhere = None if used is None else lambda ssrc: used(direction, parameters, ssrc)
-            context = contexts[parameters] = SrtpContext(parameters, elsewhere=elsewhere)
+            name, shared = _name(parameters, direction), self._shared
+            context = contexts[parameters] = SrtpContext(
+                parameters,
+                self._retired.pop(name, None),
+                _nobody if shared is None else lambda: shared(direction, parameters),
+            )
             if self._remembered:
                 self._recall(context, direction)
+            weakref.finalize(context, self._retire, name, context.state)
         return context
 
+    def _retire(self, name: str, state: SrtpState) -> None:
+        if state.rtp or state.rtcp:
+            self._retired[name] = state
+        while len(self._retired) > MAX_RETIRED:
+            del self._retired[next(iter(self._retired))]
+
     def _recall(self, context: SrtpContext, direction: Direction) -> None:
-        state = self._remembered.pop(_name(context, direction), None)
+        state = self._remembered.pop(_name(context.parameters, direction), None)
         if state is None:
             return
         for window in state.rtcp.values() if direction == "out" else ():
             window.highest += RESTART_MARGIN
             window.seen = 1
-        context.state = state
+        context.state.rtp, context.state.rtcp = state.rtp, state.rtcp
 
 
-def _name(context: SrtpContext, direction: str) -> str:
-    master = context.parameters.master
+def _name(parameters: SrtpParameters, direction: Direction) -> str:
+    master = parameters.master
     return sha256(direction.encode() + master.key + master.salt).hexdigest()[:32]
-
-
-def _windows_of(windows: dict[int, ReplayWindow], packet: bytes) -> dict[int, ReplayWindow]:
-    found = {}
-    for ssrc in (int.from_bytes(packet[4:8]), int.from_bytes(packet[8:12])):
-        if (window := windows.get(ssrc)) is not None:
-            found[ssrc] = ReplayWindow(window.highest, window.seen)
-    return found
 
 
 def rtp_header_length(packet: bytes) -> int:

@@ -6,6 +6,7 @@ caller --- relay --- callee
 
 from __future__ import annotations
 
+import functools
 import os
 
 import msgspec
@@ -25,6 +26,11 @@ RECEIVER_REPORT = bytes([0x80, 201, 0, 1]) + (0x1234).to_bytes(4)
 
 def keys() -> SrtpParameters:
     return SrtpParameters(SUITE, MasterKey(os.urandom(SUITE.key_length), os.urandom(SUITE.salt_length)))
+
+
+def has_refused(kernel: KernelRig, flow: Flow, count: int) -> bool:
+    """So many packets to send to its only output."""
+    return report(kernel, flow.local).outputs[0].errors == count
 
 
 def test_a_flow_for_userspace_is_not_touched_by_the_kernel_and_its_counters_go_on(kernel: KernelRig) -> None:
@@ -160,6 +166,45 @@ def test_indices_of_a_key_outlive_the_daemon_and_the_change_of_path(kernel: Kern
     put(kernel, flow)
     kernel.rest()
     passes(65_560)
+
+
+@pytest.mark.parametrize("patient", [False, True], ids=["at once", "once the key has been zeroed"])
+def test_media_that_comes_back_with_its_keys_goes_on_with_their_indices(kernel: KernelRig, patient: bool) -> None:
+    """Otherwise it would begin at the first index again, which has been used."""
+    caller, callee = kernel.caller(), kernel.callee()
+    parameters = keys()
+    flow = Flow(kernel.local(), caller.endpoint, outputs=(Output(kernel.source(), callee.endpoint, srtp=parameters),))
+    receiver = SrtpContext(parameters)
+    for first in (65_530, 65_536, 65_540):
+        put(kernel, flow)
+        kernel.rest()
+        for sequence in range(first, first + 3):
+            caller.send(flow.local, audio(sequence))
+            kernel.wait(callee.waiting, lambda: f"nothing came: {kernel.backend.counters()}")
+            assert receiver.unprotect(datas(callee.receive(1))[0]) == audio(sequence)
+        kernel.apply(DropFlow(flow.local))
+        kernel.wait(lambda: not patient or not kernel.backend.occupied, lambda: "the places were not freed")
+
+
+def test_no_number_leaves_twice_whichever_plane_is_asked(kernel: KernelRig) -> None:
+    """What is too long for the link comes in fragments, which userspace puts together and sends."""
+    caller, callee = kernel.caller(), kernel.callee()
+    parameters = keys()
+    output = Output(kernel.source(), callee.endpoint, srtp=parameters)
+    flow = put(kernel, Flow(kernel.local(), caller.endpoint, outputs=(output,)))
+    kernel.rest()
+    receiver = SrtpContext(parameters)
+    fits, too_long = 160, 1600
+    for count, sequence in enumerate(range(65_530, 65_542), 1):
+        first, second = (fits, too_long) if sequence % 2 else (too_long, fits)
+        caller.send(flow.local, audio(sequence, size=first))
+        kernel.wait(callee.waiting, lambda: f"nothing came: {kernel.backend.counters()}")
+        assert receiver.unprotect(datas(callee.receive(1))[0]) == audio(sequence, size=first)
+        caller.send(flow.local, audio(sequence, size=second))
+        refused = functools.partial(has_refused, kernel, flow, count)
+        kernel.wait(refused, lambda: f"not refused: {report(kernel, flow.local)}")
+    assert not callee.waiting()
+    assert kernel.handled == 12
 
 
 def test_receivers_join_and_leave_a_flow_of_userspace(kernel: KernelRig) -> None:

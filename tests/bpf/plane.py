@@ -84,7 +84,7 @@ class Plane:
         self.programs: dict[str, Program] = {}
         self._objects: list[Object] = []
         self._slots = 0
-        for name in ("relay_xdp", "relay_tc", "list"):
+        for name in ("relay_xdp", "relay_tc", "claim", "list"):
             loaded = Object(OBJECTS / f"{name}.bpf.o")
             self._objects.append(loaded)
             for resized, entries in (sizes or SIZES).items():

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 
 from rtprelay.kernel.srtp_keys import NO_KEY
+from rtprelay.security.indices import AuthenticationFailed, Replayed, SrtpFault
 from rtprelay.security.kdf import MasterKey
 from rtprelay.security.replay import MAX_RTP_INDEX, ReplayWindow
-from rtprelay.security.srtp import AuthenticationFailed, Replayed, SrtpContext, SrtpFault, SrtpParameters
+from rtprelay.security.srtp import SrtpContext, SrtpParameters
 from rtprelay.security.suites import SUITES
 from tests.bpf.srtp import Fault, SrtpPrograms, require_srtp_programs
 

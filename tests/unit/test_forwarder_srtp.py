@@ -119,6 +119,16 @@ def test_a_plain_packet_sent_twice_is_protected_once() -> None:
     assert forwarder.forward(TO_A, rtp(7, b"another"), A, 1.0) == Forwarded([])
 
 
+def test_a_source_that_starts_anew_goes_on_where_it_had_ended() -> None:
+    """SRTP cannot go back to lower numbers: the receiver would take them for replays."""
+    parameters = keys("AES_CM_128_HMAC_SHA1_80")
+    forwarder, party = relay(None, parameters), libsrtp(parameters, Policy.SSRC_ANY_INBOUND)
+    party.unprotect(forwarded(forwarder, rtp(20_000)))
+    assert forwarder.forward(TO_A, rtp(500), A, 1.0) == Forwarded([])
+    left = [party.unprotect(forwarded(forwarder, rtp(sequence))) for sequence in (501, 502, 504)]
+    assert [int.from_bytes(packet[2:4]) for packet in left] == [20_001, 20_002, 20_004]
+
+
 def test_an_unchanged_key_keeps_its_indices_when_the_flow_is_replaced() -> None:
     parameters = keys("AES_CM_128_HMAC_SHA1_80")
     forwarder, party = relay(None, parameters), libsrtp(parameters, Policy.SSRC_ANY_INBOUND)

@@ -11,18 +11,10 @@ from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 
 from rtprelay.security import srtp as module
+from rtprelay.security.indices import MAX_SSRCS, AuthenticationFailed, IndexExhausted, Replayed, SrtpFault
 from rtprelay.security.kdf import MasterKey, SessionKeys
 from rtprelay.security.replay import MAX_RTCP_INDEX, MAX_RTP_INDEX, ReplayWindow
-from rtprelay.security.srtp import (
-    MAX_SSRCS,
-    AuthenticationFailed,
-    IndexExhausted,
-    Replayed,
-    SrtpContext,
-    SrtpFault,
-    SrtpParameters,
-    SrtpState,
-)
+from rtprelay.security.srtp import SrtpContext, SrtpParameters, SrtpState
 from rtprelay.security.suites import SUITES
 
 PROFILES = {

@@ -90,4 +90,14 @@ struct rtprelay_srtp_stream_key {
 	__u32 ssrc;
 };
 
+/* What userspace asks claim.bpf.c: to use an index of a key that the programs use as well. */
+struct rtprelay_srtp_claim {
+	__u32 key;
+	__u32 ssrc;
+	__u64 index; /* received: which one. To be sent: the answer, and its low 16 bits are the number to send under */
+	__u16 sequence; /* to be sent: the number that stands in the packet */
+	__u8 sending;
+	__u8 reserved[5];
+};
+
 #endif
