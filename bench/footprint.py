@@ -52,8 +52,9 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
         rows.append((subject.name, "0", _mebibytes(empty.resident), _mebibytes(empty.maps), "", "", ""))
         times.append((subject.name, "nothing", spread([each * 1e3 for each in _start_times(subject, starts)], 1)))
         if subject.pins:
-            taken_over = _take_over(subject, steps[0], starts)
-            times.append((subject.name, f"{steps[0]:,} calls", spread([each * 1e3 for each in taken_over], 1)))
+            for calls in steps:
+                taken_over = _take_over(subject, calls, starts)
+                times.append((subject.name, f"{calls:,} calls", spread([each * 1e3 for each in taken_over], 1)))
     return Section(
         TITLE,
         _HOW,

@@ -28,8 +28,11 @@ def restore(registry: Registry, records: Iterable[bytes], installed: FlowTable, 
     registry.ports.claim(rtp for call in calls for _, media in call.medias() for rtp in media.rtp_ports)
     registry.totals.adopt(left)
     for call in calls:
-        ports = call.local_endpoints()
-        registry.put(call, {local: flow for local, flow in left.items() if local in ports})
+        registry.put(call, {})
+    for local, flow in left.items():
+        owner = registry.owners.of(local)
+        if owner is not None:
+            registry.tables[owner.call_id][local] = flow
     for call in calls:
         try:
             _revive(registry, call, now)
