@@ -127,12 +127,13 @@ class Namespace:
         self.delete()
 
 
-def veth(a: Namespace, a_name: str, b: Namespace, b_name: str) -> None:
-    """A cable between two namespaces, both ends up.
+def veth(a: Namespace, a_name: str, b: Namespace, b_name: str, index: int | None = None) -> None:
+    """A cable between two namespaces, both ends up; `index`: the ifindex at `a`.
 
     GRO is on at both ends: a veth accepts XDP-redirected frames only if its peer runs an XDP program or has GRO on.
     """
-    a.ip("link", "add", a_name, "type", "veth", "peer", "name", b_name, "netns", b.name)
+    wished = () if index is None else ("index", str(index))
+    a.ip("link", "add", a_name, *wished, "type", "veth", "peer", "name", b_name, "netns", b.name)
     ends = ((a, a_name), (b, b_name))
     # Both before either comes up: a veth decides only then, from its peer's GRO, whether it takes redirected frames.
     for namespace, name in ends:

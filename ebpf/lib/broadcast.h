@@ -57,17 +57,31 @@ struct {
 	__type(value, __u32);
 } rtprelay_serial SEC(".maps");
 
+#define NEAR_CURSORS 256
+
 struct cursor_state {
+	__u32 ifindex; /* 0: nobody's */
 	__u32 serial;
 	__u32 next; /* position within the group */
 };
+
+/*
+ * Whoever comes first has the place of its ifindex, for good: it must not lose its position to another device. The
+ * others go by hash, which takes ten times as long.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, NEAR_CURSORS);
+	__type(key, __u32);
+	__type(value, struct cursor_state);
+} rtprelay_cursor SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 256);
 	__type(key, __u32); /* ifindex */
 	__type(value, struct cursor_state);
-} rtprelay_cursor SEC(".maps");
+} rtprelay_far_cursor SEC(".maps");
 
 /* What the MAC addresses of a copy hold on its way from ingress to egress. */
 struct carried {
@@ -109,12 +123,19 @@ static __always_inline bool is_copy(const ctx_t *ctx)
 
 static __always_inline struct cursor_state *cursor_of(__u32 ifindex)
 {
-	struct cursor_state *cursor = bpf_map_lookup_elem(&rtprelay_cursor, &ifindex);
+	struct cursor_state *cursor = bpf_map_lookup_elem(&rtprelay_cursor, &(__u32){ ifindex % NEAR_CURSORS });
 
+	if (likely(cursor && cursor->ifindex == ifindex))
+		return cursor;
+	if (cursor && !cursor->ifindex) {
+		cursor->ifindex = ifindex;
+		return cursor;
+	}
+	cursor = bpf_map_lookup_elem(&rtprelay_far_cursor, &ifindex);
 	if (likely(cursor))
 		return cursor;
-	bpf_map_update_elem(&rtprelay_cursor, &ifindex, &(struct cursor_state){}, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&rtprelay_cursor, &ifindex);
+	bpf_map_update_elem(&rtprelay_far_cursor, &ifindex, &(struct cursor_state){ .ifindex = ifindex }, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&rtprelay_far_cursor, &ifindex);
 }
 
 /* Which output this copy is for; null: none is left. */

@@ -72,8 +72,8 @@ def veth_lab() -> Iterator[Lab]:
         yield Lab(relay, *sides)
 
 
-def cable(relay: Namespace, party: Namespace, device: str, net: int) -> Side:
-    veth(relay, device, party, "eth0")
+def cable(relay: Namespace, party: Namespace, device: str, net: int, index: int | None = None) -> Side:
+    veth(relay, device, party, "eth0", index)
     side = Side(
         party,
         {Family.IP4: f"10.71.{net}.2", Family.IP6: f"fd71:{net}::2"},
@@ -156,7 +156,7 @@ class KernelRig:
         self.path = Path(f"/sys/fs/bpf/rrtest-{os.getpid()}-{next(_serial)}")
         self._use_xdp = use_xdp
         self._max_flows = max_flows
-        self._ports = itertools.count(ports)
+        self.ports = itertools.count(ports)
         self._sockets: dict[Endpoint, socket.socket] = {}
         self._parties: list[SocketParty] = []
         self.runner = asyncio.Runner()
@@ -183,18 +183,18 @@ class KernelRig:
         self.run(asyncio.sleep(0.001))
 
     def local(self, family: Family = Family.IP4) -> Endpoint:
-        return Endpoint(self.lab.caller.relay[family], next(self._ports))
+        return Endpoint(self.lab.caller.relay[family], next(self.ports))
 
     def source(self, family: Family = Family.IP4) -> Endpoint:
-        return Endpoint(self.lab.callee.relay[family], next(self._ports))
+        return Endpoint(self.lab.callee.relay[family], next(self.ports))
 
     def caller(self, family: Family = Family.IP4) -> SocketParty:
-        return self._party(self.lab.caller, family)
+        return self.party(self.lab.caller, family)
 
     def callee(self, family: Family = Family.IP4) -> SocketParty:
-        return self._party(self.lab.callee, family)
+        return self.party(self.lab.callee, family)
 
-    def _party(self, side: Side, family: Family) -> SocketParty:
+    def party(self, side: Side, family: Family) -> SocketParty:
         self._parties.append(SocketParty(self, side, family))
         return self._parties[-1]
 
