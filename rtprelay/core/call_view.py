@@ -10,6 +10,7 @@ from rtprelay.call.call import Call, MediaKey, Party, SubscriptionKind
 from rtprelay.call.media import Media
 from rtprelay.core.registry import Registry
 from rtprelay.plan.flow import FlowReport, SsrcReport
+from rtprelay.plan.quality import Heard, Hearing
 from rtprelay.sdp.attributes import Direction
 from rtprelay.signalling import query as view
 from rtprelay.signalling.command import Body
@@ -24,6 +25,7 @@ def query(registry: Registry, call: Call, parties: Collection[Party]) -> Body:
             created_us=round(call.created * 1_000_000),
             last_signal=int(call.last_signal),
             tags=tuple(reader.tag(party) for party in parties),
+            hearings=reader.hearings(parties),
             metadata=next((party.metadata for party in call.parties.values() if party.metadata), ""),
         )
     )
@@ -51,6 +53,38 @@ class _Reader:
             subscriptions=self._others(party, sources=True),
             subscribers=self._others(party, sources=False),
             medias=tuple(self._media(party, media) for media in party.medias),
+        )
+
+    def hearings(self, parties: Iterable[Party]) -> tuple[view.HearingView, ...]:
+        """What these parties have reported of what they hear."""
+        ports = (media.rtcp_socket for party in parties for media in party.medias)
+        reports = (self._reports.get(local) for local in dict.fromkeys(ports) if local is not None)
+        return tuple(self._hearing(hearing) for report in reports if report is not None for hearing in report.hearings)
+
+    def _hearing(self, hearing: Hearing) -> view.HearingView:
+        return view.HearingView(
+            ssrc=hearing.ssrc,
+            lost=hearing.lost,
+            samples=hearing.score.count,
+            average=view.Impression(
+                score=hearing.score.average,
+                round_trip=hearing.round_trip.average,
+                leg=hearing.leg.average,
+                jitter=hearing.jitter.average,
+                loss=hearing.loss.average,
+            ),
+            lowest=self._impression(hearing.lowest),
+            highest=self._impression(hearing.highest),
+        )
+
+    def _impression(self, heard: Heard) -> view.Impression:
+        return view.Impression(
+            score=heard.score,
+            round_trip=heard.round_trip,
+            leg=heard.leg,
+            jitter=heard.jitter,
+            loss=heard.loss,
+            reported_at=int(self._wall(heard.at)),
         )
 
     def _others(self, party: Party, *, sources: bool) -> tuple[view.Subscription, ...]:

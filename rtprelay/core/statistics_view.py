@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rtprelay.call.interface import MediaInterface
 from rtprelay.core.registry import Registry
-from rtprelay.core.totals import EndReason, Loss, Traffic
+from rtprelay.core.totals import EndReason, Traffic
 from rtprelay.signalling import statistics as view
 from rtprelay.signalling.command import Body
 from rtprelay.signalling.query import Counts
@@ -17,7 +17,6 @@ def statistics(registry: Registry, now: float) -> Body:
 
 def overview(registry: Registry, now: float) -> view.Statistics:
     """All numbers of the relay at this moment."""
-    quality = _quality(registry.totals.loss)
     proxies = (
         view.ProxyView(proxy=proxy, requests=counts.requests, seconds=counts.seconds, errors=counts.errors)
         for proxy, counts in registry.requests.proxies.items()
@@ -25,7 +24,7 @@ def overview(registry: Registry, now: float) -> view.Statistics:
     return view.Statistics(
         current=_current(registry, now),
         totals=_totals(registry, now),
-        quality=quality,
+        quality=sum(registry.totals.quality.values(), view.Quality()),
         proxies=tuple(proxies),
         interfaces=tuple(_interface(registry, interface) for interface in registry.settings.interfaces),
     )
@@ -90,15 +89,6 @@ def _totals(registry: Registry, now: float) -> view.Totals:
     )
 
 
-def _quality(loss: Loss) -> view.Quality:
-    return view.Quality(
-        jitter_measured=view.Samples(loss.jitter, loss.jitter_squared, loss.jitter_samples),
-        packets_lost=loss.lost,
-        rtp_duplicates=loss.duplicates,
-        rtp_reordered=loss.reordered,
-    )
-
-
 def _interface(registry: Registry, interface: MediaInterface) -> view.InterfaceView:
     return view.InterfaceView(
         name=interface.name,
@@ -106,6 +96,7 @@ def _interface(registry: Registry, interface: MediaInterface) -> view.InterfaceV
         port_min=interface.port_min,
         port_max=interface.port_max,
         ports_used=registry.ports.pools[interface.address].used,
+        quality=registry.totals.quality.get(interface.address, view.Quality()),
         received=_counts(registry.totals.received.get(interface.address)),
         sent=_counts(registry.totals.sent.get(interface.address)),
     )

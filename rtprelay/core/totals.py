@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from rtprelay.call.call import Call, SubscriptionKind
 from rtprelay.plan.flow import FlowReport
+from rtprelay.signalling.statistics import Quality, Samples
 from rtprelay.values import Endpoint
 
 RATE_EVERY = 1.0
@@ -56,17 +57,6 @@ class Rates(msgspec.Struct):
         self.seen, self.since = counts, now
 
 
-class Loss(msgspec.Struct):
-    """Of all streams of the calls that have ended (RFC 3550 section 6.4.1), jitter in seconds."""
-
-    lost: int = 0
-    duplicates: int = 0
-    reordered: int = 0
-    jitter: float = 0.0
-    jitter_squared: float = 0.0
-    jitter_samples: int = 0
-
-
 class Totals:
     """Running sums. Flow reports are cumulative per flow: only their growth is added."""
 
@@ -86,7 +76,8 @@ class Totals:
         self.received: defaultdict[str, Traffic] = defaultdict(Traffic)
         """By local address; so is `sent`."""
         self.sent: defaultdict[str, Traffic] = defaultdict(Traffic)
-        self.loss = Loss()
+        self.quality: defaultdict[str, Quality] = defaultdict(Quality)
+        """Of all streams of the calls that have ended, by local address."""
         self.in_kernel: dict[Endpoint, bool] = {}
         """How each flow that has carried packets is forwarded now."""
         self._last: dict[Endpoint, FlowReport | None] = {}
@@ -94,7 +85,7 @@ class Totals:
     def observe(self, report: FlowReport) -> None:
         last = self._last.get(report.local, _NOTHING)
         # Kept as long as the port is open.
-        self._last[report.local] = msgspec.structs.replace(report, ssrcs=()) if report.ssrcs else report
+        self._last[report.local] = msgspec.structs.replace(report, ssrcs=(), hearings=()) if report.ssrcs else report
         if report.packets:
             self.in_kernel[report.local] = report.in_kernel
         if last is None:
@@ -149,13 +140,27 @@ class Totals:
                 self.zero_way_streams += not any(heard)
                 self.one_way_streams += any(heard) and not all(heard)
         for local in call.local_endpoints():
-            for ssrc in reports[local].ssrcs if local in reports else ():
-                self.loss.lost += max(0, ssrc.lost)
-                self.loss.duplicates += ssrc.duplicates
-                self.loss.reordered += ssrc.reordered
-                self.loss.jitter += ssrc.jitter
-                self.loss.jitter_squared += ssrc.jitter**2
-                self.loss.jitter_samples += 1
+            for quality in _qualities(reports[local]) if local in reports else ():
+                self.quality[local.address] += quality
+
+
+def _qualities(report: FlowReport) -> Iterator[Quality]:
+    """What was measured here, and what the party here has reported."""
+    for ssrc in report.ssrcs:
+        yield Quality(
+            jitter_measured=Samples().taking(1e3 * ssrc.jitter),
+            packets_lost=max(0, ssrc.lost),
+            rtp_duplicates=ssrc.duplicates,
+            rtp_reordered=ssrc.reordered,
+        )
+    for hearing in report.hearings:
+        yield Quality(
+            mos=hearing.score,
+            jitter=hearing.jitter,
+            rtt_e2e=hearing.round_trip,
+            rtt_dsct=hearing.leg,
+            packetloss=hearing.loss,
+        )
 
 
 _NOTHING = FlowReport(

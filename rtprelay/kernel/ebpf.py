@@ -68,7 +68,7 @@ class EbpfBackend:
 
     def __init__(self, bpf_path: Path, addresses: Sequence[str], use_xdp: bool = True, max_flows: int = 16384) -> None:
         self.capabilities = Capabilities(name="ebpf" if use_xdp else "tc", in_kernel=True, srtp_suites=SUITES_IN_KERNEL)
-        self.forwarder = UserspaceForwarder(self._spoken, self._shared)
+        self.forwarder = UserspaceForwarder(self._spoken, self._shared, self._heard_type)
         self._addresses = frozenset(raw_address(address) for address in addresses)
         self._use_xdp = use_xdp
         # A flow has an RTP and an RTCP output as a rule; the rest is for fan-out, whose blocks are moved by copying.
@@ -215,6 +215,15 @@ class EbpfBackend:
         """The indices of a key that the programs use."""
         return self._installer.keys.shared(direction, parameters)
 
+    def _heard_type(self, local: Endpoint, ssrc: int) -> int | None:
+        """The payload type that the kernel last heard from a source."""
+        port = self._installer.ports.get(local)
+        return next((each.payload_type for each in self._sources(port) if each.ssrc == ssrc), None) if port else None
+
+    def _sources(self, port: Port) -> list[abi.Ssrc]:
+        first = self._installer.read_state(port.slot).ssrc
+        return [*([first] if first.packets else ()), *self._installer.further_sources(port.slot)]
+
     def _summary(self, local: Endpoint) -> FlowReport | None:
         """The counters without those of single sources and outputs."""
         port = self._installer.ports.get(local)
@@ -257,12 +266,9 @@ class EbpfBackend:
         )
 
     def _kernel_report(self, port: Port) -> FlowReport:
-        state = self._installer.read_state(port.slot)
-        sources = [state.ssrc] if state.ssrc.packets else []
-        sources += self._installer.further_sources(port.slot)
         return msgspec.structs.replace(
             self._kernel_summary(port),
-            ssrcs=tuple(ssrc_report(source) for source in sources),
+            ssrcs=tuple(map(ssrc_report, self._sources(port))),
             outputs=tuple(self._installer.output_reports(port)),
         )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,6 +32,7 @@ from rtprelay.plan.flow import (
     PutFlow,
     PutOutput,
 )
+from rtprelay.plan.quality import Heard, Hearing, hearing
 from rtprelay.security.indices import SrtpFault
 from rtprelay.security.srtp import Shared, SrtpContext, SrtpContexts, rtp_header_length
 from rtprelay.values import Endpoint
@@ -44,6 +46,8 @@ MAX_SSRCS = 16
 MAX_OUTPUTS = 256
 PSFB, PLI = 206, 1
 """RFC 4585 section 6.1 and 6.3.1."""
+VIDEO_CLOCK = 90_000
+"""RFC 3551 section 5; what is said of speech does not hold there."""
 PICTURE_INTERVAL = 0.3
 """Seconds between two requests for a key frame to one source: each costs it as much as many frames."""
 
@@ -83,6 +87,18 @@ class Reception(msgspec.Struct, frozen=True, gc=False):
     received: float
 
 
+class _Told(NamedTuple):
+    """A sender report as it went to a receiver, who will answer it."""
+
+    middle: int
+    """Of its NTP timestamp, as the answer names it."""
+    when: float
+    heard_at: Endpoint
+    """The port it came in at,"""
+    ssrc: int
+    """by the sender's own name of the stream."""
+
+
 class _Output:
     """One receiver. Every forwarded packet of the flow goes to every output, so that its counters are differences of
     the flow's: nothing is counted per copy on the hot path."""
@@ -116,8 +132,10 @@ class _State:
         "flow",
         "forwarded",
         "forwarded_bytes",
+        "hearings",
         "lanes",
         "last_packet",
+        "leg",
         "moved",
         "outputs",
         "packets",
@@ -145,7 +163,9 @@ class _State:
         self.streams: dict[int, StreamStatistics] = {}
         self.outputs: dict[Endpoint, _Output] = {}
         self.sender: int | None = None
-        self.sender_reports: dict[int, tuple[int, float]] = {}
+        self.sender_reports: dict[int, _Told] = {}
+        self.leg: float | None = None
+        self.hearings: dict[int, Hearing] = {}
         self.receptions: dict[int, Reception] = {}
         self.flow = flow
         self.install(flow, contexts)
@@ -222,6 +242,7 @@ class _State:
             self.summary(),
             ssrcs=tuple(stream.report() for stream in self.streams.values()),
             outputs=tuple(known.report(self) for known in self.outputs.values()),
+            hearings=tuple(self.hearings.values()),
         )
 
 
@@ -239,6 +260,10 @@ def _by_payload_type(
 
 def _nowhere(local: Endpoint) -> bool:
     return False
+
+
+def _unheard(local: Endpoint, ssrc: int) -> int | None:
+    return None
 
 
 _unpack_header = HEADER.unpack_from
@@ -282,13 +307,19 @@ class UserspaceForwarder:
     """All flows, and the verdict on each datagram.
 
     `spoken_elsewhere`: another data plane has heard the expected source of this port; `Flow.lock` holds then too.
-    `shared`: the indices of an SRTP key that it uses, too.
+    `shared`: the indices of an SRTP key that it uses, too. `heard_elsewhere`: the payload type of a source at a port.
     """
 
-    def __init__(self, spoken_elsewhere: Callable[[Endpoint], bool] = _nowhere, shared: Shared | None = None) -> None:
+    def __init__(
+        self,
+        spoken_elsewhere: Callable[[Endpoint], bool] = _nowhere,
+        shared: Shared | None = None,
+        heard_elsewhere: Callable[[Endpoint, int], int | None] = _unheard,
+    ) -> None:
         self._flows: dict[Endpoint, _State] = {}
         self._contexts = SrtpContexts(shared)
         self._spoken_elsewhere = spoken_elsewhere
+        self._heard_elsewhere = heard_elsewhere
         self._reasons: Counter[str] = Counter()
         self._moved: list[_State] = []
 
@@ -480,7 +511,7 @@ class UserspaceForwarder:
                 self._note_sender_report(state, packet, now)
             if isinstance(packet, rtcp.SenderReport | rtcp.ReceiverReport):
                 for block in packet.blocks:
-                    self._note_reception(state, block, now)
+                    self._note_reception(state, packet.ssrc, block, now)
 
     def _note_sender_report(self, state: _State, report: rtcp.SenderReport, now: float) -> None:
         """Remember when the report went to each receiver, at the port where that receiver will answer it."""
@@ -490,20 +521,52 @@ class UserspaceForwarder:
                 continue
             ssrc = report.ssrc if output.ssrc is None else output.ssrc
             if ssrc in answering.sender_reports or len(answering.sender_reports) < MAX_SSRCS:
-                answering.sender_reports[ssrc] = (report.ntp >> 16 & 0xFFFFFFFF, now)
+                middle = report.ntp >> 16 & 0xFFFFFFFF
+                answering.sender_reports[ssrc] = _Told(middle, now, state.flow.local, report.ssrc)
 
-    def _note_reception(self, state: _State, block: rtcp.ReportBlock, now: float) -> None:
+    def _note_reception(self, state: _State, receiver: int, block: rtcp.ReportBlock, now: float) -> None:
         if block.ssrc not in state.receptions and len(state.receptions) >= MAX_SSRCS:
             return
-        middle, sent = state.sender_reports.get(block.ssrc, (0, 0.0))
-        answered = middle != 0 and middle == block.last_sender_report
-        state.receptions[block.ssrc] = Reception(
+        told = state.sender_reports.get(block.ssrc)
+        answered = told is not None and told.middle != 0 and told.middle == block.last_sender_report
+        reception = state.receptions[block.ssrc] = Reception(
             fraction_lost=block.fraction_lost / 256,
             lost=block.lost,
             jitter=block.jitter,
-            round_trip=max(0.0, now - sent - block.delay_since_last / 65536) if answered else None,
+            round_trip=max(0.0, now - told.when - block.delay_since_last / 65536) if told and answered else None,
             received=now,
         )
+        if reception.round_trip is not None:
+            state.leg = reception.round_trip
+        if told is not None and state.leg is not None:
+            self._judge_hearing(state, receiver, told, reception, state.leg)
+
+    def _judge_hearing(self, state: _State, receiver: int, told: _Told, reception: Reception, leg: float) -> None:
+        """How the stream sounds there; while no round trip is known nothing can be said of it."""
+        clock = self._clock(told)
+        if clock <= 0 or clock == VIDEO_CLOCK or (receiver not in state.hearings and len(state.hearings) >= MAX_SSRCS):
+            return
+        sender = self._flows.get(told.heard_at)
+        heard = Heard(
+            at=reception.received,
+            jitter=1e3 * reception.jitter / clock,
+            loss=100 * reception.fraction_lost,
+            leg=1e3 * leg,
+            round_trip=1e3 * (leg + ((sender.leg if sender is not None else None) or 0.0)),
+        )
+        state.hearings[receiver] = hearing(receiver, state.hearings.get(receiver), heard, reception.lost)
+
+    def _clock(self, told: _Told) -> int:
+        """The RTP clock of a stream, by what it was last heard to send; 0: not known."""
+        # Where its RTCP came in, or at the port before (RFC 3550 section 11).
+        for local in (told.heard_at, told.heard_at.with_port(told.heard_at.port & ~1)):
+            state = self._flows.get(local)
+            if state is not None:
+                stream = state.streams.get(told.ssrc)
+                payload_type = stream.payload_type if stream is not None else self._heard_elsewhere(local, told.ssrc)
+                if payload_type is not None:
+                    return state.clocks.get(payload_type, 0)
+        return 0
 
     def _rewrite(self, state: _State, output: Output, srtp: SrtpContext | None, data: bytes) -> bytes:
         """The packet as `output` shall see it: what the speaker's streams and the receiver's own are called there."""
@@ -570,7 +633,9 @@ class UserspaceForwarder:
     def summary(self, local: Endpoint) -> FlowReport | None:
         """The report without single sources and outputs; None where nothing has come this way yet."""
         state = self._flows.get(local)
-        return None if state is None or not (state.packets or state.dropped or state.punted) else state.summary()
+        if state is None or not (state.packets or state.dropped or state.punted or state.hearings):
+            return None
+        return state.summary()
 
     def moved(self) -> list[Endpoint]:
         """The flows whose packet count has changed since the last call."""

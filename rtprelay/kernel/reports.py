@@ -39,6 +39,8 @@ def merge(one: FlowReport, other: FlowReport) -> FlowReport:
         in_kernel=one.in_kernel,
         ssrcs=_merge_ssrcs(one.ssrcs, other.ssrcs),
         outputs=_merge_outputs(one.outputs, other.outputs),
+        # RTCP is read in one place only.
+        hearings=one.hearings or other.hearings,
     )
 
 

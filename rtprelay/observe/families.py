@@ -48,11 +48,11 @@ def _by(label: str, section: str, keys: Mapping[str, str], name: str, kind: Kind
 _NOW, _TOTAL, _VOIP = "currentstatistics", "totalstatistics", "voip_metrics"
 _SAMPLED = {
     "mos": "MOS",
-    "jitter": "jitter (reported)",
-    "rtt_e2e": "end-to-end round-trip time",
-    "rtt_dsct": "discrete round-trip time",
-    "packetloss": "packet loss",
-    "jitter_measured": "jitter (measured)",
+    "jitter": "jitter (reported, ms)",
+    "rtt_e2e": "end-to-end round-trip time (ms)",
+    "rtt_dsct": "discrete round-trip time (ms)",
+    "packetloss": "packet loss (%)",
+    "jitter_measured": "jitter (measured, ms)",
 }
 _INTERFACE = ("name", "address")
 

@@ -27,6 +27,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from rtprelay.plan.quality import Hearing
 from rtprelay.security.srtp import SrtpParameters
 from rtprelay.values import Endpoint
 
@@ -176,6 +177,8 @@ class FlowReport(msgspec.Struct, frozen=True):
     in_kernel: bool = False
     ssrcs: tuple[SsrcReport, ...] = ()
     outputs: tuple[OutputReport, ...] = ()
+    hearings: tuple[Hearing, ...] = ()
+    """What the party here has reported of what it hears."""
 
 
 class Capabilities(msgspec.Struct, frozen=True):

@@ -32,6 +32,31 @@ class SsrcView(msgspec.Struct, frozen=True, kw_only=True):
     last_sequence: int = 0
 
 
+class Impression(msgspec.Struct, frozen=True, kw_only=True):
+    """How a stream sounds to a receiver. Times are milliseconds."""
+
+    score: float
+    """MOS, 1.0 to 4.5."""
+    round_trip: float
+    """Between the two parties; `leg`: between the relay and the receiver."""
+    leg: float
+    jitter: float
+    loss: float
+    """Percent."""
+    reported_at: int | None = None
+
+
+class HearingView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the receiver with this SSRC has reported (RFC 3550 section 6.4)."""
+
+    ssrc: int
+    lost: int
+    samples: int
+    average: Impression
+    lowest: Impression
+    highest: Impression
+
+
 class StreamView(msgspec.Struct, frozen=True, kw_only=True):
     """One local port: RTP or RTCP of a media section."""
 
@@ -91,6 +116,7 @@ class CallView(msgspec.Struct, frozen=True, kw_only=True):
     """Microseconds of the UNIX epoch."""
     last_signal: int
     tags: tuple[TagView, ...] = ()
+    hearings: tuple[HearingView, ...] = ()
     metadata: str = ""
 
 
@@ -106,7 +132,7 @@ def query(call: CallView) -> Body:
         "created_ts": call.created_us,
         "last signal": call.last_signal,
         "last redis update": 0,
-        "SSRC": {str(ssrc.ssrc): _source(ssrc) for tag in call.tags for media in tag.medias for ssrc in media.ingress},
+        "SSRC": _sources(call),
         "tags": {tag.tag or f"<untagged {number}>": _tag(tag) for number, tag in enumerate(call.tags, 1)},
         "totals": {"RTP": _counts(rtp), "RTCP": _counts(rtcp)},
     }
@@ -114,6 +140,36 @@ def query(call: CallView) -> Body:
         body["metadata"] = call.metadata
     body["result"] = "ok"
     return body
+
+
+def _sources(call: CallView) -> Body:
+    """By SSRC what it has sent and what it says of what it hears; some listen only."""
+    sources: Body = {
+        str(ssrc.ssrc): _source(ssrc) for tag in call.tags for media in tag.medias for ssrc in media.ingress
+    }
+    for hearing in call.hearings:
+        sources.setdefault(str(hearing.ssrc), {}).update(_hearing(hearing))
+    return sources
+
+
+def _hearing(view: HearingView) -> Body:
+    return {
+        "cumulative loss": view.lost,
+        "average MOS": {**_impression(view.average), "samples": view.samples},
+        "lowest MOS": {**_impression(view.lowest), "reported at": view.lowest.reported_at},
+        "highest MOS": {**_impression(view.highest), "reported at": view.highest.reported_at},
+    }
+
+
+def _impression(view: Impression) -> Body:
+    """Of the MOS ten times as much, round trips in microseconds."""
+    return {
+        "MOS": round(10 * view.score),
+        "round-trip time": round(1e3 * view.round_trip),
+        "round-trip time leg": round(1e3 * view.leg),
+        "jitter": round(view.jitter),
+        "packet loss": round(view.loss),
+    }
 
 
 def _tag(view: TagView) -> Body:

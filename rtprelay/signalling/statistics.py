@@ -67,12 +67,19 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     totalcallsduration_stddev: float = 0.0
 
 
-class Samples(msgspec.Struct, frozen=True):
+class Samples(msgspec.Struct, frozen=True, gc=False):
     """Sum, sum of squares and number of some measured value."""
 
     total: float = 0.0
     squares: float = 0.0
     count: int = 0
+
+    def __add__(self, other: Samples) -> Samples:
+        return Samples(self.total + other.total, self.squares + other.squares, self.count + other.count)
+
+    def taking(self, value: float) -> Samples:
+        """With one more."""
+        return Samples(self.total + value, self.squares + value * value, self.count + 1)
 
     @property
     def average(self) -> float:
@@ -85,7 +92,9 @@ class Samples(msgspec.Struct, frozen=True):
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
-    """Sampled from RTCP (RFC 3550 section 6.4), except for `jitter_measured`."""
+    """Sampled from RTCP (RFC 3550 section 6.4), except for `jitter_measured`. Times are in milliseconds,
+    loss is in percent.
+    """
 
     mos: Samples = Samples()
     jitter: Samples = Samples()
@@ -98,6 +107,9 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     rtp_skips: int = 0
     rtp_seq_resets: int = 0
     rtp_reordered: int = 0
+
+    def __add__(self, other: Quality) -> Quality:
+        return Quality(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
 
 class ProxyView(msgspec.Struct, frozen=True, kw_only=True):

@@ -280,6 +280,26 @@ def test_rtcp_names_streams_as_each_side_knows_them(rig: Rig) -> None:
     assert report_back.blocks[0].ssrc == SSRC
 
 
+def test_a_receivers_report_tells_how_the_stream_sounds(rig: Rig) -> None:
+    """Whichever data plane has heard the stream: its payload type says what a tick of the reported jitter is."""
+    caller, callee = rig.caller(), rig.callee()
+    there, back = rig.local(), rig.source()
+    codec = (PayloadRule(9, 16_000),)
+    for local, party, output in ((there, caller, Output(back, callee.endpoint)), (back, callee, None)):
+        outputs = (output,) if output is not None else ()
+        flow = Flow(local, party.endpoint, rtcp_expected=party.endpoint, outputs=outputs, rtcp_outputs=outputs)
+        put(rig, msgspec.structs.replace(flow, payloads=codec))
+    caller.send(there, audio(1, payload_type=9), sender_report(SSRC, ntp=0x0011223344556677))
+    callee.receive(2)
+    rig.handle(1)
+    block = rtcp.ReportBlock(SSRC, 64, 9, 1000, 160, 0x22334455, 0)
+    callee.send(back, rtcp.build((rtcp.ReceiverReport(77, (block,)),)))
+    rig.handle(2)
+    (heard,) = report(rig, back).hearings
+    assert (heard.ssrc, heard.lost, heard.highest.loss, heard.highest.jitter) == (77, 9, 25.0, 10.0)
+    assert heard.highest.leg > 0
+
+
 def test_rtcp_from_elsewhere_is_judged_like_rtp(rig: Rig) -> None:
     caller, stranger, callee = rig.caller(), rig.caller(), rig.callee()
     output = to(rig, callee)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rtprelay.plan.flow import FlowReport, OutputReport, SsrcReport
+from rtprelay.plan.quality import Heard, hearing
 from rtprelay.signalling.command import CommandName
 from rtprelay.values import CallId, Endpoint, Tag
 from tests.unit.core_stage import INSIDE, RELAY, WALL, A, B, Stage, at, receiver_report, rtp, sdp
@@ -319,7 +320,42 @@ def test_loss_and_jitter_of_ended_calls_are_summed() -> None:
     stage.ask(CommandName.DELETE, delete_delay=0)
     metrics = statistics(stage)["voip_metrics"]
     assert (metrics["packets_lost"], metrics["rtp_duplicates"], metrics["rtp_reordered"]) == (10, 3, 2)
-    assert metrics["jitter_measured_average"] == "0.500000"
+    assert metrics["jitter_measured_average"] == "500.000000"
+
+
+def test_what_receivers_report_is_shown_and_summed() -> None:
+    """By the SSRC of who hears, as in rtpengine; the console, the metrics and a proxy's CDRs read it there."""
+    stage = Stage()
+    _, facing_b = stage.call()
+    rtcp_b = facing_b.with_port(facing_b.port + 1)
+    good = Heard(at=10.0, jitter=2.0, loss=0.0, leg=20.0, round_trip=50.0)
+    bad = Heard(at=20.0, jitter=12.0, loss=20.0, leg=40.0, round_trip=90.0)
+    hearings = (hearing(77, hearing(77, None, good, 0), bad, 4),)
+    stage.reports[rtcp_b] = report(rtcp_b, packets=2, rtcp_packets=2, hearings=hearings)
+    known = stage.ask(CommandName.QUERY)["SSRC"]["77"]
+    assert known["cumulative loss"] == 4
+    assert known["average MOS"] == {
+        "MOS": round(5 * (good.score + bad.score)),
+        "round-trip time": 70_000,
+        "round-trip time leg": 30_000,
+        "jitter": 7,
+        "packet loss": 10,
+        "samples": 2,
+    }
+    assert known["lowest MOS"]["reported at"] == WALL + 20
+    assert known["highest MOS"] == {
+        "MOS": 44,
+        "round-trip time": 50_000,
+        "round-trip time leg": 20_000,
+        "jitter": 2,
+        "packet loss": 0,
+        "reported at": WALL + 10,
+    }
+    stage.ask(CommandName.DELETE, delete_delay=0)
+    shown = statistics(stage)
+    assert shown["mos"]["mos_samples_total"] == 2
+    assert float(shown["voip_metrics"]["rtt_e2e_average"]) == 70.0
+    assert shown["interfaces"][0]["voip_metrics"]["packetloss_total"] == "20.000000"
 
 
 def test_interfaces_show_their_ports_and_traffic() -> None:

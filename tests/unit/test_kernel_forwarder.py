@@ -5,10 +5,13 @@ The rules of forwarding itself are in tests/backend/test_contract.py, asked of e
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rtprelay.kernel.forwarder import Dropped, Forwarded, Punt, UserspaceForwarder
-from rtprelay.plan.flow import DropFlow, Flow, Mismatch, Output, PutFlow
+from rtprelay.plan.flow import DropFlow, Flow, Mismatch, Output, PayloadRule, PutFlow
+from rtprelay.plan.quality import Hearing
 from rtprelay.values import Endpoint
 from rtprelay.wire import rtcp
 from tests.backend.packets import audio, sender_report
@@ -108,3 +111,76 @@ def test_a_port_without_a_flow_forwards_nothing() -> None:
     assert forwarder.forward(THERE, audio(1), CALLER, 1.0) == Dropped("no_flow")
     assert forwarder.counters() == {"drop_no_flow": 1}
     assert forwarder.report(THERE) is None
+
+
+def talking(payloads: tuple[PayloadRule, ...] = (PayloadRule(0, 8000),), **elsewhere: Any) -> UserspaceForwarder:
+    """Both parties have been heard, and each has been told what the other one sends."""
+    forwarder = UserspaceForwarder(**elsewhere)
+    ends = ((THERE, CALLER, Output(BACK, CALLEE)), (BACK, CALLEE, Output(THERE, CALLER)))
+    for local, source, output in ends:
+        flow = Flow(local, source, rtcp_expected=source, payloads=payloads, outputs=(output,), rtcp_outputs=(output,))
+        forwarder.apply(PutFlow(flow))
+    for local, source, _ in ends:
+        if not elsewhere:
+            forwarder.forward(local, audio(1, ssrc=local.port), source, 99.0)
+        forwarder.forward(local, sender_report(local.port, NTP), source, 100.0, already_forwarded=bool(elsewhere))
+    return forwarder
+
+
+def hearings(forwarder: UserspaceForwarder, local: Endpoint) -> tuple[Hearing, ...]:
+    report = forwarder.report(local)
+    assert report is not None
+    return report.hearings
+
+
+ANSWERED = NTP >> 16 & 0xFFFFFFFF
+
+
+def test_a_receivers_report_tells_how_the_stream_sounds_from_end_to_end() -> None:
+    forwarder = talking()
+    forwarder.forward(THERE, receiver_report(BACK.port, ANSWERED, 0.0), CALLER, 100.03)
+    forwarder.forward(BACK, receiver_report(THERE.port, ANSWERED, 0.0), CALLEE, 100.05)
+    (heard,) = hearings(forwarder, BACK)
+    assert (heard.ssrc, heard.lost, heard.score.count) == (99, 5, 1)
+    assert (heard.highest.loss, heard.highest.jitter) == (50.0, 10.0)
+    assert heard.highest.leg == pytest.approx(50.0)
+    assert heard.highest.round_trip == pytest.approx(80.0)
+
+
+def test_nothing_is_said_of_a_stream_before_its_round_trip_is_known() -> None:
+    forwarder = talking()
+    forwarder.forward(BACK, receiver_report(THERE.port, 0, 0.0), CALLEE, 100.05)
+    assert hearings(forwarder, BACK) == ()
+    forwarder.forward(BACK, receiver_report(THERE.port, ANSWERED, 0.0), CALLEE, 100.05)
+    forwarder.forward(BACK, receiver_report(THERE.port, 0, 0.0), CALLEE, 100.05)
+    (heard,) = hearings(forwarder, BACK)
+    assert heard.score.count == 2
+
+
+@pytest.mark.parametrize("payloads", [(), (PayloadRule(0, 90_000),)], ids=["clock unknown", "video"])
+def test_a_score_is_for_speech_of_a_known_clock_only(payloads: tuple[PayloadRule, ...]) -> None:
+    forwarder = talking(payloads)
+    forwarder.forward(BACK, receiver_report(THERE.port, ANSWERED, 0.0), CALLEE, 100.05)
+    assert hearings(forwarder, BACK) == ()
+
+
+def test_what_only_the_kernel_has_heard_has_a_clock_too() -> None:
+    asked = []
+
+    def payload_type(local: Endpoint, ssrc: int) -> int | None:
+        asked.append((local, ssrc))
+        return 0
+
+    forwarder = talking((PayloadRule(0, 16_000),), heard_elsewhere=payload_type)
+    forwarder.forward(BACK, receiver_report(THERE.port, ANSWERED, 0.0), CALLEE, 100.05, already_forwarded=True)
+    (heard,) = hearings(forwarder, BACK)
+    assert heard.highest.jitter == 5.0
+    assert asked == [(THERE, THERE.port)]
+
+
+def test_receivers_that_are_made_up_do_not_pile_up() -> None:
+    forwarder = talking()
+    for receiver in range(1000):
+        block = rtcp.ReportBlock(THERE.port, 0, 0, 1, 0, ANSWERED, 0)
+        forwarder.forward(BACK, rtcp.build((rtcp.ReceiverReport(receiver, (block,)),)), CALLEE, 100.1)
+    assert len(hearings(forwarder, BACK)) == 16
