@@ -258,6 +258,13 @@ def _by_payload_type(
     )
 
 
+def _keyed(flow: Flow) -> bool:
+    """Its keys are in use from the start: how far they have been used is kept with them."""
+    if flow.srtp is not None:
+        return True
+    return any(output.srtp is not None for output in (*flow.outputs, *flow.rtcp_outputs, *flow.feedback))
+
+
 def _nowhere(local: Endpoint) -> bool:
     return False
 
@@ -317,6 +324,8 @@ class UserspaceForwarder:
         heard_elsewhere: Callable[[Endpoint, int], int | None] = _unheard,
     ) -> None:
         self._flows: dict[Endpoint, _State] = {}
+        self._asleep: dict[Endpoint, Flow] = {}
+        """Those for which nothing has come up yet: beside a kernel that forwards, nearly all."""
         self._contexts = SrtpContexts(shared)
         self._spoken_elsewhere = spoken_elsewhere
         self._heard_elsewhere = heard_elsewhere
@@ -335,7 +344,7 @@ class UserspaceForwarder:
 
         `now` is CLOCK_MONOTONIC in seconds. `already_forwarded`: RTCP the kernel sent on, handed up to be read.
         """
-        state = self._flows.get(local)
+        state = self._flows.get(local) or self._wake(local)
         if state is None:
             return self._dropped(_NO_FLOW)
         size = len(data)
@@ -456,7 +465,7 @@ class UserspaceForwarder:
             return []
         datagrams = []
         for output, srtp in state.feedback:
-            source = self._flows.get(output.source)
+            source = self._state(output.source)
             if source is None or source.sender is None or now - source.picture_requested < PICTURE_INTERVAL:
                 continue
             source.picture_requested = now
@@ -516,7 +525,7 @@ class UserspaceForwarder:
     def _note_sender_report(self, state: _State, report: rtcp.SenderReport, now: float) -> None:
         """Remember when the report went to each receiver, at the port where that receiver will answer it."""
         for output, _ in state.rtcp_outputs.values():
-            answering = self._flows.get(output.source)
+            answering = self._state(output.source)
             if answering is None:
                 continue
             ssrc = report.ssrc if output.ssrc is None else output.ssrc
@@ -575,7 +584,7 @@ class UserspaceForwarder:
 
     def _renamed(self, state: _State, output: Output, data: bytes) -> bytes:
         targets: dict[int, rtcp.Target] = {}
-        reverse = self._flows.get(output.source)
+        reverse = self._state(output.source)
         back, _ = reverse.rtcp_outputs.get(state.flow.local, (None, None)) if reverse is not None else (None, None)
         if reverse is not None and back is not None and back.ssrc is not None and reverse.sender is not None:
             targets[back.ssrc] = rtcp.Target(reverse.sender, back.sequence_offset)
@@ -598,20 +607,23 @@ class UserspaceForwarder:
             case PutFlow(flow):
                 self._check_outputs(flow.local, max(len(flow.outputs), len(flow.rtcp_outputs)))
                 state = self._flows.get(flow.local)
-                if state is None:
-                    self._flows[flow.local] = _State(flow, self._contexts)
-                else:
+                if state is not None:
                     state.install(flow, self._contexts)
+                    return
+                self._asleep[flow.local] = flow
+                if _keyed(flow):
+                    self._wake(flow.local)
             case DropFlow(local):
                 self._flows.pop(local, None)
+                self._asleep.pop(local, None)
             case PutOutput(local, output):
-                state = self._flows.get(local)
+                state = self._state(local)
                 if state is None:
                     raise BackendFault(f"no flow at {local} to add an output to")
                 self._check_outputs(local, len(state.outputs.keys() | {output.source}))
                 state.put_output(output, self._contexts)
             case DropOutput(local, leaves):
-                state = self._flows.get(local)
+                state = self._state(local)
                 if state is not None:
                     state.drop_output(leaves)
 
@@ -619,15 +631,25 @@ class UserspaceForwarder:
         if count > MAX_OUTPUTS:
             raise BackendFault(f"{count} outputs at {local}, at most {MAX_OUTPUTS} are possible")
 
+    def _state(self, local: Endpoint) -> _State | None:
+        return self._flows.get(local) or self._wake(local)
+
+    def _wake(self, local: Endpoint) -> _State | None:
+        flow = self._asleep.pop(local, None)
+        if flow is None:
+            return None
+        state = self._flows[local] = _State(flow, self._contexts)
+        return state
+
     def table(self) -> FlowTable:
-        return {local: state.flow for local, state in self._flows.items()}
+        return self._asleep | {local: state.flow for local, state in self._flows.items()}
 
     def flow(self, local: Endpoint) -> Flow | None:
         state = self._flows.get(local)
-        return None if state is None else state.flow
+        return self._asleep.get(local) if state is None else state.flow
 
     def report(self, local: Endpoint) -> FlowReport | None:
-        state = self._flows.get(local)
+        state = self._state(local)
         return None if state is None else state.report()
 
     def summary(self, local: Endpoint) -> FlowReport | None:

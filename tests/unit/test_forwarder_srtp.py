@@ -157,6 +157,20 @@ def test_a_successor_goes_on_where_the_keys_were_left(tmp_path: Path) -> None:
     assert receiver.unprotect_rtcp(forwarded(after, sender.protect_rtcp(RTCP))) == RTCP
 
 
+def test_where_the_keys_were_left_outlives_a_successor_that_saw_no_packet(tmp_path: Path) -> None:
+    send = keys("AEAD_AES_128_GCM")
+    forwarder, receiver = relay(None, send), libsrtp(send, Policy.SSRC_ANY_INBOUND)
+    for sequence in range(65_500, 65_600):
+        receiver.unprotect(forwarded(forwarder, rtp(sequence)))
+    for _ in range(2):
+        SrtpIndices(tmp_path).save(forwarder.srtp.export())
+        before, forwarder = forwarder, UserspaceForwarder()
+        forwarder.srtp.remember(SrtpIndices(tmp_path).load())
+        for flow in before.table().values():
+            forwarder.apply(PutFlow(flow))
+    assert receiver.unprotect(forwarded(forwarder, rtp(65_600))) == rtp(65_600)
+
+
 def test_what_is_kept_of_keys_gives_none_away(tmp_path: Path) -> None:
     receive = keys("AES_CM_128_HMAC_SHA1_80")
     forwarder, sender = relay(receive, None), libsrtp(receive, Policy.SSRC_ANY_OUTBOUND)
