@@ -71,8 +71,8 @@ class Party(msgspec.Struct, kw_only=True, omit_defaults=True):
     medias: list[Media] = []
     bundle_wanted: tuple[int, ...] = ()
     """The sections its pending offer has in one BUNDLE group (RFC 9143)."""
-    bundle_offered: bool = False
-    """Our pending offer to it has a BUNDLE group."""
+    bundle_proposed: tuple[int, ...] = ()
+    """The sections our pending offer to it has in one BUNDLE group."""
     sent: SentSdp | None = None
 
     def carrier(self, media: Media) -> Media:

@@ -156,6 +156,22 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
         """Packets of the party may be expected."""
         return self.live and not self.held and self.direction.sends
 
+    def succeed(self, carrier: Media) -> None:
+        """Carry the bundle on where it is, in the place of `carrier`, which is left with nothing."""
+        bare = Media(index=carrier.index, kind=carrier.kind, protocol=carrier.protocol)
+        for name in _OF_TRANSPORT:
+            setattr(self, name, getattr(carrier, name))
+            setattr(carrier, name, getattr(bare, name))
+        self.transport = None
+
     def forget_sources(self) -> None:
         """The party moved: what was learned of its old address is void."""
         self.source = self.source_rtcp = None
+
+
+_OF_TRANSPORT = (
+    *("interface", "local", "local_rtcp", "others", "remote", "remote_rtcp", "source", "source_rtcp"),
+    *("rtcp_mux", "mux_proposed", "mux_reply", "ice", "dtls"),
+    *("crypto_received", "crypto_proposed", "crypto_receive", "crypto_send", "passthrough"),
+)
+"""What belongs to the port and not to the m-line."""

@@ -88,6 +88,11 @@ class Transport:
         self._needs_keys = True
         self._out: list[Outcome] = []
 
+    @property
+    def locals(self) -> tuple[Endpoint, ...]:
+        """The ports it is at work on."""
+        return self._locals
+
     def update(self, media: Media, candidates: tuple[Candidate, ...]) -> None:
         """Take over the media's ICE and DTLS legs; unchanged ones go on undisturbed."""
         self._locals = media.rtp_ports

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from rtprelay.call.call import Call
@@ -43,8 +43,7 @@ class Transports:
             for party, media in call.medias()
             if media.local is not None and media.transport is None and (media.ice or media.dtls) is not None
         }
-        for key in self._keys.get(call.call_id, set()) - wanted.keys():
-            self._drop(key)
+        self._succeed(call, wanted)
         effects: list[Effect] = []
         for key, media in wanted.items():
             transport = self._transports.get(key)
@@ -54,6 +53,17 @@ class Transports:
             transport.update(media, candidates(media, registry.interfaces.advertised))
             effects += self._settle(registry, key, call, media, now)
         return effects
+
+    def _succeed(self, call: Call, wanted: Mapping[Key, Media]) -> None:
+        """Transports of sections that have none any more go, unless another section carries their bundle on."""
+        for key in self._keys.get(call.call_id, set()) - wanted.keys():
+            transport = self._transports[key]
+            heirs = (k for k, m in wanted.items() if k.party == key.party and m.local in transport.locals)
+            heir = next((k for k in heirs if k not in self._transports), None)
+            self._drop(key)
+            if heir is not None:
+                self._transports[heir] = transport
+                self._keys[call.call_id].add(heir)
 
     def forget(self, call_id: CallId) -> None:
         for key in list(self._keys.get(call_id, ())):

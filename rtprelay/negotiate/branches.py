@@ -94,6 +94,7 @@ def _branch(call: Call, offerer: Party, via_branch: str) -> list[Party]:
 def _fork(call: Call, original: Party, tag: Tag, now: float) -> Party:
     fork = call.add_party(tag, now)
     fork.offered_by, fork.via_branch = original.offered_by, original.via_branch
+    fork.bundle_proposed = original.bundle_proposed
     fork.medias = [_unanswered(media) for media in original.medias]
     _take_over(fork, original)
     return fork
@@ -117,6 +118,7 @@ def _unanswered(media: Media) -> Media:
         tos=media.tos,
         crypto_proposed=media.crypto_proposed,
         passthrough=media.passthrough,
+        transport=media.transport,
         ice=ice.offered_again(media.ice),
         dtls=dtls.offered_again(media.dtls),
     )

@@ -1,86 +1,179 @@
 """BUNDLE in offer and answer (RFC 9143): several m-lines of a party on one port, under one ICE and DTLS transport.
 
-Towards the answerer the offerer's bundle is offered on where that side is spoken to as the offerer speaks (a browser to
-a browser), or if `bundle=offer` or `require` says so. The offerer's own is taken in the same case, and where it leaves
-no choice: a section without candidates of its own cannot be reached but through the bundle. Otherwise ports of their
-own are better, because on a shared one audio has to be told from video packet by packet. `bundle=reject` takes none,
-any other word takes it.
+Towards whom we offer:
+- The offerer's bundle is offered on where the other side is spoken to as the offerer speaks (a browser to a browser).
+  `bundle=offer` offers one in any case: the offerer's, or all sections where there is none.
+- Until a section is known to be bundled it has a port of its own, as section 7.2 asks for. `bundle=require` has all on
+  one port at once; with `strict` they show port 0 and a=bundle-only instead (section 6). A section that shares a port
+  in our offer cannot leave the bundle in the answer (section 7.3.2): one that does is rejected.
+- What has been agreed on is offered again.
 
-Until a section is known to be bundled it has a port of its own, as RFC 9143 section 7.2 asks for; then the first
-section that was not rejected carries the others.
+Towards whom we answer: the offerer's bundle is taken where it is offered on, where it was taken before, where it leaves
+no choice (a section without candidates of its own cannot be reached but through the bundle), and with any `bundle=` but
+`reject`. Otherwise ports of their own are better: on a shared one audio has to be told from video packet by packet.
+
+The first section that is neither rejected nor of port 0 carries the others (the tagged one, section 7.3.1). A bundle
+that loses its carrier goes on where it is: port, path and keys pass to the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 
 from rtprelay.call.call import Party
+from rtprelay.call.media import Media
 from rtprelay.negotiate.context import Context, close_ports
+from rtprelay.sdp.codecs import Codec
 from rtprelay.sdp.view import SessionView, is_feedback
 from rtprelay.signalling.command import MediaFlags
 
-_OFFERING = frozenset({"offer", "require"})
+_AT_ONCE = frozenset({"require", "strict"})
+_OFFERING = _AT_ONCE | {"offer"}
 
 
 def offered(offerer: Party, answerer: Party, view: SessionView, flags: MediaFlags) -> None:
-    """The offerer's groups, and whether the answerer is offered them."""
-    members = () if "reject" in flags.bundle else tuple(_members(view))
+    """The offerer's bundle, and what of it the answerer is offered. Comes before ports are opened and closed."""
+    members = _members(view)
     like = all(is_feedback(media.protocol) for media in answerer.medias if media.rtp and not media.rejected)
-    answerer.bundle_offered = bool(members) and (like or bool(flags.bundle & _OFFERING))
-    taken = answerer.bundle_offered or bool(flags.bundle) or _no_choice(view, members)
-    offerer.bundle_wanted = members if taken else ()
-    _unshare(offerer, set(offerer.bundle_wanted))
+    if "reject" in flags.bundle:
+        proposed: Sequence[int] = ()
+    elif flags.bundle & _OFFERING or _bundled(answerer):
+        proposed = members or [media.index for media in view.media if media.is_rtp or media.is_channel]
+    else:
+        proposed = members if like else ()
+    _propose(answerer, proposed, flags)
+    reasons = bool(proposed or flags.bundle) or _bundled(offerer) or _no_choice(view, members)
+    taken = reasons and "reject" not in flags.bundle
+    offerer.bundle_wanted = tuple(i for i in members if taken and not offerer.medias[i].rejected)
+    _regroup(offerer, offerer.bundle_wanted)
 
 
 def answered(offerer: Party, answerer: Party, view: SessionView, context: Context) -> None:
-    _share(answerer, _members(view) if answerer.bundle_offered else (), context)
-    _share(offerer, offerer.bundle_wanted, context)
+    """Comes before the ports of what was rejected are closed."""
+    _accept(answerer, view, context)
+    wanted = offerer.bundle_wanted
+    _share(offerer, [i for i in wanted if i < len(answerer.medias) and not answerer.medias[i].rejected], context)
 
 
 def published(party: Party, view: SessionView, flags: MediaFlags, context: Context) -> None:
-    """A publisher's groups, answered at once."""
-    members = () if "reject" in flags.bundle else tuple(_members(view))
-    party.bundle_wanted = members if flags.bundle or _no_choice(view, members) else ()
+    """A publisher's bundle, answered at once."""
+    members = () if "reject" in flags.bundle else _members(view)
+    taken = bool(flags.bundle) or _bundled(party) or _no_choice(view, members)
+    party.bundle_wanted = tuple(members) if taken else ()
     _share(party, party.bundle_wanted, context)
 
 
-def group(party: Party) -> str | None:
+def requested(party: Party, flags: MediaFlags) -> None:
+    """Our own offer to a subscriber. Sections whose payload types contradict each other cannot share a port (RFC 9143
+    section 9.1): the later ones stand alone.
+    """
+    wanted = "reject" not in flags.bundle and (flags.bundle & _OFFERING or _bundled(party))
+    named: dict[int, Codec] = {}
+    members = []
+    for media in party.medias if wanted else ():
+        agrees = all(named.setdefault(codec.payload_type, codec).same(codec) for codec in media.codecs)
+        if agrees and not media.rejected:
+            members.append(media.index)
+    _propose(party, members, flags)
+
+
+def subscribed(party: Party, view: SessionView, context: Context) -> None:
+    """The subscriber's answer. Comes before the ports of what was rejected are closed."""
+    _accept(party, view, context)
+
+
+def proposed_group(party: Party) -> str | None:
+    """The value of a=group in an offer to the party; None: it is offered no bundle."""
+    return _group([media for media in party.medias if media.index in party.bundle_proposed and not media.rejected])
+
+
+def agreed_group(party: Party) -> str | None:
     """The value of a=group in an answer to the party; None: nothing is bundled."""
-    bundled = {media.transport for media in party.medias if media.transport is not None}
-    members = [m for m in party.medias if m.index in party.bundle_wanted and not m.rejected and m.mid is not None]
-    alone = not bundled and len(members) != 1
-    return None if alone or not members else "BUNDLE " + " ".join(str(media.mid) for media in members)
+    members = [media for media in party.medias if media.index in party.bundle_wanted and media.live]
+    known = [media for media in members if media.mid is not None]
+    return _group(known) if len(known) == 1 or _bundled(party) else None
 
 
-def _members(view: SessionView) -> Iterable[int]:
-    """The sections of the first group, in its order."""
+def mid(media: Media) -> str:
+    """The name of the section in an offer of ours."""
+    return media.mid or str(media.index + 1)
+
+
+def _group(members: Sequence[Media]) -> str | None:
+    """The carrier comes first (section 7.3.1)."""
+    ordered = sorted(members, key=lambda media: media.transport is not None)
+    return "BUNDLE " + " ".join(map(mid, ordered)) if ordered else None
+
+
+def _members(view: SessionView) -> list[int]:
+    """The sections of the first group in its order, those first that may carry the others."""
     usable = (media for media in view.media if not media.rejected and (media.is_rtp or media.is_channel))
-    by_mid = {media.mid: media.index for media in usable}
-    return [by_mid[mid] for mid in (view.bundles[0] if view.bundles else ()) if mid in by_mid]
+    by_mid = {media.mid: media for media in usable}
+    named = [by_mid[name] for name in dict.fromkeys(view.bundles[0] if view.bundles else ()) if name in by_mid]
+    return [media.index for media in sorted(named, key=lambda media: media.port == 0)]
 
 
-def _no_choice(view: SessionView, members: tuple[int, ...]) -> bool:
+def _no_choice(view: SessionView, members: Sequence[int]) -> bool:
     """Some section has no way to it but that of another: no candidates, or the other's port."""
     medias = [view.media[index] for index in members]
     ports = {media.port for media in medias}
     return len(ports) < len(medias) or any(media.port == 0 or not media.attributes("candidate") for media in medias[1:])
 
 
-def _share(party: Party, members: Iterable[int], context: Context) -> None:
+def _bundled(party: Party) -> bool:
+    return any(media.transport is not None for media in party.medias)
+
+
+def _propose(party: Party, members: Sequence[int], flags: MediaFlags) -> None:
+    medias = [party.medias[index] for index in members if not party.medias[index].rejected]
+    party.bundle_proposed = tuple(media.index for media in medias)
+    _regroup(party, party.bundle_proposed)
+    if medias and flags.bundle & _AT_ONCE:
+        carrier = _carrier(party, medias)
+        for media in medias:
+            if media is not carrier and media.local is None:
+                media.transport = carrier.index
+
+
+def _accept(party: Party, view: SessionView, context: Context) -> None:
+    """An answer to our offer. What had its own port there may stand alone, what had not may not."""
+    members = [index for index in _members(view) if index in party.bundle_proposed]
+    for media in party.medias:
+        robbed = any(other.transport == media.index and other.index in members for other in party.medias)
+        if media.index not in members and not media.rejected and (media.transport is not None or robbed):
+            context.warn(f"media {media.index}: offered in a bundle only and not bundled, rejected")
+            media.rejected = True
+    _share(party, members, context)
+
+
+def _share(party: Party, members: Sequence[int], context: Context) -> None:
     medias = [party.medias[i] for i in members if i < len(party.medias) and not party.medias[i].rejected]
-    _unshare(party, {media.index for media in medias})
+    _regroup(party, [media.index for media in medias])
     if not medias:
         return
-    carrier = medias[0]
-    carrier.transport = None
+    carrier = _carrier(party, medias)
     carrier.rtcp_mux = any(media.rtcp_mux for media in medias)
-    for media in medias[1:]:
-        close_ports(media, context)
-        media.transport = carrier.index
+    for media in medias:
+        if media is not carrier:
+            close_ports(media, context)
+            media.transport = carrier.index
 
 
-def _unshare(party: Party, members: set[int]) -> None:
-    """Sections that left the bundle stand alone again, those whose carrier left with them too."""
-    for media in party.medias:
-        if media.transport is not None and not (media.index in members and media.transport in members):
-            media.transport = None
+def _carrier(party: Party, medias: Sequence[Media]) -> Media:
+    """That of before, if there was one."""
+    return next((party.carrier(media) for media in medias if media.transport is not None), medias[0])
+
+
+def _regroup(party: Party, members: Collection[int]) -> None:
+    """Sections that left stand alone again. Where the carrier left, it is succeeded by the first that it carried."""
+    for carrier in party.medias:
+        riders = [media for media in party.medias if media.transport == carrier.index]
+        staying = [media for media in riders if media.index in members]
+        for media in riders:
+            if media not in staying:
+                media.transport = None
+        if staying and carrier.index not in members:
+            heir, *others = staying
+            heir.succeed(carrier)
+            for media in others:
+                media.transport = heir.index

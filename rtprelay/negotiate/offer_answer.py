@@ -51,6 +51,9 @@ def offer(call: Call, command: Command, context: Context) -> str:
             or codecs.none_left(media_view, flags)
         )
         ours.rejected = theirs.rejected = media_view.rejected or removed
+    bundle.offered(offerer, answerer, view, flags)
+    for media_view in view.media:
+        ours, theirs = offerer.medias[media_view.index], answerer.medias[media_view.index]
         if not ours.relayed or ours.rejected:
             close_ports(ours, context)
             close_ports(theirs, context)
@@ -69,7 +72,8 @@ def offer(call: Call, command: Command, context: Context) -> str:
         ice.offered(ours, theirs, media_view, flags, context)
         extmap.offered(ours, media_view, flags)
         mux.offered(ours, theirs, media_view.rtcp_mux, flags.rtcp_mux)
-    bundle.offered(offerer, answerer, view, flags)
+        if theirs.index in answerer.bundle_proposed:
+            theirs.mux_proposed = True  # RFC 9143 section 9.3: nothing else is possible there
     for party in (offerer, answerer):
         close_beyond(party.medias, len(view.media), context)
     tos.mark(call, flags, context, offering=True)
@@ -91,8 +95,6 @@ def answer(call: Call, command: Command, context: Context) -> str:
         media_view = view.media[theirs.index] if theirs.index < len(view.media) else None
         theirs.rejected = ours.rejected or media_view is None or media_view.rejected
         if not theirs.relayed or theirs.rejected or media_view is None:
-            close_ports(ours, context)
-            close_ports(theirs, context)
             continue
         theirs.mid = media_view.mid
         if flags.transport_protocol == "accept":
@@ -102,8 +104,6 @@ def answer(call: Call, command: Command, context: Context) -> str:
         if not keys.answered(ours, theirs, media_view, flags, context):
             context.warn(f"media {theirs.index}: no SRTP key agreed, rejected")
             theirs.rejected = True
-            close_ports(ours, context)
-            close_ports(theirs, context)
             continue
         for media in (ours, theirs):
             if media.local is None and media.transport is None:  # another branch had rejected the section
@@ -112,6 +112,10 @@ def answer(call: Call, command: Command, context: Context) -> str:
         ice.replied(ours, flags, context)
         mux.answered(ours, theirs, media_view.rtcp_mux)
     bundle.answered(offerer, answerer, view, context)
+    for ours, theirs in zip(offerer.medias, answerer.medias, strict=False):
+        if theirs.rejected or not theirs.relayed:
+            close_ports(ours, context)
+            close_ports(theirs, context)
     tos.mark(call, flags, context, offering=False)
     call.connect(offerer, answerer)
     call.answered = True

@@ -14,7 +14,7 @@ from rtprelay.call.call import Call, MediaKey, Party, SentSdp, Subscription, Sub
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
-from rtprelay.negotiate import bundle, codecs, ice, keys, tos
+from rtprelay.negotiate import bundle, codecs, ice, keys, mux, tos
 from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
 from rtprelay.sdp.attributes import Direction
@@ -43,7 +43,7 @@ def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
         raise PeerFault("Nothing to publish: no media section has a codec that is accepted")
     call.answered = True
     specs = [_publish_spec(party, party.medias[section.index], section, flags, context) for section in view.media]
-    return _build(party, specs, context, group=bundle.group(party))
+    return _build(party, specs, context, group=bundle.agreed_group(party))
 
 
 def _publish_media(call: Call, party: Party, view: MediaView, flags: MediaFlags, context: Context) -> None:
@@ -77,7 +77,7 @@ def _publish_spec(party: Party, media: Media, view: MediaView, flags: MediaFlags
         formats = view.formats or ("0",)
         return MediaSpec(kind=media.kind, port=0, protocol=media.protocol, address="0.0.0.0", formats=formats)
     direction = Direction.of(sends=False, receives=media.direction.sends)
-    return _spec(media, party.carrier(media), direction, flags, context, offering=False)
+    return _spec(party, media, direction, flags, context, offering=False)
 
 
 def subscribe_request(call: Call, sources: Sequence[Party], command: Command, context: Context) -> tuple[Party, str]:
@@ -103,23 +103,39 @@ def subscribe_request(call: Call, sources: Sequence[Party], command: Command, co
         raise PeerFault("Nothing to subscribe to: the sources have no media")
     had = {s.sink.index: s for s in call.subscriptions if s.sink.party == party.number}
     call.subscriptions = [s for s in call.subscriptions if s.sink.party != party.number]
+    for index, (key, source) in enumerate(wanted):
+        _subscriber_media(call, party, index, source, codecs.sent(call, key, source), flags, context)
+    for media in party.medias[len(wanted) :]:
+        media.rejected = True
+    bundle.requested(party, flags)
+    together = _together(call, party, wanted)
     specs = []
     for index, (key, source) in enumerate(wanted):
-        media = _subscriber_media(call, party, index, source, codecs.sent(call, key, source), flags, context)
-        before = had.get(index)
-        ssrc = before.ssrc if before and before.source == key else context.random.getrandbits(32)
+        media, before = party.medias[index], had.get(index)
+        known = before.ssrc if before and before.source == key else None
+        ssrc = None if index in together else context.random.getrandbits(32) if known is None else known
         call.subscriptions.append(Subscription(key, MediaKey(party.number, index), SubscriptionKind.PUB_SUB, ssrc))
+        _provide(party, media, source, flags, context)
         direction = Direction.INACTIVE if flags.inactive else Direction.SENDONLY
-        specs.append(_spec(media, media, direction, flags, context, offering=True))
+        specs.append(_spec(party, media, direction, flags, context, ssrc=ssrc, offering=True))
     # An m-line that is no more keeps its place in a renewed offer (RFC 3264 section 8).
     close_beyond(party.medias, len(wanted), context)
     specs += [_gone(media) for media in party.medias[len(wanted) :]]
-    return party, _build(party, specs, context)
+    return party, _build(party, specs, context, group=bundle.proposed_group(party))
+
+
+def _together(call: Call, party: Party, wanted: Sequence[tuple[MediaKey, Media]]) -> set[int]:
+    """Sections that go from one port to one port, as they came: from bundle to bundle, streams keep their SSRCs. On
+    others they are ours, so that a receiver's stream stays one stream whatever happens at the source.
+    """
+    ports = [(key.party, call.parties[key.party].carrier(source).index) for key, source in wanted]
+    bundled = [ports[index] for index in party.bundle_proposed]
+    return {index for index in party.bundle_proposed if bundled.count(ports[index]) > 1}
 
 
 def _subscriber_media(
     call: Call, party: Party, index: int, source: Media, heard: tuple[Codec, ...], flags: MediaFlags, context: Context
-) -> Media:
+) -> None:
     if index == len(party.medias):
         party.medias.append(
             Media(
@@ -138,11 +154,18 @@ def _subscriber_media(
     wished = flags.transport_protocol
     media.protocol = wished if wished and wished != "accept" else source.protocol
     tos.mark_alone(media, flags)
-    open_ports(media, _interface(media, flags, media.interface or source.interface, context, source), context)
-    media.mux_proposed = media.rtcp_mux or bool(flags.rtcp_mux & {"offer", "require"})
+
+
+def _provide(party: Party, media: Media, source: Media, flags: MediaFlags, context: Context) -> None:
+    """Port, keys and path, and a name where it needs one."""
+    if media.transport is None:
+        open_ports(media, _interface(media, flags, media.interface or source.interface, context, source), context)
+    bundled = media.index in party.bundle_proposed
+    if bundled or flags.generate_mid:
+        media.mid = bundle.mid(media)
+    media.mux_proposed = media.rtcp_mux or bundled or bool(flags.rtcp_mux & mux.OFFERING)
     keys.proposed(media, flags, context)
     ice.proposed(media, flags, context)
-    return media
 
 
 def subscribe_answer(party: Party, command: Command, context: Context) -> None:
@@ -154,9 +177,8 @@ def subscribe_answer(party: Party, command: Command, context: Context) -> None:
         media_view = view.media[media.index] if media.index < len(view.media) else None
         if media_view is None or media_view.rejected:
             media.rejected = True
-            close_ports(media, context)
             continue
-        if media.local is None:
+        if not media.live:
             continue  # it accepts what was not offered any more
         apply_options(media, command.flags)
         tos.mark_alone(media, command.flags)
@@ -168,6 +190,9 @@ def subscribe_answer(party: Party, command: Command, context: Context) -> None:
         if not keys.subscribed(media, media_view, context):
             context.warn(f"media {media.index}: no SRTP key agreed, rejected")
             media.rejected = True
+    bundle.subscribed(party, view, context)
+    for media in party.medias:
+        if media.rejected:
             close_ports(media, context)
 
 
@@ -206,22 +231,38 @@ def _build(party: Party, specs: list[MediaSpec], context: Context, group: str | 
 
 
 def _spec(
-    media: Media, carrier: Media, direction: Direction, flags: MediaFlags, context: Context, *, offering: bool
+    party: Party,
+    media: Media,
+    direction: Direction,
+    flags: MediaFlags,
+    context: Context,
+    *,
+    offering: bool,
+    ssrc: int | None = None,
 ) -> MediaSpec:
+    carrier = party.carrier(media)
     assert carrier.local is not None
+    bundled = offering and media.index in party.bundle_proposed
+    bundle_only = bundled and carrier is not media and "strict" in flags.bundle
+    named = bundled and ssrc is not None
     muxed = carrier.rtcp_mux or carrier.mux_proposed
     rtcp = carrier.local if carrier.rtcp_mux or (muxed and "require" in flags.rtcp_mux) else carrier.local_rtcp
     return MediaSpec(
         kind=media.kind,
         port=carrier.local.port,
+        bundle_only=bundle_only,
         protocol=media.protocol,
         address=flags.media_address or context.interfaces.advertised(carrier.local),
         codecs=media.codecs,
         direction=direction,
-        rtcp_port=rtcp.port if rtcp and not flags.no_rtcp_attribute else None,
+        rtcp_port=rtcp.port if rtcp and not flags.no_rtcp_attribute and not bundle_only else None,
         rtcp_full=flags.full_rtcp_attribute,
         rtcp_mux=muxed,
-        attributes=(f"mid:{media.mid}",) if media.mid is not None else (),
+        attributes=(
+            *((f"mid:{media.mid}",) if media.mid is not None else ()),
+            # By which the receiver of a bundle tells streams apart that have one payload type (RFC 9143 section 9.2).
+            *((f"ssrc:{ssrc} cname:{context.instance}",) if named else ()),
+        ),
         append=(
             *keys.attributes(carrier, flags, context, offering=offering),
             *ice.attributes(carrier, flags, context, with_candidates=carrier is media),

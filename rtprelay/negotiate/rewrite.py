@@ -71,7 +71,7 @@ def rewrite_for(
         media=edits,
         remove_attributes=_DTLS if _feedback(receiver) else _DTLS | _FEEDBACK,
         bundle=Bundle.REMOVE,
-        append=_session_attributes(view, receiver, flags, context.instance, offering=offering),
+        append=_session_attributes(receiver, flags, context.instance, offering=offering),
     )
     replace = flags.replace
     if replace & _ORIGIN and (address := _first_address(edits)) is not None:
@@ -85,18 +85,9 @@ def _feedback(receiver: Party) -> bool:
     return any(is_feedback(media.protocol) for media in receiver.medias)
 
 
-def _session_attributes(
-    view: SessionView, receiver: Party, flags: MediaFlags, instance: str, *, offering: bool
-) -> tuple[str, ...]:
+def _session_attributes(receiver: Party, flags: MediaFlags, instance: str, *, offering: bool) -> tuple[str, ...]:
     """What is ours to say about all sections together."""
-    if not offering:
-        group = bundle.group(receiver)
-    elif receiver.bundle_offered:
-        mids = [section.mid or (str(section.index + 1) if flags.generate_mid else "") for section in view.media]
-        live = [mid for mid, media in zip(mids, receiver.medias, strict=False) if mid and not media.rejected]
-        group = "BUNDLE " + " ".join(live) if live else None
-    else:
-        group = None
+    group = bundle.proposed_group(receiver) if offering else bundle.agreed_group(receiver)
     protection = (f"{LOOP_ATTRIBUTE}:{instance}",) if flags.loop_protect else ()
     return (*ice.session_attributes(receiver), *((f"group:{group}",) if group is not None else ()), *protection)
 
@@ -145,6 +136,8 @@ def _media_edit(
     carrier = receiver.carrier(media)
     if carrier.local is None or media.rejected:
         return MediaEdit(port=0, protocol=media.protocol)
+    bundled = offering and media.index in receiver.bundle_proposed
+    bundle_only = bundled and carrier is not media and "strict" in flags.bundle
     address = flags.media_address or context.interfaces.advertised(carrier.local)
     direction = None
     if view.endpoint is not None and view.endpoint.unspecified and view.ice is None:
@@ -155,22 +148,24 @@ def _media_edit(
     muxed = carrier.mux_proposed if offering else carrier.rtcp_mux
     alone = carrier.rtcp_mux or (offering and "require" in flags.rtcp_mux)
     rtcp = carrier.local if muxed and alone else carrier.local_rtcp
+    removed = _removed(media, view, offering=offering, bundled=bundled)
     ptime = flags.ptime if offering else media.ptime_reply
     formats = codecs.offer_formats if offering else codecs.answer_formats
     try:
         return MediaEdit(
             port=carrier.local.port,
+            bundle_only=bundle_only,
             address=address,
-            rtcp_port=rtcp.port if rtcp and media.rtp and not flags.no_rtcp_attribute else None,
+            rtcp_port=rtcp.port if rtcp and media.rtp and not flags.no_rtcp_attribute and not bundle_only else None,
             rtcp_full=flags.full_rtcp_attribute,
             rtcp_mux=muxed and media.rtp,
             direction=direction,
             default_direction=not flags.original_sendrecv,
             protocol=media.protocol,
             formats=formats(media, view, flags),
-            mid=_mid(media, view, flags, offering=offering),
+            mid=_mid(media, view, offering=offering, wanted=bundled or flags.generate_mid),
             remove_ice=True,
-            remove_attributes=_removed(media, view) | (frozenset() if ptime is None else {"ptime"}),
+            remove_attributes=removed if ptime is None else removed | {"ptime"},
             remove_lines=extmap.removed(view, flags),
             append=(
                 *(() if offering else media.extmap_masked),
@@ -183,16 +178,18 @@ def _media_edit(
         raise PeerFault(f"Cannot write SDP: {error}") from error
 
 
-def _removed(media: Media, view: MediaView) -> frozenset[str]:
+def _removed(media: Media, view: MediaView, *, offering: bool, bundled: bool) -> frozenset[str]:
     """What belongs to the other leg, and what the party's profile does not know: a plain phone sees a plain SDP."""
     removed = _DTLS if media.passthrough else _DTLS | _SDES
     if view.is_feedback and not is_feedback(media.protocol):
         removed |= _FEEDBACK
-    return removed
+    if bundled or (not offering and media.mid is not None):
+        return removed - {"mid"}
+    return removed if offering else removed | {"mid"}
 
 
-def _mid(media: Media, view: MediaView, flags: MediaFlags, *, offering: bool) -> str | None:
+def _mid(media: Media, view: MediaView, *, offering: bool, wanted: bool) -> str | None:
     """In an answer the offer's own (RFC 5888 section 9.1), in an offer one of ours if that is wished."""
     if not offering:
         return media.mid if media.mid != view.mid else None
-    return str(media.index + 1) if flags.generate_mid and view.mid is None else None
+    return bundle.mid(media) if wanted and view.mid is None else None

@@ -32,6 +32,8 @@ class MediaSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     port: int
+    bundle_only: bool = False
+    """Shown as port 0 and `a=bundle-only` (RFC 9143 section 6)."""
     protocol: str
     address: str
     codecs: tuple[Codec, ...] = ()
@@ -66,7 +68,8 @@ def build(session: SessionSpec, media: Sequence[MediaSpec]) -> str:
 
 def _media(spec: MediaSpec) -> list[str]:
     formats = [str(codec.payload_type) for codec in spec.codecs] or spec.formats
-    lines = [f"m={' '.join((spec.kind, str(spec.port), spec.protocol, *formats))}", f"c={network(spec.address)}"]
+    port = 0 if spec.bundle_only else spec.port
+    lines = [f"m={' '.join((spec.kind, str(port), spec.protocol, *formats))}", f"c={network(spec.address)}"]
     if not spec.port:
         return lines + [f"a={attribute}" for attribute in spec.attributes]
     lines += [f"b={bandwidth}" for bandwidth in spec.bandwidth]
@@ -74,5 +77,6 @@ def _media(spec: MediaSpec) -> list[str]:
     attributes += spec.attributes
     ptime = () if spec.ptime is None else (f"ptime:{spec.ptime}",)
     rtcp_address = spec.address if spec.rtcp_full else None
-    attributes += closing(spec.direction, spec.rtcp_port, rtcp_address, spec.rtcp_mux, spec.append, ptime)
+    further = (*(("bundle-only",) if spec.bundle_only else ()), *spec.append)
+    attributes += closing(spec.direction, spec.rtcp_port, rtcp_address, spec.rtcp_mux, further, ptime)
     return lines + [f"a={attribute}" for attribute in attributes]

@@ -29,6 +29,8 @@ class MediaEdit(msgspec.Struct, frozen=True, kw_only=True):
     """The section comes back byte for byte; nothing else of the edit counts."""
     port: int | None = None
     """Replaces the port, and the number of ports with it: a relay opens one pair."""
+    bundle_only: bool = False
+    """Shown as port 0 and `a=bundle-only` (RFC 9143 section 6), live all the same."""
     address: str | None = None
     """The `c=` line; None: the one in force, the session's if need be."""
     rtcp_port: int | None = None
@@ -120,7 +122,7 @@ def rewrite_media(section: Section, edit: MediaEdit, inherited: Inherited) -> st
         default = Direction.SENDRECV if edit.default_direction else None
         direction = edit.direction or parts.direction or inherited.direction or default
         rtcp_address = address if edit.rtcp_full else None
-        further = (*parts.further, *edit.append)
+        further = (*parts.further, *(("bundle-only",) if edit.bundle_only else ()), *edit.append)
         attributes = closing(direction, edit.rtcp_port, rtcp_address, edit.rtcp_mux, further, parts.ptime)
         out += [f"a={attribute}{eol}" for attribute in attributes]
     out += parts.tail
@@ -144,8 +146,9 @@ class _MediaLine(msgspec.Struct, frozen=True):
         port = port if edit.port is None else str(edit.port)
         protocol = edit.protocol or protocol
         formats = tuple(came) if edit.formats is None else edit.formats
-        changed = edit.port is not None or edit.protocol or edit.formats is not None
-        text = f"m={' '.join((kind, port, protocol, *formats))}" if changed else line.text
+        changed = edit.port is not None or edit.bundle_only or edit.protocol or edit.formats is not None
+        shown = "0" if edit.bundle_only else port
+        text = f"m={' '.join((kind, shown, protocol, *formats))}" if changed else line.text
         live = number(port.partition("/")[0], 65535) != 0
         return cls(text, formats, live, live and is_rtp(protocol))
 

@@ -7,6 +7,7 @@ Lenient elsewhere: an attribute that cannot be read is as good as absent, and it
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -173,12 +174,14 @@ def read(document: SessionDescription) -> SessionView:
         raise MalformedSdp("Malformed SDP: no o= line")
     attributes = Attributes.of(document.session)
     groups = (value.split() for value in attributes.all("group"))
+    bundles = tuple(tuple(mids) for semantics, *mids in filter(None, groups) if semantics == "BUNDLE")
+    media = [_media(index, section, connection, attributes) for index, section in enumerate(document.media)]
     return SessionView(
         origin=origin,
         name=name,
         connection=connection,
-        media=tuple(_media(index, section, connection, attributes) for index, section in enumerate(document.media)),
-        bundles=tuple(tuple(mids) for semantics, *mids in filter(None, groups) if semantics == "BUNDLE"),
+        media=_as_bundled(media, bundles),
+        bundles=bundles,
         ice_lite="ice-lite" in attributes,
         lines=attributes,
     )
@@ -189,6 +192,27 @@ def _origin(line: Line) -> Origin:
     if len(fields) != 6:
         raise line.malformed("not six fields")
     return Origin(*fields)
+
+
+def _as_bundled(media: list[MediaView], bundles: tuple[tuple[str, ...], ...]) -> tuple[MediaView, ...]:
+    """What belongs to the port may be said in the section that carries the bundle alone (RFC 9143 section 7.1.3)."""
+    by_mid = {each.mid: each for each in media if not each.rejected}
+    for bundle in bundles:
+        members = [by_mid[mid] for mid in bundle if mid in by_mid]
+        tagged = next((each for each in members if each.port), None)
+        for each in members:
+            if tagged is not None and each is not tagged:
+                media[each.index] = msgspec.structs.replace(
+                    each,
+                    ice=each.ice or tagged.ice,
+                    rtcp_mux=each.rtcp_mux or tagged.rtcp_mux,
+                    **_keys(each if each.fingerprints or each.crypto else tagged),
+                )
+    return tuple(media)
+
+
+def _keys(media: MediaView) -> dict[str, Any]:
+    return {"fingerprints": media.fingerprints, "setup": media.setup, "tls_id": media.tls_id}
 
 
 _HOST_NAME = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*(?=[A-Za-z0-9_-]*[A-Za-z])[A-Za-z0-9_-]{1,63}\.?")

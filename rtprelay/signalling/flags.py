@@ -473,7 +473,7 @@ TABLE: tuple[Flag, ...] = (
             "what a browser wants",
             also=(
                 *("UDP/TLS/RTP/SAVPF", "ICE=force", "trickle-ICE", "rtcp-mux-offer", "rtcp-mux-require"),
-                *("no-rtcp-attribute", "SDES-off", "generate-mid"),
+                *("no-rtcp-attribute", "SDES-off", "generate-mid", "bundle-offer"),
             ),
         ),
         _switch(_ANY, "debug", "everything about this call is logged", aliases=("debugging",)),

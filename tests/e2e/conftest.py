@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.harness.browser import Browser
 from tests.e2e.harness.relay import OWN, REFERENCE
 from tests.e2e.harness.stage import Stage, open_stage
 
@@ -67,3 +69,16 @@ def scene(stage: Stage) -> Iterator[Stage]:
     if left:
         stage.relay.flush()
     assert not left, f"calls left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def browsers(stage: Stage, kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, Browser]]:
+    """One in the caller's namespace, one in the callee's."""
+    if not stage.relay.ours:
+        pytest.skip("rtpengine's own interoperability is not ours to test")
+    logs = tmp_path_factory.mktemp(f"browser-{kind}")
+    with ExitStack() as stack:
+        yield (
+            stack.enter_context(Browser(stage.lab.caller.namespace, logs / "caller.log")),
+            stack.enter_context(Browser(stage.lab.callee.namespace, logs / "callee.log")),
+        )

@@ -7,8 +7,7 @@ caller namespace: Chromium == STUN, DTLS, SRTP ==> west [ relay ] east == RTP ==
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -35,19 +34,6 @@ TO_BROWSER: dict[str, Value] = {
     "direction": ["east", "west"],
 }
 PCMU_ONLY: dict[str, Value] = {"codec": {"strip": ["all"], "offer": ["PCMU"]}}
-
-
-@pytest.fixture(scope="session")
-def browsers(stage: Stage, kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, Browser]]:
-    """One in the caller's namespace, one in the callee's."""
-    if not stage.relay.ours:
-        pytest.skip("rtpengine's own interoperability is not ours to test")
-    logs = tmp_path_factory.mktemp(f"browser-{kind}")
-    with ExitStack() as stack:
-        yield (
-            stack.enter_context(Browser(stage.lab.caller.namespace, logs / "caller.log")),
-            stack.enter_context(Browser(stage.lab.callee.namespace, logs / "callee.log")),
-        )
 
 
 def connected(browser: Browser, name: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from rtprelay.signalling.flags import PROTOCOLS
 from tests.unit.core_stage import A, B, Section, Stage, sdp
-from tests.unit.test_core_webrtc import FINGERPRINT
+from tests.unit.webrtc_stage import FINGERPRINT
 
 _KEY = "AES_CM_128_HMAC_SHA1_80 inline:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkw"
 

@@ -79,6 +79,16 @@ async function say(name, text) {
   channel.send(text);
 }
 async function heard(name) { return peers[name].messages; }
+async function stop(name, kind) {
+  found(name).getTransceivers().filter(t => t.receiver.track.kind === kind).forEach(t => t.stop());
+}
+async function audible(name) {
+  let count = 0;
+  (await found(name).getStats()).forEach(s => {
+    if (s.type === 'inbound-rtp' && s.kind === 'audio' && s.totalAudioEnergy > 0.01) count += 1;
+  });
+  return count;
+}
 async function close(name) { found(name).close(); delete peers[name]; }
 async function stats(name) {
   const pc = found(name);
@@ -91,7 +101,7 @@ async function stats(name) {
   });
   return out;
 }
-window.api = {make, offer, answer, accept, trickled, say, heard, close, stats};
+window.api = {make, offer, answer, accept, trickled, say, heard, stop, audible, close, stats};
 0
 """
 
@@ -108,6 +118,14 @@ class Browser(Puppet):
 
     def offer(self, name: str, *, restart: bool = False, trickle: bool = False) -> str:
         return str(self.call("offer", name, {"iceRestart": restart}, trickle))
+
+    def stop(self, name: str, kind: str) -> None:
+        """No more of that kind, either way: the next offer has its section rejected."""
+        self.call("stop", name, kind)
+
+    def audible(self, name: str) -> int:
+        """Audio streams that are not silent."""
+        return int(self.call("audible", name))
 
     def trickled(self, name: str) -> list[tuple[str, str]]:
         """(mid, a=candidate value) of all that it has gathered."""
