@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.interop.conversations import (
     addressing,
+    bundling,
     codecs,
     commands,
     errors,
@@ -23,6 +24,7 @@ CONVERSATIONS = (
     *hold.CONVERSATIONS,
     *sections.CONVERSATIONS,
     *muxing.CONVERSATIONS,
+    *bundling.CONVERSATIONS,
     *ice.CONVERSATIONS,
     *srtp.CONVERSATIONS,
     *codecs.CONVERSATIONS,
