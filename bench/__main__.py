@@ -8,13 +8,29 @@ import os
 import shlex
 import sys
 
-from bench import commands, document, fanout, footprint, machine, relay, srtp, testrun, traffic, webrtc
+from bench import (
+    commands,
+    document,
+    fanout,
+    footprint,
+    machine,
+    relay,
+    srtp,
+    srtp_fanout,
+    srtp_relay,
+    testrun,
+    traffic,
+    webrtc,
+)
 from bench.ng import NgError
 from bench.report import Section, markdown
 from bench.subjects import RTPENGINE, RTPRELAY, SUBJECTS
 from bench.traffic import MeasureError
 
-_BENCHMARKS = {module.NAME: module for module in (testrun, srtp, relay, fanout, commands, footprint, webrtc)}
+_BENCHMARKS = {
+    module.NAME: module
+    for module in (testrun, srtp, relay, srtp_relay, fanout, srtp_fanout, commands, footprint, webrtc)
+}
 
 
 def main() -> int:

@@ -9,12 +9,14 @@ from contextlib import ExitStack
 
 import msgspec
 
+from bench.bencode import Value
+from bench.keys import EVERY, TRAILER, WANTED, Ears, choose
 from bench.machine import CpuTimes
 from bench.ng import NgClient, media_port, sdp
 from bench.report import Goal, Section, Table, percent, spread
 from bench.subjects import RTPRELAY, Daemon, Subject
 from bench.topology import RECEIVER, RELAY_A, SENDER, Topology
-from bench.traffic import Generator, Sink, Stream
+from bench.traffic import RTP_BYTES, Generator, Sink, Stream
 from bench.window import Window, run_window
 
 NAME, TITLE = "fanout", "Fan-out"
@@ -22,6 +24,7 @@ _RING = 256
 """Slots of a veth's ring: more copies than this in one breath cannot arrive, however good the relay is."""
 _COPIES_PER_SECOND = {True: 400_000, False: 40_000}
 """Offered load: what each kind of relay (frames, sockets) carries here without loss, with room to spare."""
+_SECURED_COPIES_PER_SECOND = {True: 100_000, False: 20_000}
 _STREAM_RATE = 500
 """Packets per second of one publisher, as of a video; there are as many rooms as the load needs. rtpengine stops
 listening to a stream that fills its socket's queue (seen at 20,000 packets/s): that is no use anybody makes of it."""
@@ -32,11 +35,14 @@ _GOAL_NS = 350.0
 _MOST = 256
 _GOAL_RANGE = range(2, 33)
 _FIRST_PORT = 10000
+COLUMNS = ("n", "rooms", "packets/s in", "delivered", "served", "ns per further copy, machine", "..., charged")
 
 
 class _Room(msgspec.Struct, frozen=True):
     stream: Stream
     ports: tuple[int, ...]
+    keys: dict[int, bytes]
+    """By these ports, where they get SRTP."""
 
 
 def run(subjects: Sequence[Subject], quick: bool) -> Section:
@@ -46,9 +52,9 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
     for subject in subjects:
         rows = []
         for n in sizes:
-            seen = _measure(subject, n, seconds, rounds)
-            rows.append(_row(seen))
-            fault = _fault(seen)
+            seen = measure(subject, n, seconds, rounds)
+            rows.append(row(seen))
+            fault = fault_of(seen)
             if fault:
                 failures.append(f"{subject.name}, {n} subscribers: {fault}")
             elif subject == RTPRELAY:
@@ -56,7 +62,7 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
         tables.append(
             Table(
                 f"{subject.name}, {rounds} rounds of {seconds:.0f} s",
-                ("n", "rooms", "packets/s in", "delivered", "served", "ns per further copy, machine", "..., charged"),
+                COLUMNS,
                 tuple(rows),
             )
         )
@@ -72,11 +78,12 @@ is beside each figure. Goals are held against the charged clock.
 """
 
 
-class _Seen(msgspec.Struct, frozen=True):
+class Seen(msgspec.Struct, frozen=True):
     """Windows with n subscribers and with one, in pairs."""
 
     n: int
     rooms: int
+    ears: Ears
     many: tuple[Window, ...]
     one: tuple[Window, ...]
 
@@ -104,7 +111,7 @@ def _charged(cpu: CpuTimes) -> float:
     return cpu.charged
 
 
-def _row(seen: _Seen) -> tuple[str, ...]:
+def row(seen: Seen) -> tuple[str, ...]:
     sent = sum(window.sent.packets for window in seen.many)
     arrived = sum(window.counted.packets for window in seen.many)
     return (
@@ -118,7 +125,7 @@ def _row(seen: _Seen) -> tuple[str, ...]:
     )
 
 
-def _goals(seen: _Seen) -> list[Goal]:
+def _goals(seen: Seen) -> list[Goal]:
     goals = []
     if seen.n in _GOAL_RANGE:
         figure = statistics.median(seen.further_copy(_charged))
@@ -131,17 +138,21 @@ def _goals(seen: _Seen) -> list[Goal]:
     return goals
 
 
-def _measure(subject: Subject, n: int, seconds: float, rounds: int) -> _Seen:
+def measure(subject: Subject, n: int, seconds: float, rounds: int, secured: bool = False) -> Seen:
+    """`secured`: a key for each subscriber."""
     with ExitStack() as stack:
         topology = stack.enter_context(Topology())
         daemon = stack.enter_context(Daemon(subject, topology))
-        rate, batch = _COPIES_PER_SECOND[subject.frames] / n, max(1, min(64, _RING * 3 // 4 // n))
+        offered = (_SECURED_COPIES_PER_SECOND if secured else _COPIES_PER_SECOND)[subject.frames]
+        rate, batch = offered / n, max(1, min(64, _RING * 3 // 4 // n))
         publishers = max(1, round(rate / _STREAM_RATE))
         free = itertools.count(_FIRST_PORT, 2)
-        singles = [_room(daemon.client, f"single-{i}", free, 1) for i in range(publishers)]
-        rooms = [_room(daemon.client, f"room-{i}", free, n) for i in range(publishers)]
+        singles = [_room(daemon.client, f"single-{i}", free, 1, secured) for i in range(publishers)]
+        rooms = [_room(daemon.client, f"room-{i}", free, n, secured) for i in range(publishers)]
         ports = [port for room in (*singles, *rooms) for port in room.ports]
-        sink = stack.enter_context(Sink(topology, ports, frames=subject.frames))
+        ears = Ears({port: key for room in (*singles, *rooms) for port, key in room.keys.items()})
+        length, every = (RTP_BYTES + TRAILER, EVERY) if secured else (RTP_BYTES, 0)
+        sink = stack.enter_context(Sink(topology, ports, frames=subject.frames, length=length, every=every))
         one, many = (
             stack.enter_context(Generator(topology, [room.stream for room in side], core=0))
             for side in (singles, rooms)
@@ -153,10 +164,11 @@ def _measure(subject: Subject, n: int, seconds: float, rounds: int) -> _Seen:
         for _ in range(rounds):
             single = run_window(topology, one, sink, daemon.pid, rate, seconds, batch)
             pairs.append((run_window(topology, many, sink, daemon.pid, rate, seconds, batch), single))
-        return _Seen(n, publishers, tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+            ears.listen(sink.samples())
+        return Seen(n, publishers, ears, tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
 
 
-def _room(client: NgClient, name: str, ports: Iterator[int], subscribers: int) -> _Room:
+def _room(client: NgClient, name: str, ports: Iterator[int], subscribers: int, secured: bool) -> _Room:
     call_id, tag, source = f"{name}@example", "publisher", next(ports)
     reply = client.request(
         {
@@ -167,23 +179,26 @@ def _room(client: NgClient, name: str, ports: Iterator[int], subscribers: int) -
             "command": "publish",
         }
     )
-    receivers = tuple(itertools.islice(ports, subscribers))
+    receivers, keys = tuple(itertools.islice(ports, subscribers)), {}
     for port in receivers:
-        request = {"call-id": call_id, "from-tag": tag, "interface": "b", "command": "subscribe request"}
-        to_tag = client.request(request)["to-tag"]
+        request: dict[str, Value] = {"call-id": call_id, "from-tag": tag, "interface": "b"}
+        offered = client.request(request | (WANTED if secured else {}) | {"command": "subscribe request"})
+        crypto = ""
+        if secured:
+            crypto, keys[port] = choose(offered)
         client.request(
             {
                 "call-id": call_id,
                 "from-tag": tag,
-                "to-tag": to_tag,
-                "sdp": sdp(RECEIVER, port, "recvonly"),
+                "to-tag": offered["to-tag"],
+                "sdp": sdp(RECEIVER, port, "recvonly", crypto),
                 "command": "subscribe answer",
             }
         )
-    return _Room(Stream(source, RELAY_A, media_port(reply)), receivers)
+    return _Room(Stream(source, RELAY_A, media_port(reply)), receivers, keys)
 
 
-def _fault(seen: _Seen) -> str | None:
+def fault_of(seen: Seen) -> str | None:
     """Why these windows say nothing about the relay."""
     for window in seen.many:
         due = window.sent.packets * seen.n

@@ -6,6 +6,7 @@ import itertools
 import re
 import socket
 import time
+import types
 from collections.abc import Mapping
 
 from bench.bencode import Value, decode, encode
@@ -18,11 +19,12 @@ class NgError(Exception):
     """The daemon refused, or did not answer."""
 
 
-def sdp(address: str, port: int, direction: str = "sendrecv") -> str:
-    """What a desk phone offers: a handful of codecs with their attributes."""
+def sdp(address: str, port: int, direction: str = "sendrecv", crypto: str = "") -> str:
+    """What a desk phone offers: a handful of codecs with their attributes. `crypto`: as RTP/SAVP, with this line."""
+    profile, crypto = ("RTP/SAVP", f"a=crypto:{crypto}\r\n") if crypto else ("RTP/AVP", "")
     return (
         f"v=0\r\no=- 3879102 1 IN IP4 {address}\r\ns=call\r\nc=IN IP4 {address}\r\nt=0 0\r\n"
-        f"m=audio {port} RTP/AVP 0 8 9 18 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n"
+        f"m=audio {port} {profile} 0 8 9 18 101\r\n{crypto}a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n"
         "a=rtpmap:9 G722/8000\r\na=rtpmap:18 G729/8000\r\na=fmtp:18 annexb=no\r\n"
         f"a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na={direction}\r\n"
     )
@@ -36,10 +38,13 @@ def media_port(reply: Reply) -> int:
     return int(found[1])
 
 
-def offer(call_id: str, address: str, port: int) -> dict[str, Value]:
+def offer(
+    call_id: str, address: str, port: int, options: Mapping[str, Value] = types.MappingProxyType({})
+) -> dict[str, Value]:
     """Keys in Kamailio's order: flags first, command last, nothing sorted."""
     return {
         "supports": ["load limit"],
+        **options,
         "sdp": sdp(address, port),
         "ICE": "remove",
         "direction": ["a", "b"],
@@ -51,10 +56,10 @@ def offer(call_id: str, address: str, port: int) -> dict[str, Value]:
     }
 
 
-def answer(call_id: str, address: str, port: int) -> dict[str, Value]:
+def answer(call_id: str, address: str, port: int, crypto: str = "") -> dict[str, Value]:
     return {
         "supports": ["load limit"],
-        "sdp": sdp(address, port),
+        "sdp": sdp(address, port, crypto=crypto),
         "ICE": "remove",
         "replace": ["origin", "session-connection"],
         "call-id": call_id,

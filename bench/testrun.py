@@ -23,6 +23,8 @@ from bench.subjects import Subject
 from rtprelay.kernel import abi, libbpf
 from rtprelay.kernel.flowmap import FlowMap
 from rtprelay.kernel.libbpf import Map, Object, Program
+from rtprelay.kernel.srtp_keys import srtp_key
+from rtprelay.security.srtp import SrtpParameters
 from rtprelay.values import Endpoint
 
 NAME = "testrun"
@@ -37,6 +39,9 @@ _SEQUENCE = 1000
 _SSRC = 0x5EED
 _XDP_REDIRECT, _TC_REDIRECT = 4, 7
 _MANY = 55_000
+_KEY_OUT, _KEY_IN = 0, 1
+"""Places of the same key, once to protect and once to unprotect."""
+_NO_INDICES = bytes(ctypes.sizeof(abi.SrtpState))
 _HOW = """\
 `BPF_PROG_TEST_RUN` over one 214-byte frame (G.711, 160 bytes of payload; 234 on IPv6), statistics on, all checksums
 adapted; the median of {rounds} rounds, with minimum and maximum. "hot" is one flow; "random" is {many} flows in random
@@ -61,11 +66,13 @@ class MisforwardedError(Exception):
 
 
 class Ring:
-    """Flows that send to each other in a circle."""
+    """Flows that send to each other in a circle. With a key there are two: one protects, the other unprotects again."""
 
-    def __init__(self, flows: int, v6: bool) -> None:
+    def __init__(self, flows: int, v6: bool, payload: int = 160, keys: SrtpParameters | None = None) -> None:
         self.flows = flows
         self._v6 = v6
+        self._payload = bytes(i & 0xFF for i in range(payload))
+        self._secured = keys is not None
         self.maps: dict[str, Map] = {}
         self._objects: list[Object] = []
         self.programs: dict[str, Program] = {}
@@ -80,11 +87,13 @@ class Ring:
             self.programs |= loaded.programs
         order = random.Random(flows).sample(range(flows), flows)
         self._next = dict(zip(order, [*order[1:], order[0]], strict=True))
+        self._start = order[0]
         entry = abi.GroupEntry(1, self.programs["relay_egress"].fd)
         self.maps["rtprelay_devices"].update((1).to_bytes(4, "little"), bytes(entry))
         self._fill()
+        for place in (_KEY_OUT, _KEY_IN) if keys is not None else ():
+            self.maps["rtprelay_srtp_keys"].update(place.to_bytes(4, "little"), srtp_key(keys))
         self._state = self.maps["rtprelay_state"].mmap()
-        self._start = order[0]
 
     def _local(self, i: int) -> Endpoint:
         prefix = "2001:db8::10:" if self._v6 else "198.51.100."
@@ -97,8 +106,9 @@ class Ring:
     def _fill(self) -> None:
         outputs = {}
         found = FlowMap(self.maps, lambda deed: deed())
-        rules = abi.Rules(group=abi.NONE, rtcp_output=abi.NONE, srtp_in=abi.NONE)
         for i in range(self.flows):
+            protects, unprotects = self._secured and i == self._start, self._secured and i != self._start
+            rules = abi.Rules(group=abi.NONE, rtcp_output=abi.NONE, srtp_in=_KEY_IN if unprotects else abi.NONE)
             following = self._next[i]
             outputs[i.to_bytes(4, "little")] = bytes(
                 abi.Output(
@@ -111,7 +121,7 @@ class Ring:
                     ssrc=_SSRC,
                     sequence_offset=1,
                     timestamp_offset=160,
-                    srtp_out=abi.NONE,
+                    srtp_out=_KEY_OUT if protects else abi.NONE,
                 )
             )
             flow = abi.Flow(
@@ -123,7 +133,10 @@ class Ring:
                 generation=1,
                 output_base=i,
                 output_count=1,
-                flags=abi.FlowFlag.XDP | abi.FlowFlag.LOCK,
+                flags=abi.FlowFlag.XDP
+                | abi.FlowFlag.LOCK
+                | (abi.FlowFlag.SRTP_OUT if protects else 0)
+                | (abi.FlowFlag.SRTP if unprotects else 0),
                 mtu=1500,
                 usual_type=0,
                 usual_clock=abi.tick(8000),
@@ -137,7 +150,7 @@ class Ring:
     def frame(self, at: int, sequence: int) -> bytes:
         """The packet as flow `at` is to receive it."""
         rtp = b"\x80\0" + (sequence & 0xFFFF).to_bytes(2, "big")
-        rtp += (160 * sequence & 0xFFFFFFFF).to_bytes(4, "big") + _SSRC.to_bytes(4, "big") + bytes(range(160))
+        rtp += (160 * sequence & 0xFFFFFFFF).to_bytes(4, "big") + _SSRC.to_bytes(4, "big") + self._payload
         source, destination = self._sender(at), self._local(at)
         addresses = b"".join(e.packed if self._v6 else e.packed[12:] for e in (source, destination))
         udp = source.port.to_bytes(2, "big") + destination.port.to_bytes(2, "big") + (8 + len(rtp)).to_bytes(2, "big")
@@ -156,6 +169,9 @@ class Ring:
         durations = []
         for _ in range(rounds):
             before = self._packets()
+            for place in (_KEY_OUT, _KEY_IN) if self._secured else ():
+                # The packet starts with the same number again: no index has been used.
+                self.maps["rtprelay_srtp_state"].update(place.to_bytes(4, "little"), _NO_INDICES)
             run = self.programs[program].test_run(self.frame(self._start, _SEQUENCE), repeat)
             # One whole number of laps: the packet is back where it started, `repeat` numbers later.
             if run.verdict != verdict or run.data != self.frame(self._start, _SEQUENCE + repeat):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +18,12 @@ _SOURCES = Path(__file__).parent / "tools"
 _BUILD = Path(__file__).parent.parent / "build" / "bench"
 PAYLOAD = 160
 """20 ms of G.711."""
-_UDP_BYTES = 8 + 12 + PAYLOAD
+MEDIA = bytes(i * 7 & 0xFF for i in range(PAYLOAD))
+"""What the generator's packets say."""
+RTP_BYTES = 12 + PAYLOAD
+_UDP_HEADER = 8
+_SAMPLE = struct.Struct("=II")
+"""What struct bench_sample begins with."""
 
 
 class MeasureError(Exception):
@@ -73,16 +79,24 @@ class Counted(msgspec.Struct, frozen=True):
     """Packets of the receivers that got fewest and most."""
 
 
+class Sample(msgspec.Struct, frozen=True):
+    """A packet as it arrived."""
+
+    port: int
+    data: bytes
+
+
 class _Tool:
     """A traffic process that answers one line per line."""
 
     def __init__(self, command: Sequence[str], lines: Sequence[str], place: str) -> None:
-        """`lines` go into a file whose name replaces `place` in the command."""
+        """`lines` go into a file whose name replaces `place` in the command; the tool may write one, `@samples`."""
         self._directory = tempfile.TemporaryDirectory(prefix="rtprelay-bench-")
-        table = Path(self._directory.name) / "lines"
+        table, self._kept = (Path(self._directory.name) / name for name in ("lines", "samples"))
         table.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+        names = {place: str(table), "@samples": str(self._kept)}
         self._process = subprocess.Popen(
-            [str(table) if word == place else word for word in command],
+            [names.get(word, word) for word in command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -150,16 +164,22 @@ class Generator(_Tool):
 
 
 class Sink(_Tool):
-    """Counts what arrives for the receivers' ports, in the form that costs least for this kind of relay."""
+    """Counts what arrives for the receivers' ports, in the form that costs least for this kind of relay. Of each
+    `every` packets (a power of two; 0: never) one is kept; `length` is that of a packet whose checksum can be verified.
+    """
 
-    def __init__(self, topology: Topology, ports: Sequence[int], *, frames: bool) -> None:
+    def __init__(
+        self, topology: Topology, ports: Sequence[int], *, frames: bool, length: int = RTP_BYTES, every: int = 0
+    ) -> None:
         if not frames:
             # Without GRO, veth hands a socket's packet over in the sender's own context, the shortest way there is.
             topology.receivers.run("ethtool", "-K", "in", "gro", "off")
+        self._read_to = 0
         super().__init__(
             topology.receivers.command(
                 *(str(_BUILD / "traffic"), str(_BUILD / "traffic.bpf.o"), "sink", "in"),
-                *("xdp" if frames else "tc", RECEIVER, str(_UDP_BYTES), "@ports"),
+                *("xdp" if frames else "tc", RECEIVER, str(_UDP_HEADER + length), "@ports"),
+                *(str(every), "@samples"),
             ),
             [str(port) for port in ports],
             "@ports",
@@ -168,6 +188,16 @@ class Sink(_Tool):
     def count(self) -> Counted:
         """Since the last time."""
         return Counted(*self.ask(""))
+
+    def samples(self) -> list[Sample]:
+        """What has been kept since the last time, as of the last count."""
+        raw, found = self._kept.read_bytes(), []
+        while self._read_to < len(raw):
+            port, length = _SAMPLE.unpack_from(raw, self._read_to)
+            start = self._read_to + _SAMPLE.size
+            found.append(Sample(port, raw[start : start + length]))
+            self._read_to = start + length
+        return found
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:

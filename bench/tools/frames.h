@@ -31,4 +31,14 @@ struct bench_settings {
 	__u32 sink_address;    /* network order */
 	__u32 sink_check_mask; /* verify the checksums when (packets & mask) == 0 */
 	__u32 sink_udp_bytes;  /* UDP length of the packets whose checksums are verified */
+	__u32 sink_sampled;    /* keep a packet when there are no bits of this in its number; 0: keep none */
+};
+
+#define SAMPLE_BYTES 1472
+
+/* One packet that is kept, for somebody else to look at. */
+struct bench_sample {
+	__u32 port;
+	__u32 length; /* of the UDP payload */
+	__u8 data[SAMPLE_BYTES];
 };

@@ -53,6 +53,11 @@ struct {
 	__type(value, __u64);
 } totals SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} samples SEC(".maps");
+
 static __always_inline __u16 fold(__u32 sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -104,20 +109,41 @@ static __always_inline int wrong_checksums(struct iphdr *ip, struct udphdr *udp,
 		return 1;
 	if (!udp->check || bpf_ntohs(udp->len) != length)
 		return 1;
-	/* Whole words only; the traffic tool refuses other lengths. The bound is for the verifier. */
+	/* Whole words, and half a one: the traffic tool refuses other lengths. The bound is for the verifier. */
+	__u32 half = length & 2, rest = 0;
 	length &= 0x7fc;
-	if (length < sizeof(*udp) || (void *)udp + length > end)
+	if (length < sizeof(*udp) || (void *)udp + length + half > end)
 		return 1;
 	sum = bpf_csum_diff(0, 0, (__be32 *)udp, length, 0);
 	if (sum < 0)
 		return 1;
-	__u32 pseudo = (ip->saddr & 0xffff) + (ip->saddr >> 16) + (ip->daddr & 0xffff) + (ip->daddr >> 16)
+	if (half)
+		rest = *(__u16 *)((void *)udp + length);
+	__u32 pseudo = rest + (ip->saddr & 0xffff) + (ip->saddr >> 16) + (ip->daddr & 0xffff) + (ip->daddr >> 16)
 		     + bpf_htons(IPPROTO_UDP) + udp->len;
 	return fold(fold(sum) + fold(pseudo)) != 0xffff;
 }
 
+/* Keep the payload for somebody else to look at. */
+static __always_inline void keep(void *ctx, __u32 port, __u32 length, const int frames)
+{
+	struct bench_sample *sample = bpf_ringbuf_reserve(&samples, sizeof(*sample), 0);
+	__u32 offset = ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr);
+
+	if (!sample)
+		return;
+	sample->port = port;
+	sample->length = length;
+	if (length < 1 || length > sizeof(sample->data)
+	    || (frames ? bpf_xdp_load_bytes(ctx, offset, sample->data, length)
+		       : bpf_skb_load_bytes(ctx, offset, sample->data, length)))
+		bpf_ringbuf_discard(sample, 0);
+	else
+		bpf_ringbuf_submit(sample, 0);
+}
+
 /* 1 when the frame was media for one of the receivers, or meant to be: counted, and of no further use. */
-static __always_inline int count(void *frame, void *end, int verify)
+static __always_inline int count(void *ctx, void *frame, void *end, const int frames)
 {
 	struct ethhdr *ethernet = frame;
 	struct iphdr *ip = frame + sizeof(*ethernet);
@@ -140,11 +166,14 @@ static __always_inline int count(void *frame, void *end, int verify)
 	if (!all)
 		return 1;
 	*all += 1;
-	if (verify && !(*all & settings.sink_check_mask)) {
+	__u64 number = *all;
+	if (frames && !(number & settings.sink_check_mask)) {
 		add(TOTAL_CHECKED, 1);
 		if (wrong_checksums(ip, udp, end))
 			add(TOTAL_BAD, 1);
 	}
+	if (settings.sink_sampled && !(number & settings.sink_sampled))
+		keep(ctx, port, bpf_ntohs(udp->len) - sizeof(*udp), frames);
 	return 1;
 }
 
@@ -152,7 +181,7 @@ static __always_inline int count(void *frame, void *end, int verify)
 SEC("xdp")
 int sink_xdp(struct xdp_md *ctx)
 {
-	return count((void *)(long)ctx->data, (void *)(long)ctx->data_end, 1) ? XDP_DROP : XDP_PASS;
+	return count(ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end, 1) ? XDP_DROP : XDP_PASS;
 }
 
 /*
@@ -164,7 +193,7 @@ int sink_tc(struct __sk_buff *skb)
 {
 	if (bpf_skb_pull_data(skb, HEADER_BYTES))
 		return TC_ACT_OK;
-	return count((void *)(long)skb->data, (void *)(long)skb->data_end, 0) ? TC_ACT_SHOT : TC_ACT_OK;
+	return count(skb, (void *)(long)skb->data, (void *)(long)skb->data_end, 0) ? TC_ACT_SHOT : TC_ACT_OK;
 }
 
 char LICENSE[] SEC("license") = "GPL";

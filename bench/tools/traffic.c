@@ -8,8 +8,10 @@
  *       Then each line "RATE SECONDS BATCH" on standard input is one window: packets per second, how long, and how
  *       many frames may go out in one breath. Answer: "SENT NANOSECONDS CPU-NANOSECONDS LATE". LATE counts the packets
  *       that were due but never sent because the machine did not keep up.
- *   traffic OBJECT sink DEVICE xdp|tc ADDRESS UDP-BYTES PORTS
- *       PORTS holds one receiver's port per line. Each line on standard input asks for a count since the last one.
+ *   traffic OBJECT sink DEVICE xdp|tc ADDRESS UDP-BYTES PORTS EVERY SAMPLES
+ *       PORTS holds one receiver's port per line. Of each EVERY packets (a power of two; 0: never) one is kept, and
+ *       written to the file SAMPLES as a struct bench_sample of its own length when a count is asked for.
+ *       Each line on standard input asks for a count since the last one.
  *       Answer: "PACKETS BYTES CHECKED BAD STRAY RECEIVERS LEAST MOST", the last two per receiver.
  *
  * Both print "ready" first. They end with their standard input, and what they attached goes with them.
@@ -18,6 +20,7 @@
 #include <errno.h>
 #include <linux/types.h>
 #include <net/if.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,8 +255,16 @@ static void attach_sink(struct bpf_object *object, const char *mode, int ifindex
 	}
 }
 
+static int write_sample(void *file, void *data, size_t bytes)
+{
+	const struct bench_sample *sample = data;
+	size_t used = offsetof(struct bench_sample, data) + sample->length;
+
+	return bytes < used || fwrite(sample, used, 1, file) != 1 ? -1 : 0;
+}
+
 static void sink(const char *path, const char *device, const char *mode, const char *address, __u32 udp_bytes,
-		 const char *port_file)
+		 const char *port_file, __u32 every, const char *sample_file)
 {
 	struct bpf_object *object = open_object(path, strcmp(mode, "xdp") ? "sink_tc" : "sink_xdp");
 	int cpus = libbpf_num_possible_cpus(), ifindex = if_nametoindex(device);
@@ -264,14 +275,17 @@ static void sink(const char *path, const char *device, const char *mode, const c
 	struct in_addr own;
 	char line[64];
 	__u8 one = 1;
-	FILE *file = fopen(port_file, "r");
+	FILE *file = fopen(port_file, "r"), *kept = fopen(sample_file, "w");
+	struct ring_buffer *samples;
 
 	if (!file)
 		die(port_file);
+	if (!kept)
+		die(sample_file);
 	while (count < PORTS && fscanf(file, "%u", &ports[count]) == 1)
 		count++;
 	fclose(file);
-	if (!ifindex || inet_pton(AF_INET, address, &own) != 1 || udp_bytes % 4) {
+	if (!ifindex || inet_pton(AF_INET, address, &own) != 1 || udp_bytes % 2 || every & (every - 1)) {
 		errno = EINVAL;
 		die(device);
 	}
@@ -279,7 +293,11 @@ static void sink(const char *path, const char *device, const char *mode, const c
 		.sink_address = own.s_addr,
 		.sink_check_mask = 63, /* often enough to find a fault, seldom enough not to cost */
 		.sink_udp_bytes = udp_bytes,
+		.sink_sampled = every ? every - 1 : 0,
 	});
+	samples = ring_buffer__new(map_fd(object, "samples"), write_sample, kept, NULL);
+	if (!samples)
+		die("samples");
 	for (unsigned int i = 0; i < count; i++)
 		if (bpf_map_update_elem(map_fd(object, "receivers"), &ports[i], &one, 0))
 			die("receivers");
@@ -289,6 +307,8 @@ static void sink(const char *path, const char *device, const char *mode, const c
 	while (fgets(line, sizeof(line), stdin)) {
 		__u64 least = ~0ull, most = 0, reached = 0;
 
+		if (ring_buffer__consume(samples) < 0 || fflush(kept))
+			die(sample_file);
 		for (__u32 i = 0; i < TOTALS; i++) {
 			bpf_map_lookup_elem(map_fd(object, "totals"), &i, values);
 			__u64 sum = per_cpu_sum(values, cpus);
@@ -315,8 +335,9 @@ int main(int argc, char **argv)
 	setpriority(PRIO_PROCESS, 0, -20); /* nobody asks a network card to wait for the scheduler */
 	if (argc == 7 && !strcmp(argv[2], "generate"))
 		generate(argv[1], argv[3], argv[4], argv[5], strtoul(argv[6], NULL, 10));
-	else if (argc == 8 && !strcmp(argv[2], "sink"))
-		sink(argv[1], argv[3], argv[4], argv[5], strtoul(argv[6], NULL, 10), argv[7]);
+	else if (argc == 10 && !strcmp(argv[2], "sink"))
+		sink(argv[1], argv[3], argv[4], argv[5], strtoul(argv[6], NULL, 10), argv[7], strtoul(argv[8], NULL, 10),
+		     argv[9]);
 	else
 		fprintf(stderr, "usage: see the head of traffic.c\n");
 	return argc < 6;

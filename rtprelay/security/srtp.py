@@ -296,7 +296,8 @@ class SrtpContexts:
 
     def export(self) -> dict[str, SrtpState]:
         """The state of each key, by a name that does not give it away."""
-        states = {_name(context.parameters, "in"): context.state for context in self._receiving.values()}
+        states = self._remembered | self._retired
+        states.update((_name(context.parameters, "in"), context.state) for context in self._receiving.values())
         states.update((_name(context.parameters, "out"), context.state) for context in self._sending.values())
         return states
 
@@ -319,12 +320,29 @@ class SrtpContexts:
         for context in self._sending.values():
             self._recall(context, "out")
 
+    def _recall(self, context: SrtpContext, direction: Direction) -> None:
+        name = _name(context.parameters, direction)
+        state = self._idle(name, direction)
+        if state is not None:
+            context.state.rtp, context.state.rtcp = state.rtp, state.rtcp
+            del self._retired[name]
+
     def _state(self, direction: Direction, parameters: SrtpParameters) -> SrtpState:
         """Of a key in use, or one that has been."""
         context = self._found(direction, parameters)
         if context is not None:
             return context.state
-        return self._retired.get(_name(parameters, direction)) or SrtpState()
+        return self._idle(_name(parameters, direction), direction) or SrtpState()
+
+    def _idle(self, name: str, direction: Direction) -> SrtpState | None:
+        """Of a key that nobody uses for the moment, or since the restart."""
+        state = self._remembered.pop(name, None)
+        if state is not None:
+            for window in state.rtcp.values() if direction == "out" else ():
+                window.highest += RESTART_MARGIN
+                window.seen = 1
+            self._retire(name, state)
+        return self._retired.get(name)
 
     def _found(self, direction: Direction, parameters: SrtpParameters) -> SrtpContext | None:
         return (self._receiving if direction == "in" else self._sending).get(parameters)
@@ -340,11 +358,10 @@ class SrtpContexts:
             name, shared = _name(parameters, direction), self._shared
             context = contexts[parameters] = SrtpContext(
                 parameters,
-                self._retired.pop(name, None),
+                self._idle(name, direction),
                 _nobody if shared is None else lambda: shared(direction, parameters),
             )
-            if self._remembered:
-                self._recall(context, direction)
+            self._retired.pop(name, None)
             weakref.finalize(context, self._retire, name, context.state)
         return context
 
@@ -353,15 +370,6 @@ class SrtpContexts:
             self._retired[name] = state
         while len(self._retired) > MAX_RETIRED:
             del self._retired[next(iter(self._retired))]
-
-    def _recall(self, context: SrtpContext, direction: Direction) -> None:
-        state = self._remembered.pop(_name(context.parameters, direction), None)
-        if state is None:
-            return
-        for window in state.rtcp.values() if direction == "out" else ():
-            window.highest += RESTART_MARGIN
-            window.seen = 1
-        context.state.rtp, context.state.rtcp = state.rtp, state.rtcp
 
 
 def _name(parameters: SrtpParameters, direction: Direction) -> str:

@@ -171,6 +171,21 @@ def test_where_the_keys_were_left_outlives_a_successor_that_saw_no_packet(tmp_pa
     assert receiver.unprotect(forwarded(forwarder, rtp(65_600))) == rtp(65_600)
 
 
+def test_a_key_of_the_predecessor_s_is_known_before_its_first_packet_and_kept_again(tmp_path: Path) -> None:
+    """A kernel that is to use it asks first; and the next crash may come before anybody does."""
+    send = keys("AEAD_AES_128_GCM")
+    before = relay(None, send)
+    forwarded(before, rtp(65_600))
+    SrtpIndices(tmp_path).save(before.srtp.export())
+    for _ in range(2):
+        after = UserspaceForwarder()
+        after.srtp.remember(SrtpIndices(tmp_path).load())
+        SrtpIndices(tmp_path).save(after.srtp.export())
+    assert after.srtp.known("out", send)[0x1234].highest == 65_600 & 0xFFFF
+    SrtpIndices(tmp_path).save(after.srtp.export())
+    assert len(SrtpIndices(tmp_path).load()) == 1
+
+
 def test_what_is_kept_of_keys_gives_none_away(tmp_path: Path) -> None:
     receive = keys("AES_CM_128_HMAC_SHA1_80")
     forwarder, sender = relay(receive, None), libsrtp(receive, Policy.SSRC_ANY_OUTBOUND)
