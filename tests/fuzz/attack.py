@@ -1,7 +1,7 @@
 """A running relay under fire at every control port, while a call goes on.
 
 mutated ng/UDP, ng/TCP, HTTP, CLI ----> relay (a program, in userspace, on loopback)
-A 127.0.0.1 <---- 50 packets/s each way ----> B 127.0.0.1
+A 127.x.y.z <---- 50 packets/s each way ----> B 127.x.y.z
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import NamedTuple, Self
 from tests.fuzz import corpus
 from tests.fuzz.memory import rss_mib
 from tests.fuzz.mutation import Mutator
+from tests.loopback import HOST
 
-HOST = "127.0.0.1"
 CALL = "the call that goes on"
 PING: dict[str, object] = {"command": "ping"}
 PONG = {"result": "pong"}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.interop.ground import INTERFACES, PORTS
+from tests.loopback import HOST
 
 RTPENGINE = "rtpengine"
 OURS = (sys.executable, "-m", "rtprelay", "--backend=userspace")
@@ -62,7 +63,7 @@ class Daemon:
 def running(program: Sequence[str], log: Path) -> Iterator[Daemon]:
     """The same options for either program."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((HOST, 0))
         address = probe.getsockname()
     interfaces = [f"--interface={name}/{host}" for name, host in INTERFACES]
     command = [*program, "--config-file=none", "--foreground", "--log-stderr", "--table=-1", *interfaces]

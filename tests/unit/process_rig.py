@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.loopback import HOST
+
 PROGRAM = [sys.executable, "-m", "rtprelay"]
 CTL = [sys.executable, "-m", "rtprelay.cli.ctl"]
 PATIENCE = 20
@@ -23,21 +25,21 @@ class Party(socket.socket):
 
     def __init__(self) -> None:
         super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
-        self.bind(("127.0.0.1", 0))
+        self.bind((HOST, 0))
         self.settimeout(PATIENCE)
         self._sequence = 0
 
     @property
     def sdp(self) -> str:
         return (
-            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+            f"v=0\r\no=- 1 1 IN IP4 {HOST}\r\ns=-\r\nc=IN IP4 {HOST}\r\nt=0 0\r\n"
             f"m=audio {self.getsockname()[1]} RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n"
         )
 
     def say(self, port: int) -> bytes:
         self._sequence += 1
         packet = bytes([0x80, 8]) + self._sequence.to_bytes(2, "big") + bytes(7) + b"\x01" + b"s" * 160
-        self.sendto(packet, ("127.0.0.1", port))
+        self.sendto(packet, (HOST, port))
         return packet
 
 
@@ -51,7 +53,7 @@ class Relay:
         self.process = subprocess.Popen(
             [
                 *program,
-                *("-f", "-E", "--config-file=none", "-t-1", "-i127.0.0.1", "-n127.0.0.1:0", "-c127.0.0.1:0"),
+                *("-f", "-E", "--config-file=none", "-t-1", f"-i{HOST}", "-n127.0.0.1:0", "-c127.0.0.1:0"),
                 *self.ports,
                 f"--state-dir={state}",
                 *options,

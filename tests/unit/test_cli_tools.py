@@ -16,6 +16,7 @@ import pytest
 
 from rtprelay.cli import ng
 from rtprelay.cli.top import Sample, fetch, measure, screen
+from tests.loopback import HOST
 from tests.unit.process_rig import PATIENCE, PROGRAM, Party, Relay
 
 
@@ -35,6 +36,8 @@ def rtprelay(*words: str, stdin: str | None = None) -> subprocess.CompletedProce
         ("query --call-id c --from-tag=a", {"command": "query", "call-id": "c", "from-tag": "a"}),
         ("subscribe request --call-id c", {"command": "subscribe request", "call-id": "c"}),
         ("block DTMF --call-id c --all", {"command": "block DTMF", "call-id": "c", "flags": ["all"]}),
+        ("delete --to-tag --call-id c", {"command": "delete", "flags": ["to-tag"], "call-id": "c"}),
+        ("answer --to-tag b --from-tag a", {"command": "answer", "to-tag": "b", "from-tag": "a"}),
         ("offer --trust-address --call-id c", {"command": "offer", "flags": ["trust-address"], "call-id": "c"}),
         ("offer --flags trust-address", {"command": "offer", "flags": ["trust-address"]}),
         ("offer --replace origin --replace SDP-version", {"command": "offer", "replace": ["origin", "SDP-version"]}),
@@ -80,7 +83,7 @@ def test_a_call_is_made_by_hand(how: tuple[str, ...], tmp_path: Path) -> None:
 
 def test_no_reply_is_told(tmp_path: Path) -> None:
     with Party() as silent:
-        asked = rtprelay("ng", "--timeout", "0.1", "--server", f"127.0.0.1:{silent.getsockname()[1]}", "ping")
+        asked = rtprelay("ng", "--timeout", "0.1", "--server", f"{HOST}:{silent.getsockname()[1]}", "ping")
     assert (asked.returncode, "timed out" in asked.stderr) == (1, True)
 
 
@@ -136,7 +139,7 @@ def test_top_once_is_for_scripts(tmp_path: Path) -> None:
         callee.recv(2000)
         shown = rtprelay("top", "--once", "--interval", "0.1", "--server", f"127.0.0.1:{relay.cli}")
         assert "calls 1 " in shown.stdout
-        assert f"127.0.0.1:{to_callee} " in shown.stdout
+        assert f"{HOST}:{to_callee} " in shown.stdout
         taken = fetch(lambda line: json.loads(relay.ctl("--json", line)), 1.0)
         assert len(taken.flows) == 4
     gone = rtprelay("top", "--once", "--server", "127.0.0.1:1")

@@ -33,6 +33,7 @@ from rtprelay.runtime.loop import RelayLoop
 from rtprelay.signalling.command import Body, Command, CommandName, Request
 from rtprelay.store.journal import Journal
 from rtprelay.values import CallId, Endpoint
+from tests.loopback import HOST
 
 RTP = bytes([0x80, 0]) + bytes(10) + b"sound"
 PING = Command(name=CommandName.PING, call_id=CallId("c"))
@@ -113,8 +114,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def free_endpoint() -> Endpoint:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return Endpoint("127.0.0.1", int(probe.getsockname()[1]))
+        probe.bind((HOST, 0))
+        return Endpoint(HOST, int(probe.getsockname()[1]))
 
 
 def test_a_reply_goes_to_the_one_who_asked() -> None:

@@ -1,6 +1,6 @@
 """The relay as a process, on loopback, in userspace, without any privilege: start, media, crash, take-over, stop.
 
-caller 127.0.0.1:a  <--->  rtprelay 127.0.0.1 (a free port range)  <--->  callee 127.0.0.1:b
+caller 127.x.y.z:a  <--->  rtprelay 127.x.y.z (an address of this run alone)  <--->  callee 127.x.y.z:b
                                 ^ ng, console: ports of the kernel's choice
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.loopback import HOST
 from tests.unit.process_rig import CTL, PATIENCE, PROGRAM, Party, Relay
 
 
@@ -103,12 +104,12 @@ def test_a_wrong_configuration_is_told_without_a_traceback(tmp_path: Path) -> No
 def test_in_the_background_it_returns_when_it_answers_and_keeps_a_pid_file(tmp_path: Path) -> None:
     pidfile = tmp_path / "pid"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((HOST, 0))
         port = int(probe.getsockname()[1])
     started = subprocess.run(
         [
-            *(*PROGRAM, "--config-file=none", "-t-1", "-i127.0.0.1"),
-            *(f"-n127.0.0.1:{port}", f"-p{pidfile}", f"--state-dir={tmp_path}"),
+            *(*PROGRAM, "--config-file=none", "-t-1", f"-i{HOST}"),
+            *(f"-n{HOST}:{port}", f"-p{pidfile}", f"--state-dir={tmp_path}"),
         ],
         capture_output=True,
         text=True,
@@ -120,7 +121,7 @@ def test_in_the_background_it_returns_when_it_answers_and_keeps_a_pid_file(tmp_p
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(PATIENCE)
-            client.sendto(b"1 d7:command4:pinge", ("127.0.0.1", port))
+            client.sendto(b"1 d7:command4:pinge", (HOST, port))
             assert client.recv(100) == b"1 d6:result4:ponge"
     finally:
         os.kill(pid, signal.SIGTERM)
