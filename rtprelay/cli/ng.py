@@ -5,8 +5,8 @@
     rtprelay ng --tcp --server 192.0.2.1:2224 query --call-id c1
 
 What follows the command are its keys; a key given twice is a list, and a value that begins with [ or { is JSON. A flag
-of the protocol takes no value; a key that may do without one takes it after an equals sign. The last word is a file
-with the SDP, `-` is the standard input.
+of the protocol takes no value; a key that may do without one (`to-tag`, `all`) takes the word that follows unless that
+is another key. The last word is a file with the SDP, `-` is the standard input.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def request(words: Sequence[str]) -> dict[str, Any]:
             break
         key, equals, value = word[2:].partition("=")
         flag = find(key)
-        if not equals and flag is not None and (flag.kind is Kind.SWITCH or flag.bare is not None):
+        if not equals and flag is not None and (flag.kind is Kind.SWITCH or (flag.bare is not None and _alone(rest))):
             message.setdefault("flags", []).append(key)
             continue
         if not equals:
@@ -115,6 +115,11 @@ def request(words: Sequence[str]) -> dict[str, Any]:
             value = rest.pop(0)
         _put(message, key, msgspec.json.decode(value) if value[:1] in ("[", "{") else value)
     return message
+
+
+def _alone(rest: Sequence[str]) -> bool:
+    """No value follows."""
+    return not rest or rest[0].startswith("--")
 
 
 def _put(message: dict[str, Any], key: str, value: Any) -> None:
