@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import msgspec
-
 from rtprelay.call.call import Party
 from rtprelay.call.media import Media
-from rtprelay.sdp.document import Line, Section, SessionDescription
+from rtprelay.sdp.document import SessionDescription
 from rtprelay.sdp.view import MediaView
 from rtprelay.signalling.command import MediaFlags
 
@@ -44,13 +42,14 @@ def filled_in(document: SessionDescription, sender: Party) -> SessionDescription
     """What the sender has said, with the sections it does not know of."""
     if not any(media.hidden for media in sender.medias):
         return document
-    *sections, last = (document.session, *document.media)
-    ended = Section((*last.lines[:-1], msgspec.structs.replace(last.lines[-1], ending="\r\n")))
-    session, *media = (*sections, ended)
-    return SessionDescription(session, tuple(_filled(media, sender.medias)))
+    text = str(document)
+    if not text.endswith("\n"):
+        document = SessionDescription.parse(text.removesuffix("\r") + "\r\n")
+    session, *sections = map(str, (document.session, *document.media))
+    return SessionDescription.parse("".join((session, *_filled(sections, sender.medias))))
 
 
-def _filled(sections: Iterable[Section], known: Iterable[Media]) -> Iterator[Section]:
+def _filled(sections: Iterable[str], known: Iterable[Media]) -> Iterator[str]:
     rest = iter(sections)
     for media in known:
         if media.hidden:
@@ -62,6 +61,5 @@ def _filled(sections: Iterable[Section], known: Iterable[Media]) -> Iterator[Sec
     yield from rest
 
 
-def _rejected(media: Media) -> Section:
-    value = f"{media.kind} 0 {media.protocol} 0"
-    return Section((Line(0, "m", value, "\r\n", f"m={value}"),))
+def _rejected(media: Media) -> str:
+    return f"m={media.kind} 0 {media.protocol} 0\r\n"

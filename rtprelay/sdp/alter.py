@@ -53,7 +53,7 @@ def alter(text: str, changes: Mapping[str, AttributeChanges]) -> str:
     document = SessionDescription.parse(text)
     out = [_section(document.session, changes.get("session"))]
     for section in document.media:
-        out.append(_section(section, changes.get(section.lines[0].value.split(" ", 1)[0])))
+        out.append(_section(section, changes.get(section.own[0].value.split(" ", 1)[0])))
     return "".join(out)
 
 
@@ -61,7 +61,7 @@ def _section(section: Section, changes: AttributeChanges | None) -> str:
     if changes is None:
         return str(section)
     lines = [_line(line, changes) for line in section.lines]
-    ending = section.lines[0].ending or "\r\n"
+    ending = section.own[0].ending or "\r\n"
     added = (f"a={attribute}{ending}" for attribute in dict.fromkeys(changes.add))
     return "".join((*lines, *(line for line in added if line not in lines)))
 

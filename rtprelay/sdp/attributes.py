@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from rtprelay.sdp.document import Line, Section
-
 
 class Direction(enum.StrEnum):
     """Who may send (RFC 8866 section 6.7), as the describing party sees it."""
@@ -61,14 +59,6 @@ class Attributes(msgspec.Struct, frozen=True):
 
     values: Mapping[str, Sequence[str]]
 
-    @classmethod
-    def of(cls, section: Section) -> Attributes:
-        values: dict[str, list[str]] = {}
-        for line in section.lines:
-            if line.type == "a":
-                values.setdefault(line.name, []).append(line.argument)
-        return cls(values)
-
     def __contains__(self, name: str) -> bool:
         return name in self.values
 
@@ -97,10 +87,3 @@ def number(text: str, most: int) -> int | None:
         return None
     value = int(text)
     return value if value <= most else None
-
-
-def port(text: str, line: Line) -> int:
-    value = number(text, 65535)
-    if value is None:
-        raise line.malformed(f"{text[:20]!r} is no port")
-    return value

@@ -3,6 +3,10 @@
 A relay passes on far more SDP than it understands, so the document keeps each line's text and line ending: what is not
 rewritten goes out byte for byte. Reading the meaning is `view.read`'s business, changing it `edit.rewrite`'s.
 
+What a telephone says differs from call to call in few lines: `o=`, `m=` and `c=`. A section begins with them, they are
+its own; the block of lines below is the same again and again, and is taken apart once. Blocks are remembered by their
+text; long ones, of browsers, are not.
+
 The bounds are checked before any work that grows with the input. Text comes decoded with `surrogateescape`, so that
 whatever bytes came in go out — but for CR and NUL inside a line, which no SDP has (RFC 8866 section 9, `byte-string`)
 and which the next parser might take for the end of it.
@@ -10,11 +14,12 @@ and which the next parser might take for the end of it.
 
 from __future__ import annotations
 
-from itertools import pairwise
+import functools
 
 import msgspec
 
 from rtprelay.errors import MalformedSdp
+from rtprelay.sdp.attributes import Attributes
 
 MAX_LENGTH = 65536
 """One UDP datagram is the most ng/UDP can carry; nothing that large is an honest session."""
@@ -22,14 +27,20 @@ MAX_LINES = 4096
 MAX_LINE_LENGTH = 8192
 MAX_MEDIA = 64
 
+REMEMBERED = 512
+"""Blocks, and what is derived of each; with LONGEST this bounds what strangers can make us keep, to some 50 MiB."""
+LONGEST = 1024
+"""Characters of a block that is remembered."""
+_OWN_OF_SESSION = ("o=", "s=", "c=")
+_OWN_OF_MEDIA = ("c=",)
+
 
 class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One line: `type=value` and its line ending (CRLF, LF, or nothing at the end of the text).
 
-    A line of another form has the type "" and all of its text as value. `number` counts from 1.
+    A line of another form has the type "" and all of its text as value.
     """
 
-    number: int
     type: str
     value: str
     ending: str
@@ -46,18 +57,46 @@ class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def blank(self) -> bool:
         return not self.type and not self.value.strip()
 
-    def malformed(self, problem: str) -> MalformedSdp:
-        """The error that names this line; the quoted part is short and printable whatever came in."""
-        return MalformedSdp(f"Malformed SDP, line {self.number} ({self.text[:80]!r}): {problem}")
+
+class Block(msgspec.Struct, frozen=True, eq=False):
+    """Lines that follow each other. One that is remembered is the same object whenever its text comes again."""
+
+    text: str
+    lines: tuple[Line, ...]
+    attributes: Attributes
+    connection: Line | None
+    """The first `c=` line."""
+    remembered: bool
+    """It is short enough; so is then what is derived of it."""
 
 
 class Section(msgspec.Struct, frozen=True):
     """The session's lines up to the first `m=`, or one media description, whose first line is its `m=`."""
 
-    lines: tuple[Line, ...]
+    own: tuple[Line, ...]
+    """The first lines: `v=`, `o=`, `s=` and `c=` of the session, `m=` and `c=` of a media description."""
+    block: Block
+    start: int
+    """Number of the first line in the document, from 1."""
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        return self.own + self.block.lines
+
+    @property
+    def connection(self) -> Line | None:
+        """The first `c=` line."""
+        for line in self.own:
+            if line.type == "c":
+                return line
+        return self.block.connection
+
+    def malformed(self, line: Line, problem: str) -> MalformedSdp:
+        """The error that names this line."""
+        return _malformed(self.start + self.lines.index(line), line.text, problem)
 
     def __str__(self) -> str:
-        return "".join(map(str, self.lines))
+        return "".join(map(str, self.own)) + self.block.text
 
 
 class SessionDescription(msgspec.Struct, frozen=True):
@@ -71,44 +110,77 @@ class SessionDescription(msgspec.Struct, frozen=True):
             raise MalformedSdp(f"Malformed SDP: longer than {MAX_LENGTH} characters")
         if text.count("\n") > MAX_LINES:
             raise MalformedSdp(f"Malformed SDP: more than {MAX_LINES} lines")
-        lines = _split(text)
-        if not lines or lines[0].type != "v" or lines[0].value.strip() != "0":
+        if "\0" in text or text.count("\r") != text.count("\r\n") or len(text) > MAX_LINE_LENGTH:
+            _check_lines(text)
+        session, *media = text.split("\nm=")
+        if not session.startswith("v=") or session.partition("\n")[0][2:].strip() != "0":
             raise MalformedSdp("Malformed SDP, line 1: not v=0")
-        starts = [index for index, line in enumerate(lines) if line.type == "m"]
-        if len(starts) > MAX_MEDIA:
-            raise lines[starts[MAX_MEDIA]].malformed(f"more than {MAX_MEDIA} media descriptions")
-        bounds = [*starts, len(lines)]
-        return cls(
-            Section(tuple(lines[: bounds[0]])),
-            tuple(Section(tuple(lines[start:end])) for start, end in pairwise(bounds)),
-        )
+        if not media:
+            return cls(_section(session, 1, _OWN_OF_SESSION), ())
+        start = session.count("\n") + 2
+        sections = []
+        for number, rest in enumerate(media, 1):
+            section = _section(f"m={rest}\n" if number < len(media) else f"m={rest}", start, _OWN_OF_MEDIA)
+            if number > MAX_MEDIA:
+                raise section.malformed(section.own[0], f"more than {MAX_MEDIA} media descriptions")
+            sections.append(section)
+            start += rest.count("\n") + 1
+        return cls(_section(session + "\n", 1, _OWN_OF_SESSION), tuple(sections))
 
     def __str__(self) -> str:
         return "".join(map(str, (self.session, *self.media)))
 
 
-def _split(text: str) -> list[Line]:
-    """Not `splitlines`, which also splits at characters that are mere text in SDP (form feed, U+2028)."""
-    lines = []
+def _malformed(number: int, text: str, problem: str) -> MalformedSdp:
+    """The quoted part is short and printable whatever came in."""
+    return MalformedSdp(f"Malformed SDP, line {number} ({text[:80]!r}): {problem}")
+
+
+def _check_lines(text: str) -> None:
+    """Name the line that is too long, or that holds what no line does."""
+    for number, piece in enumerate(text.split("\n"), 1):
+        line = piece.removesuffix("\r")
+        if len(line) > MAX_LINE_LENGTH:
+            raise _malformed(number, line, f"longer than {MAX_LINE_LENGTH} characters")
+        if "\r" in line or "\0" in line:
+            raise _malformed(number, line, "a carriage return or NUL inside the line")
+
+
+def _section(text: str, start: int, own_types: tuple[str, ...]) -> Section:
+    """`own_types`: how the lines begin that are the section's own beside its first, where they come next."""
+    line, newline, rest = text.partition("\n")
+    own = [_line(line + newline)]
+    for own_type in own_types:
+        if rest.startswith(own_type):
+            line, newline, rest = rest.partition("\n")
+            own.append(_line(line + newline))
+    return Section(tuple(own), _known_block(rest) if len(rest) <= LONGEST else _block(rest), start)
+
+
+def _block(text: str) -> Block:
+    # Not `splitlines`, which also splits at characters that are mere text in SDP (form feed, U+2028).
     pieces = text.split("\n")
-    last = len(pieces)
-    for number, piece in enumerate(pieces, 1):
-        ending = "\n" if number < last else ""
-        if piece[-1:] == "\r":
-            piece, ending = piece[:-1], "\r" + ending
-        if number == last and not piece and not ending:
-            break
-        if piece[:2] == "a=":
-            value = piece[2:]
-            name, _, argument = value.partition(":")
-            line = Line(number, "a", value, ending, piece, name.strip(), argument.strip())
-        elif piece[1:2] == "=":
-            line = Line(number, piece[0], piece[2:], ending, piece)
-        else:
-            line = Line(number, "", piece, ending, piece)
-        if len(piece) > MAX_LINE_LENGTH:
-            raise line.malformed(f"longer than {MAX_LINE_LENGTH} characters")
-        if "\r" in piece or "\0" in piece:
-            raise line.malformed("a carriage return or NUL inside the line")
-        lines.append(line)
-    return lines
+    lines = [_line(piece + "\n") for piece in pieces[:-1]]
+    if pieces[-1]:
+        lines.append(_line(pieces[-1]))
+    values: dict[str, list[str]] = {}
+    for line in lines:
+        if line.type == "a":
+            values.setdefault(line.name, []).append(line.argument)
+    connection = next((line for line in lines if line.type == "c"), None)
+    return Block(text, tuple(lines), Attributes(values), connection, len(text) <= LONGEST)
+
+
+_known_block = functools.lru_cache(REMEMBERED)(_block)
+
+
+def _line(text: str) -> Line:
+    bare = text.removesuffix("\n").removesuffix("\r")
+    ending = text[len(bare) :]
+    if bare.startswith("a="):
+        value = bare[2:]
+        name, _, argument = value.partition(":")
+        return Line("a", value, ending, bare, name.strip(), argument.strip())
+    if bare[1:2] == "=":
+        return Line(bare[0], bare[2:], ending, bare)
+    return Line("", bare, ending, bare)

@@ -12,7 +12,7 @@ import msgspec
 
 from rtprelay.sdp.attributes import DIRECTIONS, ICE_ATTRIBUTES, number
 from rtprelay.sdp.document import Line, Section, SessionDescription
-from rtprelay.sdp.media_edit import Inherited, MediaEdit, direction_of, rewrite_media
+from rtprelay.sdp.media_edit import Inherited, MediaEdit, rewrite_media
 from rtprelay.sdp.shape import check_single_line, network
 
 __all__ = ["Bundle", "MediaEdit", "SessionEdit", "rewrite"]
@@ -61,13 +61,14 @@ def rewrite(document: SessionDescription, edit: SessionEdit) -> str:
     dropped = edit.remove_attributes
     if live and all(change.remove_ice for change in live):
         dropped |= ICE_ATTRIBUTES
-    if rewritten and all(map(direction_of, kept)):
+    if rewritten and all(section.block.attributes.direction for section in kept):
         dropped |= DIRECTIONS.keys()
-    moved = rewritten and all(any(line.type == "c" for line in section.lines) for section in kept)
+    moved = rewritten and all(section.connection for section in kept)
 
-    out = [_session_line(line, edit, moved, dropped) for line in document.session.lines]
-    inherited = Inherited.of(document.session, address)
-    there = {line.value for line in document.session.lines if line.type == "a"}
+    session = document.session
+    out = [_session_line(session, line, edit, moved, dropped) for line in session.lines]
+    inherited = Inherited.of(session, address)
+    there = {line.value for line in session.block.lines if line.type == "a"} if edit.append else ()
     out += [
         f"a={attribute}{inherited.ending}"
         for attribute in edit.append
@@ -89,14 +90,16 @@ def _live(section: Section, change: MediaEdit) -> bool:
 
 def _rejected(section: Section) -> bool:
     """Port 0: the session's address and direction mean nothing to it."""
-    fields = section.lines[0].value.split(maxsplit=2)
+    fields = section.own[0].value.split(maxsplit=2)
     return len(fields) > 1 and number(fields[1], 65535) == 0
 
 
-def _session_line(line: Line, edit: SessionEdit, connection_moved: bool, dropped: frozenset[str]) -> str:
+def _session_line(
+    session: Section, line: Line, edit: SessionEdit, connection_moved: bool, dropped: frozenset[str]
+) -> str:
     """The line's text after the edit, "" when it goes."""
     if line.type == "o":
-        return _origin(line, edit)
+        return _origin(session, line, edit)
     if line.type == "s" and edit.session_name is not None:
         return f"s={edit.session_name}{line.ending}"
     if line.type == "c" and connection_moved:
@@ -106,12 +109,12 @@ def _session_line(line: Line, edit: SessionEdit, connection_moved: bool, dropped
     return str(line)
 
 
-def _origin(line: Line, edit: SessionEdit) -> str:
+def _origin(session: Section, line: Line, edit: SessionEdit) -> str:
     family, address = network(edit.origin_address).split()[1:] if edit.origin_address else (None, None)
     changes = (edit.origin_username, edit.origin_session_id, edit.origin_version, None, family, address)
     if not any(changes):
         return str(line)
     fields = line.value.split()
     if len(fields) != 6:
-        raise line.malformed("not six fields")
+        raise session.malformed(line, "not six fields")
     return f"o={' '.join(new or old for new, old in zip(changes, fields, strict=True))}{line.ending}"

@@ -3,15 +3,20 @@
 Theory of operation. The section is taken apart: the lines that have a place in `shape` (`m=`, `c=`, those of its
 payload types, direction, `rtcp`, `rtcp-mux`, keys, `ptime`, ICE) are put there; all others follow the codecs as they
 came, order and line endings included. Rewriting the result once more changes nothing.
+
+How a block of lines is taken apart depends on an edit's form and not on its addresses, ports and keys: for blocks and
+forms that come again it is done once.
 """
 
 from __future__ import annotations
+
+import functools
 
 import msgspec
 
 from rtprelay.sdp.attributes import DIRECTIONS, ICE_ATTRIBUTES, Direction, number
 from rtprelay.sdp.codecs import static_codec
-from rtprelay.sdp.document import Line, Section
+from rtprelay.sdp.document import REMEMBERED, Block, Line, Section
 from rtprelay.sdp.shape import CLOSING_ATTRIBUTES, check_single_line, closing, network
 from rtprelay.sdp.view import is_rtp
 
@@ -75,13 +80,14 @@ class Inherited(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, session: Section, address: str | None) -> Inherited:
-        connection = next((line.text for line in session.lines if line.type == "c"), None)
-        ending = session.lines[0].ending
-        return cls(connection, direction_of(session), ending if ending.endswith("\n") else "\r\n", address)
-
-
-def direction_of(section: Section) -> str | None:
-    return next((line.name for line in section.lines if line.name in DIRECTIONS), None)
+        connection = session.connection
+        ending = session.own[0].ending
+        return cls(
+            connection.text if connection is not None else None,
+            session.block.attributes.direction,
+            ending if ending.endswith("\n") else "\r\n",
+            address,
+        )
 
 
 _PAYLOAD_ORDER = {"rtpmap": 0, "fmtp": 1, "rtcp-fb": 2}
@@ -92,98 +98,166 @@ _ALWAYS_DROPPED = frozenset({"rtcp", "rtcp-mux"})
 """The sender's own; what holds afterwards is written anew."""
 
 
+_LONGEST_TRANSPORT = 256
+"""Characters of what follows the port in an `m=` line of a layout that is remembered."""
+
+
+class _Form(msgspec.Struct, frozen=True):
+    """What the layout of a section depends on, but for its block of lines."""
+
+    transport: str
+    """The protocol and formats that came."""
+    protocol: str | None
+    formats: tuple[str, ...] | None
+    live: bool
+    eol: str
+    connected: bool
+    """There is a `c=` line before the block."""
+    mid: str | None
+    rtcp_mux: bool
+    remove_ice: bool
+    remove_attributes: frozenset[str]
+    remove_lines: frozenset[str]
+
+
+class _Layout(msgspec.Struct, frozen=True):
+    """A media section taken apart: texts with their line endings, attributes without."""
+
+    transport: str
+    """Protocol and formats of the `m=` line to be."""
+    information: str
+    """`i=`, which comes between `m=` and `c=` (RFC 8866 section 9)."""
+    connections: str
+    middle: str
+    """What comes between `c=` and the closing attributes."""
+    direction: str | None
+    ptime: tuple[str, ...]
+    further: tuple[str, ...]
+    tail: str
+    """Blank lines at the end; they would cut the section in two anywhere else."""
+
+
 def rewrite_media(section: Section, edit: MediaEdit, inherited: Inherited) -> str:
     """The section's text after the edit. Raises MalformedSdp where the `m=` line cannot be understood."""
-    first = section.lines[0]
-    media = _MediaLine.of(first, edit)
+    first = section.own[0]
+    fields = first.value.split(maxsplit=2)
+    if len(fields) < 3:
+        raise section.malformed(first, "not media, port, protocol and formats")
+    kind, port, transport = fields
+    if edit.port is not None:
+        port = str(edit.port)
+    live = number(port.partition("/")[0], 65535) != 0
     eol = first.ending if first.ending.endswith("\n") else inherited.ending
-    parts = _Parts(edit, media, eol)
-    for line in section.lines[1:]:
-        parts.take(line)
+    form = _Form(
+        transport,
+        edit.protocol,
+        edit.formats,
+        live,
+        eol,
+        len(section.own) > 1,
+        edit.mid,
+        edit.rtcp_mux,
+        edit.remove_ice,
+        edit.remove_attributes,
+        _repeated(section.block, edit),
+    )
+    known = section.block.remembered and len(transport) <= _LONGEST_TRANSPORT
+    layout = (_known_layout if known else _layout)(section.block, form)
 
-    out = [media.text, eol, *parts.information]
-    address = edit.address or (None if media.live else inherited.address)
+    changed = edit.port is not None or edit.bundle_only or edit.protocol or edit.formats is not None
+    shown = "0" if edit.bundle_only else port
+    out = [f"m={kind} {shown} {layout.transport}" if changed else first.text, eol, layout.information]
+    address = edit.address or (None if live else inherited.address)
     if address is not None:
         out.append(f"c={network(address)}{eol}")
-    elif parts.connections:
-        out += parts.connections
+    elif section.connection is not None:
+        out += [_ended(line, eol) for line in section.own[1:]]
+        out.append(layout.connections)
     elif inherited.connection is not None:
         out.append(inherited.connection + eol)
-    out += parts.head
-    for key, (rtpmap, fmtp, feedback) in parts.payload.items():
-        static = None if rtpmap else static_codec(key)
-        if static is not None:
-            rtpmap.append(f"a=rtpmap:{key} {static.rtpmap}{eol}")
-        out += rtpmap + fmtp + feedback
-    if media.live:
-        parts.write_mid()
-    out += parts.others
-    if media.live:
+    out.append(layout.middle)
+    if live:
         default = Direction.SENDRECV if edit.default_direction else None
-        direction = edit.direction or parts.direction or inherited.direction or default
+        direction = edit.direction or layout.direction or inherited.direction or default
         rtcp_address = address if edit.rtcp_full else None
-        further = (*parts.further, *(("bundle-only",) if edit.bundle_only else ()), *edit.append)
-        attributes = closing(direction, edit.rtcp_port, rtcp_address, edit.rtcp_mux, further, parts.ptime)
+        further = (*layout.further, *(("bundle-only",) if edit.bundle_only else ()), *edit.append)
+        attributes = closing(direction, edit.rtcp_port, rtcp_address, edit.rtcp_mux, further, layout.ptime)
         out += [f"a={attribute}{eol}" for attribute in attributes]
-    out += parts.tail
+    out.append(layout.tail)
     return "".join(out)
 
 
-class _MediaLine(msgspec.Struct, frozen=True):
-    """The `m=` line to be: its text, and what it means for the lines that follow."""
+def _repeated(block: Block, edit: MediaEdit) -> frozenset[str]:
+    """The lines to remove, and those that the edit says anew."""
+    if not edit.append:
+        return edit.remove_lines
+    return edit.remove_lines.union(line.value for line in block.lines if line.value in edit.append)
 
-    text: str
-    formats: tuple[str, ...]
-    live: bool
-    rtp: bool
 
-    @classmethod
-    def of(cls, line: Line, edit: MediaEdit) -> _MediaLine:
-        fields = line.value.split()
-        if len(fields) < 3:
-            raise line.malformed("not media, port, protocol and formats")
-        kind, port, protocol, *came = fields
-        port = port if edit.port is None else str(edit.port)
-        protocol = edit.protocol or protocol
-        formats = tuple(came) if edit.formats is None else edit.formats
-        changed = edit.port is not None or edit.bundle_only or edit.protocol or edit.formats is not None
-        shown = "0" if edit.bundle_only else port
-        text = f"m={' '.join((kind, shown, protocol, *formats))}" if changed else line.text
-        live = number(port.partition("/")[0], 65535) != 0
-        return cls(text, formats, live, live and is_rtp(protocol))
+def _ended(line: Line, eol: str) -> str:
+    return str(line) if line.ending[-1:] == "\n" else line.text + eol
+
+
+def _layout(block: Block, form: _Form) -> _Layout:
+    protocol, *came = form.transport.split()
+    protocol = form.protocol or protocol
+    formats = tuple(came) if form.formats is None else form.formats
+    parts = _Parts(form, formats if form.live and is_rtp(protocol) else None)
+    for line in block.lines:
+        parts.take(line)
+    middle = parts.head
+    for key, (rtpmap, fmtp, feedback) in parts.payload.items():
+        static = None if rtpmap else static_codec(key)
+        if static is not None:
+            rtpmap.append(f"a=rtpmap:{key} {static.rtpmap}{form.eol}")
+        middle += rtpmap + fmtp + feedback
+    if form.live:
+        parts.write_mid()
+    return _Layout(
+        transport=" ".join((protocol, *formats)),
+        information="".join(parts.information),
+        connections="".join(parts.connections),
+        middle="".join(middle + parts.others),
+        direction=parts.direction,
+        ptime=tuple(parts.ptime),
+        further=tuple(parts.further),
+        tail="".join(parts.tail),
+    )
+
+
+_known_layout = functools.lru_cache(REMEMBERED)(_layout)
 
 
 class _Parts:
     """The lines after the `m=`, told apart by what becomes of them; those that go are in none of the parts."""
 
-    def __init__(self, edit: MediaEdit, media: _MediaLine, eol: str) -> None:
-        self.edit = edit
-        self.media = media
-        self.eol = eol
-        self.dropped = edit.remove_attributes | _ALWAYS_DROPPED
-        if edit.remove_ice:
+    def __init__(self, form: _Form, payload_types: tuple[str, ...] | None) -> None:
+        """`payload_types` None: the section is no RTP to be."""
+        self.form = form
+        self.rtp = payload_types is not None
+        self.dropped = form.remove_attributes | _ALWAYS_DROPPED
+        if form.remove_ice:
             self.dropped |= ICE_ATTRIBUTES
-        if not edit.rtcp_mux:
+        if not form.rtcp_mux:
             self.dropped |= {"rtcp-mux-only"}
-        self.dropped |= {"bundle-only"} if media.live else CLOSING_ATTRIBUTES
+        self.dropped |= {"bundle-only"} if form.live else CLOSING_ATTRIBUTES
 
         self.information: list[str] = []
-        """`i=`, which comes between `m=` and `c=` (RFC 8866 section 9)."""
         self.connections: list[str] = []
         self.head: list[str] = []
         """What comes before the attributes: `b=`, `k=`, and lines nobody knows."""
-        keys = media.formats if media.rtp else ()
-        self.payload: dict[str, tuple[list[str], list[str], list[str]]] = {key: ([], [], []) for key in keys}
+        self.payload: dict[str, tuple[list[str], list[str], list[str]]] = {
+            key: ([], [], []) for key in payload_types or ()
+        }
         self.others: list[str] = []
         self.unknown = self.head
         """Where a line of unknown meaning goes: to the others once attributes have begun."""
         self.direction: str | None = None
-        self.mid = edit.mid
+        self.mid = form.mid
         """None once it is written."""
         self.ptime: list[str] = []
         self.further: list[str] = []
         self.tail: list[str] = []
-        """Blank lines at the end; they would cut the section in two anywhere else."""
 
     def take(self, line: Line) -> None:
         if line.blank:
@@ -192,39 +266,40 @@ class _Parts:
         if self.tail:
             self.unknown += self.tail
             self.tail = []
-        text = str(line) if line.ending[-1:] == "\n" else line.text + self.eol
+        text = _ended(line, self.form.eol)
         if line.type == "a":
             self.unknown = self.others
             self._take_attribute(line, text)
         elif line.type == "c":
             self.connections.append(text)
-        elif line.type == "i" and not (self.connections or self.unknown):
+        elif line.type == "i" and not (self.form.connected or self.connections or self.unknown):
             self.information.append(text)
         else:
             self.unknown.append(text)
 
     def _take_attribute(self, line: Line, text: str) -> None:
         name, value = line.name, line.argument
-        if name in self.dropped or line.value in self.edit.append or line.value in self.edit.remove_lines:
+        live = self.form.live
+        if name in self.dropped or line.value in self.form.remove_lines:
             return
-        if name in _OF_PAYLOAD and self.media.rtp:
+        if name in _OF_PAYLOAD and self.rtp:
             key = value.partition(" ")[0]
             if key in self.payload and name in _PAYLOAD_ORDER:
                 self.payload[key][_PAYLOAD_ORDER[name]].append(text)
-            elif key in self.payload or key == "*" or self.edit.formats is None:
+            elif key in self.payload or key == "*" or self.form.formats is None:
                 self.others.append(text)
-        elif name in DIRECTIONS and self.media.live:
+        elif name in DIRECTIONS and live:
             self.direction = self.direction or name
-        elif name == "ptime" and self.media.live:
+        elif name == "ptime" and live:
             self.ptime.append(line.value)
-        elif name in CLOSING_ATTRIBUTES and self.media.live:
+        elif name in CLOSING_ATTRIBUTES and live:
             self.further.append(line.value)
-        elif name == "mid" and self.edit.mid is not None:
+        elif name == "mid" and self.form.mid is not None:
             self.write_mid()
         else:
             self.others.append(text)
 
     def write_mid(self) -> None:
         if self.mid is not None:
-            self.others.append(f"a=mid:{self.mid}{self.eol}")
+            self.others.append(f"a=mid:{self.mid}{self.form.eol}")
             self.mid = None

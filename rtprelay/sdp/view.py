@@ -6,15 +6,16 @@ Lenient elsewhere: an attribute that cannot be read is as good as absent, and it
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
 import msgspec
 
 from rtprelay.errors import MalformedSdp
-from rtprelay.sdp.attributes import Attributes, Direction, number, port
+from rtprelay.sdp.attributes import Attributes, Direction, number
 from rtprelay.sdp.codecs import MAX_PAYLOAD_TYPE, Codec, read_codecs
-from rtprelay.sdp.document import Line, Section, SessionDescription
+from rtprelay.sdp.document import LONGEST, REMEMBERED, Block, Line, Section, SessionDescription
 from rtprelay.values import Endpoint, canonical_address
 
 MAX_FORMATS = 128
@@ -86,6 +87,13 @@ class MediaView(msgspec.Struct, frozen=True):
     setup: str | None
     tls_id: str | None
     lines: Attributes
+    is_rtp: bool
+    is_savp: bool
+    """SRTP is spoken, whichever way keys are exchanged (RFC 3711, RFC 5764)."""
+    is_channel: bool
+    """Data channels (RFC 8864)."""
+    is_feedback: bool
+    """The feedback profile (RFC 4585, RFC 5124)."""
 
     def attribute(self, name: str) -> str | None:
         """The section's first attribute of that name: "" for a flag, None when there is none."""
@@ -98,25 +106,6 @@ class MediaView(msgspec.Struct, frozen=True):
     def rejected(self) -> bool:
         """Port zero (RFC 3264 section 6) — unless it only says that the bundle's port is used (RFC 9143 section 6)."""
         return self.port == 0 and "bundle-only" not in self.lines
-
-    @property
-    def is_rtp(self) -> bool:
-        return is_rtp(self.protocol)
-
-    @property
-    def is_savp(self) -> bool:
-        """SRTP is spoken, whichever way keys are exchanged (RFC 3711, RFC 5764)."""
-        return is_savp(self.protocol)
-
-    @property
-    def is_channel(self) -> bool:
-        """Data channels (RFC 8864)."""
-        return is_channel(self.protocol)
-
-    @property
-    def is_feedback(self) -> bool:
-        """The feedback profile (RFC 4585, RFC 5124)."""
-        return is_feedback(self.protocol)
 
 
 class SessionView(msgspec.Struct, frozen=True):
@@ -159,23 +148,24 @@ def is_channel(protocol: str) -> bool:
 
 def read(document: SessionDescription) -> SessionView:
     """The meaning of the document. Raises MalformedSdp."""
+    session = document.session
     origin = None
     name = ""
-    connection = None
-    for line in document.session.lines:
+    for line in session.lines:
         if line.type == "o":
-            fields = _origin(line)
+            fields = _origin(session, line)
             origin = origin or fields
         elif line.type == "s":
             name = line.value
-        elif line.type == "c" and connection is None:
-            connection = _connection(line)
     if origin is None:
         raise MalformedSdp("Malformed SDP: no o= line")
-    attributes = Attributes.of(document.session)
+    connection = _connection(session)
+    attributes = session.block.attributes
     groups = (value.split() for value in attributes.all("group"))
-    bundles = tuple(tuple(mids) for semantics, *mids in filter(None, groups) if semantics == "BUNDLE")
-    media = [_media(index, section, connection, attributes) for index, section in enumerate(document.media)]
+    bundles = tuple([tuple(mids) for semantics, *mids in filter(None, groups) if semantics == "BUNDLE"])
+    inherited = _inherited(attributes)
+    known = session.block.remembered
+    media = [_media(index, section, connection, inherited, known) for index, section in enumerate(document.media)]
     return SessionView(
         origin=origin,
         name=name,
@@ -187,10 +177,10 @@ def read(document: SessionDescription) -> SessionView:
     )
 
 
-def _origin(line: Line) -> Origin:
+def _origin(session: Section, line: Line) -> Origin:
     fields = line.value.split()
     if len(fields) != 6:
-        raise line.malformed("not six fields")
+        raise session.malformed(line, "not six fields")
     return Origin(*fields)
 
 
@@ -219,111 +209,186 @@ _HOST_NAME = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*(?=[A-Za-z0-9_-]*[A-Za-z])[A
 """The last label has a letter: 192.0.2.300 is no host name but a mistake."""
 
 
-def _connection(line: Line) -> Connection:
+def _connection(section: Section) -> Connection | None:
+    """The section's own `c=` line."""
+    line = section.connection
+    if line is None:
+        return None
     fields = line.value.split()
     if len(fields) != 3 or fields[0].upper() != "IN" or fields[1].upper() not in ("IP4", "IP6"):
-        raise line.malformed("not IN IP4 or IN IP6 with an address")
-    return _host(fields[2].partition("/")[0], line)
+        raise section.malformed(line, "not IN IP4 or IN IP6 with an address")
+    return _host(fields[2].partition("/")[0], section, line)
 
 
-def _host(text: str, line: Line) -> Connection:
+def _host(text: str, section: Section, line: Line) -> Connection:
     if len(text) <= 253:
         try:
             return Connection(text, canonical_address(text))
         except ValueError:
             if _HOST_NAME.fullmatch(text):
                 return Connection(text, None)
-    raise line.malformed(f"{text[:40]!r} is no address")
+    raise section.malformed(line, f"{text[:40]!r} is no address")
 
 
-def _media(index: int, section: Section, session_connection: Connection | None, session: Attributes) -> MediaView:
-    first = section.lines[0]
-    fields = first.value.split(maxsplit=MAX_FORMATS + 3)
+class _Inherited(msgspec.Struct, frozen=True):
+    """What the session says for those of its media that do not say it themselves."""
+
+    direction: Direction | None = None
+    fingerprints: tuple[str, ...] = ()
+    setup: str | None = None
+    tls_id: str | None = None
+    ufrag: str | None = None
+    pwd: str | None = None
+    options: str = ""
+    lite: bool = False
+    ended: bool = False
+
+
+_NOTHING_INHERITED = _Inherited()
+
+
+def _inherited(session: Attributes) -> _Inherited:
+    if not session.values:
+        return _NOTHING_INHERITED
+    return _Inherited(
+        direction=session.direction,
+        fingerprints=session.all("fingerprint"),
+        setup=session.first("setup"),
+        tls_id=session.first("tls-id"),
+        ufrag=session.first("ice-ufrag"),
+        pwd=session.first("ice-pwd"),
+        options=session.first("ice-options") or "",
+        lite="ice-lite" in session,
+        ended="end-of-candidates" in session,
+    )
+
+
+def _media(
+    index: int, section: Section, session_connection: Connection | None, inherited: _Inherited, known: bool
+) -> MediaView:
+    """`known`: the session is a short one, that may come again."""
+    first = section.own[0]
+    fields = first.value.split(maxsplit=2)
     if len(fields) < 3:
-        raise first.malformed("not media, port, protocol and formats")
-    if len(fields) > MAX_FORMATS + 3:
-        raise first.malformed(f"more than {MAX_FORMATS} formats")
-    kind, port_text, protocol, *formats = fields
+        raise section.malformed(first, "not media, port, protocol and formats")
+    kind, port_text, transport = fields
     port_text, _, count_text = port_text.partition("/")
-    media_port = port(port_text, first)
-    port_count = number(count_text or "1", 65535)
+    media_port = _port(port_text, section, first)
+    port_count = number(count_text, 65535) if count_text else 1
     if not port_count:
-        raise first.malformed(f"{count_text[:20]!r} is no number of ports")
+        raise section.malformed(first, f"{count_text[:20]!r} is no number of ports")
+    known = known and section.block.remembered and len(first.value) <= LONGEST
+    try:
+        meaning = (_known_meaning if known else _meaning)(kind, transport, section.block, inherited)
+    except ValueError as error:
+        raise section.malformed(first, str(error)) from None
 
-    attributes = Attributes.of(section)
-    connection = next((_connection(line) for line in section.lines if line.type == "c"), session_connection)
+    connection = _connection(section) or session_connection
     if connection is None and media_port:
-        raise first.malformed("no c= line")
+        raise section.malformed(first, "no c= line")
     address = connection.address if connection else None
     endpoint = Endpoint(address, media_port) if address and media_port else None
-    fallback = _rtcp(section, endpoint)
-    muxed = "rtcp-mux" in attributes
-    return MediaView(
+    fallback = _rtcp(section, endpoint, meaning)
+    return msgspec.structs.replace(
+        meaning,
         index=index,
-        kind=kind,
         port=media_port,
         port_count=port_count,
-        protocol=protocol,
-        formats=tuple(formats),
         connection_host=connection.host if connection else None,
         endpoint=endpoint,
-        rtcp=endpoint if muxed else fallback,
+        rtcp=endpoint if meaning.rtcp_mux else fallback,
         rtcp_fallback=fallback,
-        rtcp_mux=muxed,
-        direction=attributes.direction or session.direction or Direction.SENDRECV,
+    )
+
+
+def _meaning(kind: str, transport: str, block: Block, inherited: _Inherited) -> MediaView:
+    """The media description but for its addresses and ports. Raises ValueError for what is wrong in the `m=` line."""
+    protocol, *formats = transport.split(maxsplit=MAX_FORMATS + 1)
+    if len(formats) > MAX_FORMATS:
+        raise ValueError(f"more than {MAX_FORMATS} formats")
+    attributes = block.attributes
+    rtp = is_rtp(protocol)
+    return MediaView(
+        index=0,
+        kind=kind,
+        port=0,
+        port_count=1,
+        protocol=protocol,
+        formats=tuple(formats),
+        connection_host=None,
+        endpoint=None,
+        rtcp=None,
+        rtcp_fallback=None,
+        rtcp_mux="rtcp-mux" in attributes,
+        direction=attributes.direction or inherited.direction or Direction.SENDRECV,
         mid=attributes.first("mid"),
         ptime=number(attributes.first("ptime") or "", 65535),
         maxptime=number(attributes.first("maxptime") or "", 65535),
         label=attributes.first("label"),
-        codecs=read_codecs(_payload_types(formats, first), attributes) if is_rtp(protocol) else (),
-        ice=_ice(attributes, session),
+        codecs=read_codecs(_payload_types(formats), attributes) if rtp else (),
+        ice=_ice(attributes, inherited),
         crypto=attributes.all("crypto"),
-        fingerprints=attributes.all("fingerprint") or session.all("fingerprint"),
-        setup=attributes.first("setup") or session.first("setup"),
-        tls_id=attributes.first("tls-id") or session.first("tls-id"),
+        fingerprints=attributes.all("fingerprint") or inherited.fingerprints,
+        setup=attributes.first("setup") or inherited.setup,
+        tls_id=attributes.first("tls-id") or inherited.tls_id,
         lines=attributes,
+        is_rtp=rtp,
+        is_savp=is_savp(protocol),
+        is_channel=is_channel(protocol),
+        is_feedback=is_feedback(protocol),
     )
 
 
-def _payload_types(formats: list[str], line: Line) -> list[int]:
+_known_meaning = functools.lru_cache(REMEMBERED)(_meaning)
+
+
+def _payload_types(formats: list[str]) -> list[int]:
     payload_types = []
     for text in formats:
         payload_type = number(text, MAX_PAYLOAD_TYPE)
         if payload_type is None:
-            raise line.malformed(f"{text[:20]!r} is no RTP payload type")
+            raise ValueError(f"{text[:20]!r} is no RTP payload type")
         payload_types.append(payload_type)
     return payload_types
 
 
-def _rtcp(section: Section, endpoint: Endpoint | None) -> Endpoint | None:
+def _port(text: str, section: Section, line: Line) -> int:
+    value = number(text, 65535)
+    if value is None:
+        raise section.malformed(line, f"{text[:20]!r} is no port")
+    return value
+
+
+def _rtcp(section: Section, endpoint: Endpoint | None, media: MediaView) -> Endpoint | None:
     """RFC 3605 section 2.1. Port 9 of address 0.0.0.0 is what browsers write where ICE will tell."""
-    for line in section.lines:
-        if line.type == "a" and line.value.startswith("rtcp:"):
-            fields = line.value[5:].split()
-            if len(fields) not in (1, 4):
-                raise line.malformed("not a port, or a port and an address")
-            rtcp_port = port(fields[0], line)
-            address = endpoint.address if endpoint else None
-            if len(fields) == 4:
-                address = _host(fields[3], line).address or address
-            return Endpoint(address, rtcp_port) if endpoint and address and rtcp_port else None
+    said = section.block.lines if "rtcp" in media.lines else ()
+    line = next((line for line in said if line.type == "a" and line.value.startswith("rtcp:")), None)
+    if line is not None:
+        fields = line.argument.split()
+        if len(fields) not in (1, 4):
+            raise section.malformed(line, "not a port, or a port and an address")
+        rtcp_port = _port(fields[0], section, line)
+        address = endpoint.address if endpoint else None
+        if len(fields) == 4:
+            address = _host(fields[3], section, line).address or address
+        return Endpoint(address, rtcp_port) if endpoint and address and rtcp_port else None
     if endpoint is None or endpoint.port == 65535:
         return None
     return endpoint.with_port(endpoint.port + 1)
 
 
-def _ice(media: Attributes, session: Attributes) -> Ice | None:
-    ufrag = media.first("ice-ufrag") or session.first("ice-ufrag")
-    pwd = media.first("ice-pwd") or session.first("ice-pwd")
+def _ice(media: Attributes, session: _Inherited) -> Ice | None:
+    ufrag = media.first("ice-ufrag") or session.ufrag
+    pwd = media.first("ice-pwd") or session.pwd
     candidates = media.all("candidate")
     if not (ufrag and pwd) and not candidates:
         return None
-    options = f"{media.first('ice-options') or ''} {session.first('ice-options') or ''}".split()
+    options = f"{media.first('ice-options') or ''} {session.options}".split()
     return Ice(
         ufrag=ufrag or "",
         pwd=pwd or "",
         candidates=candidates,
-        lite="ice-lite" in session,
+        lite=session.lite,
         trickle="trickle" in options,
-        ended="end-of-candidates" in media or "end-of-candidates" in session,
+        ended="end-of-candidates" in media or session.ended,
     )

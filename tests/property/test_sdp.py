@@ -6,12 +6,14 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtprelay.errors import MalformedSdp
+from rtprelay.sdp import document as documents_module
 from rtprelay.sdp.attributes import DIRECTIONS, ICE_ATTRIBUTES
 from rtprelay.sdp.build import MediaSpec, SessionSpec, build
 from rtprelay.sdp.codecs import STATIC, Codec, choose, common, select
@@ -181,6 +183,21 @@ def test_what_was_understood_is_understood_after_rewriting(text: str, data: st.D
             assert new.rtcp_mux == change.rtcp_mux
             if change.formats is None and change.protocol is None:
                 assert new.codecs == old.codecs
+
+
+@settings(max_examples=300)
+@given(documents, st.data())
+def test_what_is_remembered_is_what_would_be_found_anew(text: str, data: st.DataObject) -> None:
+    with mock.patch.object(documents_module, "LONGEST", -1):
+        fresh = SessionDescription.parse(text)
+    view = understood(fresh)
+    if view is None:
+        return
+    for edit in [session_edit(data, view, media_edits) for _ in range(2)]:
+        expected = view, rewrite(fresh, edit)
+        for _ in range(2):
+            document = SessionDescription.parse(text)
+            assert (read(document), rewrite(document, edit)) == expected
 
 
 PLAIN = [text for text in CORPUS if "\n" not in text.replace("\r\n", "") and "\r\n\r\n" not in text]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rtprelay.errors import MalformedSdp
-from rtprelay.sdp.document import MAX_LENGTH, MAX_LINE_LENGTH, MAX_LINES, MAX_MEDIA, SessionDescription
+from rtprelay.sdp.document import LONGEST, MAX_LENGTH, MAX_LINE_LENGTH, MAX_LINES, MAX_MEDIA, SessionDescription
 
 CORPUS = sorted((Path(__file__).parents[1] / "data" / "sdp").rglob("*.sdp"))
 
@@ -90,3 +90,24 @@ def test_the_reason_can_be_sent_whatever_the_line_holds() -> None:
     with pytest.raises(MalformedSdp) as caught:
         SessionDescription.parse(f"v=0\r\n\udcff\x00{'x' * MAX_LINE_LENGTH}")
     assert caught.value.reason.encode("ascii")
+
+
+def test_a_block_of_lines_that_comes_again_is_taken_apart_once() -> None:
+    one, other = (
+        SessionDescription.parse(
+            f"v=0\r\no=- {number} 1 IN IP4 192.0.2.{number}\r\ns=-\r\nc=IN IP4 192.0.2.{number}\r\nt=0 0\r\n"
+            f"m=audio {number}000 RTP/AVP 0\r\nc=IN IP4 192.0.2.{number}\r\na=ptime:20\r\n"
+        )
+        for number in (1, 2)
+    )
+    assert one.session.block is other.session.block
+    assert one.media[0].block is other.media[0].block
+    assert str(one) != str(other)
+
+
+@pytest.mark.parametrize(("length", "remembered"), [(LONGEST, True), (LONGEST + 1, False)])
+def test_only_a_short_block_is_remembered(length: int, remembered: bool) -> None:
+    text = "v=0\r\n" + "a=short\r\n".ljust(length, "x")
+    one, other = SessionDescription.parse(text), SessionDescription.parse(text)
+    assert (one.session.block is other.session.block) is remembered
+    assert str(one) == str(other) == text
