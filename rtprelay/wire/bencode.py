@@ -9,7 +9,6 @@ depth, element count and string lengths are checked before anything is built fro
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,11 +20,9 @@ MAX_MESSAGE = 1 << 20
 _MAX_LENGTH_DIGITS = len(str(MAX_MESSAGE))
 _MAX_INTEGER_DIGITS = len(str(-(1 << 63)))
 
-_DIGITS = frozenset(b"0123456789")
-_OPENING = frozenset(b"dl")
-_DICT, _INTEGER, _END = b"die"
+_DIGITS = frozenset("0123456789")
 # Nearly every string of a message is shorter: looked up, its length costs a third of parsing it.
-_LENGTHS = {b"%d" % length: length for length in range(1024)}
+_LENGTHS = {str(length): length for length in range(1024)}
 
 
 class IncompleteMessage(MalformedMessage):
@@ -41,53 +38,62 @@ def decode(data: bytes) -> Any:
 
 def decode_prefix(data: bytes, start: int = 0) -> tuple[Any, int]:
     """The value at `start` and the position behind it. Raises IncompleteMessage where more bytes could complete it."""
-    position, size = start, len(data)
+    # One character for each byte: lengths and positions hold, and where all is ASCII, as mostly, strings are slices.
+    text, size = data.decode("latin-1"), len(data)
+    ascii_only = text.isascii()
+    position = start
     elements = 0
     stack: list[tuple[Any, str | None]] = []
     container: Any = None
     key: str | None = None
+    keyed = False
+    """`container` is a dictionary."""
     value: Any
     try:
         while True:
-            mark = data[position]
+            mark = text[position]
             if mark in _DIGITS:
-                colon = data.find(b":", position, position + _MAX_LENGTH_DIGITS + 1)
+                colon = text.find(":", position, position + _MAX_LENGTH_DIGITS + 1)
                 if colon < 0:
                     raise _no_colon(data, position)
-                digits = data[position:colon]
+                digits = text[position:colon]
                 length = _LENGTHS[digits] if digits in _LENGTHS else _integer(digits, "string length")
                 position = colon + 1 + length
                 if length > MAX_MESSAGE:
                     raise _malformed(f"string of {length} bytes")
                 if position > size:
                     raise _incomplete(f"string of {length} bytes exceeds the message")
-                value = data[colon + 1 : position].decode("utf-8", "surrogateescape")
-                if key is None and type(container) is dict:
+                value = text[colon + 1 : position]
+                if not ascii_only:
+                    value = value.encode("latin-1").decode("utf-8", "surrogateescape")
+                if keyed and key is None:
                     key = value
                     continue
-            elif mark == _END and stack:
-                if key is not None:
+            elif mark == "e" and stack:
+                if keyed and key is not None:
                     raise _malformed(f"key {key[:64]!r} has no value")
                 value = container
                 container, key = stack.pop()
+                keyed = key is not None
                 position += 1
-            elif key is None and type(container) is dict:
+            elif keyed and key is None:
                 raise _malformed(f"dictionary key at byte {position - start} is no string")
-            elif mark in _OPENING:
+            elif mark in ("d", "l"):
                 if len(stack) == MAX_DEPTH:
                     raise _malformed(f"nested deeper than {MAX_DEPTH}")
                 stack.append((container, key))
-                container, key = ({} if mark == _DICT else []), None
+                keyed = mark == "d"
+                container, key = {} if keyed else [], None
                 position += 1
                 continue
-            elif mark == _INTEGER:
-                end = data.find(b"e", position, position + _MAX_INTEGER_DIGITS + 2)
+            elif mark == "i":
+                end = text.find("e", position, position + _MAX_INTEGER_DIGITS + 2)
                 if end < 0:
                     raise _no_end(data, position)
-                value = _integer(data[position + 1 : end], "integer")
+                value = _integer(text[position + 1 : end], "integer")
                 position = end + 1
             else:
-                raise _malformed(f"unexpected byte {mark:#04x} at {position - start}")
+                raise _malformed(f"unexpected byte {data[position]:#04x} at {position - start}")
 
             if not stack:
                 return value, position
@@ -107,49 +113,72 @@ def decode_prefix(data: bytes, start: int = 0) -> tuple[Any, int]:
 
 def encode(value: Any) -> bytes:
     """`value` of str, bytes, int, list and dict; dictionary keys stay in their order, as rtpengine sends them."""
-    out: list[bytes] = []
+    out: list[str] = []
     _encode(value, out.append)
-    return b"".join(out)
+    return "".join(out).encode("utf-8", "surrogateescape")
 
 
-def _encode(value: Any, put: Callable[[bytes], None]) -> None:
+def _encode(value: Any, put: Callable[[str], None]) -> None:
     """Exact types first: replies hold hardly anything else, and asking an ABC costs more than encoding."""
     kind = type(value)
-    if kind is str:
-        put(_string(value))
-    elif kind is int:
-        put(b"i%de" % value)
-    elif kind is dict or (kind is not list and isinstance(value, Mapping)):
-        put(b"d")
+    if kind is dict:
+        put("d")
         for key, item in value.items():
-            put(_key(key) if len(key) <= _SHORT_KEY else _string(key))
-            _encode(item, put)
-        put(b"e")
-    elif isinstance(value, bool):
+            written = _KEYS.get(key) or _key(key)
+            kind = type(item)
+            if kind is int:
+                put(f"{written}i{item}e")
+            elif kind is str:
+                put(written + _string(item))
+            else:
+                put(written)
+                _encode(item, put)
+        put("e")
+    elif kind is list:
+        put("l")
+        for item in value:
+            if type(item) is str:
+                put(_string(item))
+            else:
+                _encode(item, put)
+        put("e")
+    else:
+        _encode_other(value, put)
+
+
+def _encode_other(value: Any, put: Callable[[str], None]) -> None:
+    if isinstance(value, bool):
         raise TypeError("bencode has no booleans")
-    elif isinstance(value, str):
+    if isinstance(value, str):
         put(_string(value))
     elif isinstance(value, int):
-        put(b"i%de" % value)
+        put(f"i{value:d}e")
     elif isinstance(value, bytes):
-        put(b"%d:%b" % (len(value), value))
+        put(_string(value.decode("utf-8", "surrogateescape")))
+    elif isinstance(value, Mapping):
+        _encode(dict(value), put)
     elif isinstance(value, Sequence):
-        put(b"l")
-        for item in value:
-            _encode(item, put)
-        put(b"e")
+        _encode(list(value), put)
     else:
-        raise TypeError(f"bencode has no {kind.__name__}")
+        raise TypeError(f"bencode has no {type(value).__name__}")
 
 
-def _string(value: str) -> bytes:
-    raw = value.encode("utf-8", "surrogateescape")
-    return b"%d:%b" % (len(raw), raw)
+def _string(value: str) -> str:
+    length = len(value) if value.isascii() else len(value.encode("utf-8", "surrogateescape"))
+    return f"{length}:{value}"
 
 
-# The keys of replies are always the same few; a tag, which a stranger chose, may be a key as well.
-_key = functools.lru_cache(maxsize=1024)(_string)
+_KEYS: dict[str, str] = {}
+_MAX_KEYS = 1024
 _SHORT_KEY = 24
+
+
+def _key(key: str) -> str:
+    """The keys of replies are always the same few; a tag, which a stranger chose, may be a key as well."""
+    written = _string(key)
+    if len(_KEYS) < _MAX_KEYS and len(key) <= _SHORT_KEY:
+        _KEYS[key] = written
+    return written
 
 
 def _merged(old: Any, new: Any) -> Any:
@@ -160,11 +189,11 @@ def _merged(old: Any, new: Any) -> Any:
     return new
 
 
-def _integer(digits: bytes, what: str) -> int:
+def _integer(digits: str, what: str) -> int:
     """One spelling per number (BEP 3): no leading zeros, no -0; nor those that int() would take: '+1', ' 1', '1_0'."""
-    magnitude = digits[1:] if digits[:1] == b"-" and what == "integer" else digits
-    if not magnitude.isdigit() or (magnitude[:1] == b"0" and digits != b"0"):
-        raise _malformed(f"bad {what} {digits[:32]!r}")
+    magnitude = digits[1:] if digits[:1] == "-" and what == "integer" else digits
+    if not (magnitude.isascii() and magnitude.isdigit()) or (magnitude[:1] == "0" and digits != "0"):
+        raise _malformed(f"bad {what} {digits[:32]!a}")
     return int(digits)
 
 
