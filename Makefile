@@ -44,6 +44,7 @@ run: build
 
 build: $(STAMPS)/venv $(STAMPS)/build-packages
 	@$(MAKE) --silent -C ebpf
+	@$(VENV)/python -m compileall -q rtprelay
 
 test: build $(STAMPS)/dev $(STAMPS)/test-packages
 	$(VENV)/pytest $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +12,14 @@ from pathlib import Path
 import msgspec
 
 from bench.calls import set_up
-from bench.report import Section, Table, spread
-from bench.subjects import Daemon, Home, Subject, open_files
+from bench.ng import PORT
+from bench.report import Goal, Section, Table, spread
+from bench.subjects import CONSOLE, RTPRELAY, SOCKETS_PER_CALL, Daemon, Home, Subject, open_files
 from bench.topology import Topology
 from bench.traffic import MeasureError
 
 NAME, TITLE = "footprint", "Memory and start"
-_SOCKETS_PER_CALL = 4
+_TOOL_MS = 100.0
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -31,7 +33,7 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 def run(subjects: Sequence[Subject], quick: bool) -> Section:
-    steps = (100, 300) if quick else (1000, min(5000, (open_files() - 1000) // _SOCKETS_PER_CALL))
+    steps = (100, 300) if quick else (1000, min(5000, (open_files() - 1000) // SOCKETS_PER_CALL))
     starts = 2 if quick else 7
     rows, times = [], []
     for subject in subjects:
@@ -55,6 +57,7 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
             for calls in steps:
                 taken_over = _take_over(subject, calls, starts)
                 times.append((subject.name, f"{calls:,} calls", spread([each * 1e3 for each in taken_over], 1)))
+    tools = _tool_times(starts) if RTPRELAY in subjects else {}
     return Section(
         TITLE,
         _HOW,
@@ -69,6 +72,15 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
                 ("", "started over", "ms"),
                 tuple(times),
             ),
+            Table(
+                f"Tools, ms from exec to exit, {starts} times",
+                ("", "ms"),
+                tuple((name, spread([each * 1e3 for each in found], 1)) for name, found in tools.items()),
+            ),
+        ),
+        tuple(
+            Goal(f"`{name}`, from exec to exit", f"< {_TOOL_MS:.0f} ms", f"{ms:.0f} ms", ms < _TOOL_MS)
+            for name, ms in ((name, statistics.median(found) * 1e3) for name, found in tools.items())
         ),
     )
 
@@ -76,7 +88,7 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
 _HOW = f"""
 Calls of one audio stream with RTCP, set up and left standing. RSS of the process; BPF maps as the kernel accounts
 them (most are allocated in full at start); the kernel's slab, where sockets live, as the whole machine's difference.
-The number of calls is bounded by this session's limit on open files, {_SOCKETS_PER_CALL} sockets a call. A start
+The number of calls is bounded by this session's limit on open files, {SOCKETS_PER_CALL} sockets a call. A start
 over nothing finds no journal and no pins; one over calls follows a `kill -9`.
 """
 
@@ -121,6 +133,23 @@ def _start_times(subject: Subject, starts: int) -> list[float]:
             with Daemon(subject, topology) as daemon:
                 found.append(daemon.start_seconds)
     return found
+
+
+def _tool_times(runs: int) -> dict[str, list[float]]:
+    """What an operator types, against a relay that runs."""
+    binaries = Path(RTPRELAY.program[0]).parent
+    with Topology() as topology, Daemon(RTPRELAY, topology):
+        commands = {
+            "rtprelay-ctl list": (str(binaries / "rtprelay-ctl"), "-ip", CONSOLE, "list", "numsessions"),
+            "rtprelay ng ping": (str(binaries / "rtprelay"), "ng", "--server", f"127.0.0.1:{PORT}", "ping"),
+        }
+        return {name: [_timed(topology, command) for _ in range(runs)] for name, command in commands.items()}
+
+
+def _timed(topology: Topology, command: Sequence[str]) -> float:
+    started = time.monotonic()
+    topology.relay.run(*command)
+    return time.monotonic() - started
 
 
 def _take_over(subject: Subject, calls: int, starts: int) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -117,6 +117,45 @@ class Load:
                     del waiting[number]
         used = (time.process_time() - cpu) / max(1e-9, time.monotonic() - started)
         return LoadResult(last - started, tuple(latencies), dict(refused), len(waiting), used)
+
+    def run_paced(self, seconds: float, per_second: float) -> LoadResult:
+        """Commands at this rate: whoever is idle sends the next. Where nobody is, because all wait for a reply, latency
+        counts from when it was due.
+        """
+        latencies: list[float] = []
+        refused: Counter[str] = Counter()
+        idle = deque(self._clients)
+        poll = select.poll()
+        for number, client in self._clients.items():
+            poll.register(number, select.POLLIN)
+            client.give_up_call()
+        started, cpu, sent = time.monotonic(), time.process_time(), 0
+        last = started
+        while len(latencies) < sent or sent < seconds * per_second:
+            due = started + sent / per_second if sent < seconds * per_second else float("inf")
+            while idle and due <= time.monotonic():
+                client = self._clients[idle.popleft()]
+                client.next_command()
+                client.sent = due
+                sent += 1
+                due = started + sent / per_second if sent < seconds * per_second else float("inf")
+            wait = _PATIENCE if not idle or due == float("inf") else max(0.0, due - time.monotonic())
+            ready = poll.poll(wait * 1000)
+            if not ready and time.monotonic() > last + _PATIENCE:
+                break
+            for number, _ in ready:
+                client = self._clients[number]
+                cookie, _, body = client.socket.recv(65536).partition(b" ")
+                last = time.monotonic()
+                if cookie != client.cookie:
+                    continue
+                latencies.append(last - client.sent)
+                if b"6:result2:ok" not in body:
+                    refused[body.decode(errors="replace")[:200]] += 1
+                    client.give_up_call()
+                idle.append(number)
+        used = (time.process_time() - cpu) / max(1e-9, time.monotonic() - started)
+        return LoadResult(last - started, tuple(latencies), dict(refused), sent - len(latencies), used)
 
     def __enter__(self) -> Self:
         return self

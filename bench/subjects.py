@@ -20,6 +20,8 @@ from bench.ng import PORT, NgClient
 from bench.topology import RELAY_A, RELAY_B, Topology
 
 PORT_MIN, PORT_MAX = 10000, 64999
+CONSOLE = "127.0.0.1:9900"
+SOCKETS_PER_CALL = 4
 _OPEN_FILES = 150_000
 _BPFFS = Path("/sys/fs/bpf")
 
@@ -89,6 +91,7 @@ class Daemon:
             f"--interface=a/{RELAY_A}",
             f"--interface=b/{RELAY_B}",
             f"--listen-ng=127.0.0.1:{PORT}",
+            f"--listen-cli={CONSOLE}",
             f"--port-min={PORT_MIN}",
             f"--port-max={PORT_MAX}",
             "--delete-delay=0",

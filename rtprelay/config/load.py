@@ -19,6 +19,7 @@ from rtprelay.config.specs import access_lists, listen_endpoints, media_interfac
 from rtprelay.core.settings import Settings
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.signalling.options import parse_flag, tokens
+from rtprelay.signalling.templates import DEFAULT
 from rtprelay.values import Endpoint
 
 DEFAULT_FILE = Path("/etc/rtprelay/rtprelay.toml")
@@ -159,9 +160,18 @@ def _control(options: Options) -> ControlConfig:
         connections=_or(options.control_connections, 512),
         rate=_or(options.control_rate, 5000.0),
         timeout=_or(options.control_timeout, 10.0),
-        templates=options.templates if isinstance(options.templates, dict) else {},
+        templates=_templates(options),
         metrics_prefix=_or(options.metrics_prefix, "rtpengine_"),
     )
+
+
+def _templates(options: Options) -> dict[str, str]:
+    """Those given, and what options say for every request."""
+    given = options.templates if isinstance(options.templates, dict) else {}
+    always = [
+        f for said, f in ((options.sip_source, "SIP-source-address"), (options.dtls_passive, "DTLS=passive")) if said
+    ]
+    return {**given, DEFAULT: " ".join((*always, given.get(DEFAULT, "")))} if always else given
 
 
 def _listen(specs: Sequence[str | int]) -> tuple[Endpoint, ...]:

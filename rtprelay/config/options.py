@@ -84,6 +84,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_
     drain_on_stop: Seconds | None = None
     dtls_cert_cipher: DtlsCertCipher | None = None
     dtls_rsa_key_size: Annotated[int, msgspec.Meta(ge=2048, le=8192)] | None = None
+    dtls_passive: bool | None = None
+    sip_source: bool | None = None
     templates: str | dict[str, str] | None = None
     """A section's name, or what is in it."""
     foreground: bool | None = None
@@ -151,6 +153,8 @@ WORDS = {
     ),
     "dtls-cert-cipher": Words("key of the DTLS certificate: prime256v1 or RSA (default: prime256v1)", "NAME"),
     "dtls-rsa-key-size": Words("bits of an RSA key (default: 2048)", "INT"),
+    "dtls-passive": Words("the flag DTLS=passive in every request"),
+    "sip-source": Words("the flag SIP-source-address in every request that does not say trust-address"),
     "templates": Words("section of an INI file with named sets of flags; in TOML the table [templates]", "NAME"),
     "foreground": Words("do not fork into the background", "", "f"),
     "pidfile": Words("write the process id to this file", "FILE", "p"),

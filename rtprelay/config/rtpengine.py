@@ -25,10 +25,10 @@ _WITH_VALUE = """
 """
 
 _SWITCHES = """
-    active-switchover debug-srtp dtls-passive dtmf-log-ng-tcp dtmf-no-log-injects dtmf-no-suppress
+    active-switchover debug-srtp dtmf-log-ng-tcp dtmf-no-log-injects dtmf-no-suppress
     homer-disable-rtcp-stats homer-enable-ng io-uring jb-clock-drift log-srtp-keys measure-rtp nftables-append
     no-log-timestamps no-redis-required player-cache poller-per-thread record-egress redis-delete-async
-    reject-invalid-sdp save-interface-ports sip-source split-logs
+    reject-invalid-sdp save-interface-ports split-logs
 """
 
 IGNORED_WITH_VALUE = frozenset(_WITH_VALUE.split())

@@ -463,6 +463,18 @@ def test_rtpengines_other_sections_are_read(tmp_path: Path) -> None:
     )
 
 
+def test_what_holds_for_every_request_is_part_of_the_default_template(tmp_path: Path) -> None:
+    file = tmp_path / "rtpengine.conf"
+    file.write_text("[rtpengine]\ninterface = 127.0.0.1\nsip-source = true\ndtls-passive = true\n")
+    config = load(["--config-file", str(file)])
+    assert config.control.templates == {"default": "SIP-source-address DTLS=passive "}
+    assert config.notices == ()
+    file = tmp_path / "c.toml"
+    file.write_text('sip-source = true\n[templates]\ndefault = "ICE=remove"\noffer = "generate-mid"\n')
+    config = load(["--config-file", str(file), "-i", "127.0.0.1"])
+    assert config.control.templates == {"default": "SIP-source-address ICE=remove", "offer": "generate-mid"}
+
+
 def test_the_command_line_may_name_the_section_of_templates(tmp_path: Path) -> None:
     file = tmp_path / "rtpengine.conf"
     file.write_text(RTPENGINE.format(templates=""))
