@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Userspace's way to an index of a key that the programs use as well: it runs this (BPF_PROG_TEST_RUN), and takes the
- * index under the same lock and by the same rules as they do. By reading the map it could not: what it has read is old
- * by the time it sends.
+ * What userspace cannot do to a key by reading and writing maps; it runs these programs (BPF_PROG_TEST_RUN) instead.
+ *
+ * Claiming an index of a key that the programs use as well: under the same lock and by the same rules as they do. What
+ * it has read from the map is old by the time it sends.
+ *
+ * Zeroing a key: an element of a hash that is replaced or deleted stays in freed memory as it was.
  */
 #include "srtp_stream.h"
 
@@ -29,6 +32,19 @@ int rtprelay_claim(struct rtprelay_srtp_claim *claim)
 	if (claim->sending)
 		return claim_to_send(stream, claim);
 	return srtp_take(stream, claim->index) ? 0 : RTPRELAY_REASON_SRTP_REPLAY;
+}
+
+/* 0: no key is there any more, whether or not there was one. */
+SEC("syscall")
+int rtprelay_forget(struct rtprelay_srtp_claim *claim)
+{
+	__u32 index = claim->key;
+	volatile __u64 *words = bpf_map_lookup_elem(&rtprelay_srtp_keys, &index);
+
+	if (words)
+		for (unsigned int i = 0; i < sizeof(struct rtprelay_srtp_key) / sizeof(*words); i++)
+			words[i] = 0;
+	return 0;
 }
 
 char _license[] SEC("license") = "GPL";

@@ -24,6 +24,7 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC); /* few streams have a second source */
 	__uint(max_entries, 16384);
 	__type(key, struct rtprelay_ssrc_key);
 	__type(value, struct rtprelay_ssrc);

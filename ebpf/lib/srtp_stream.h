@@ -20,9 +20,14 @@
 #define SRTP_LOCK_TRIES	    32
 #define SRTP_RESTART_AT(n)  (0x10000 | (__u16) (n))
 
-/* Root's alone, like every map; not to be mapped into memory, so that no copy of a key stays behind. */
+/*
+ * Root's alone, like every map; not to be mapped into memory, so that no copy of a key stays behind. A hash that grows
+ * with the keys in use: an array of as many as there could be would take 2 KiB a flow from the start, for calls without
+ * SRTP as well, and finding a key is next to nothing beside using it.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 4096);
 	__type(key, __u32);
 	__type(value, struct rtprelay_srtp_key);
@@ -38,6 +43,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 4096);
 	__type(key, struct rtprelay_srtp_stream_key);
 	__type(value, struct rtprelay_srtp_stream);

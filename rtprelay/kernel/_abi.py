@@ -354,7 +354,7 @@ for _type, (_size, _offsets) in LAYOUT.items():
 
 
 class Limits(enum.IntEnum):
-    ABI_VERSION = 4
+    ABI_VERSION = 5
     PORT_PAIRS = 32768
     MAX_CHAIN = 32
     MAX_OUTPUTS = 256

@@ -30,6 +30,7 @@ from rtprelay.kernel.encode import flow_fits, output_fits, raw_address
 from rtprelay.kernel.forwarder import UserspaceForwarder
 from rtprelay.kernel.groups import Groups
 from rtprelay.kernel.install import Installer, Port
+from rtprelay.kernel.keyring import KeyPrograms
 from rtprelay.kernel.libbpf import possible_cpus, stride
 from rtprelay.kernel.netlink import AddressChanged, EventsLost, LinkChanged, Monitor, Netlink
 from rtprelay.kernel.nexthop import NextHops
@@ -118,7 +119,8 @@ class EbpfBackend:
         self._counts = maps["rtprelay_counts"]
         self._hops = NextHops(self._netlink)
         self._groups = Groups(maps["rtprelay_devices"], maps["rtprelay_groups"], self._pins.egress)
-        self._installer = Installer(maps, self._groups, self._hops, self.forwarder.srtp, self._pins.claim)
+        keys = KeyPrograms(self._pins.claim, self._pins.forget)
+        self._installer = Installer(maps, self._groups, self._hops, self.forwarder.srtp, keys)
         self._packets = memoryview(self._installer.state).cast("Q")
         for flow in self._installer.adopt():
             self.forwarder.apply(PutFlow(flow))

@@ -41,8 +41,8 @@ from rtprelay.kernel.encode import (
 )
 from rtprelay.kernel.flowmap import FlowMap
 from rtprelay.kernel.groups import Group, Groups
-from rtprelay.kernel.keyring import Keyring
-from rtprelay.kernel.libbpf import Map, Program, stride
+from rtprelay.kernel.keyring import KeyPrograms, Keyring
+from rtprelay.kernel.libbpf import Map, stride
 from rtprelay.kernel.nexthop import NextHop, NextHops, Path
 from rtprelay.kernel.slots import Blocks, Quarantine
 from rtprelay.plan.flow import DropFlow, DropOutput, Flow, FlowOp, Output, OutputReport, PutFlow, PutOutput
@@ -122,7 +122,7 @@ class Installer:
     """Owns the contents of the maps."""
 
     def __init__(
-        self, maps: dict[str, Map], groups: Groups, hops: NextHops, contexts: SrtpContexts, claim: Program
+        self, maps: dict[str, Map], groups: Groups, hops: NextHops, contexts: SrtpContexts, programs: KeyPrograms
     ) -> None:
         self._outputs = maps["rtprelay_output"].mmap(writable=True)
         self._ssrcs = maps["rtprelay_ssrcs"]
@@ -136,7 +136,7 @@ class Installer:
         self._users: defaultdict[Path, defaultdict[Endpoint, int]] = defaultdict(lambda: defaultdict(int))
         self._quarantine = Quarantine(GRACE)
         self._flows = FlowMap(maps, self._after_grace)
-        self.keys = Keyring(maps, contexts, claim, self._after_grace)
+        self.keys = Keyring(maps, contexts, programs, self._after_grace)
         self._behind: set[Endpoint] = set()
         """Flows that should be written anew, but there was no room."""
         self.ports: dict[Endpoint, Port] = {}

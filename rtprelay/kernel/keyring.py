@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -41,6 +42,13 @@ class _Place(msgspec.Struct):
     """How often it has been without users."""
 
 
+class KeyPrograms(NamedTuple):
+    """Of `ebpf/claim.bpf.c`."""
+
+    claim: Program
+    forget: Program
+
+
 class KeptInKernel:
     """The indices of a key that the programs use: an `Indices`."""
 
@@ -61,12 +69,14 @@ class KeptInKernel:
 class Keyring:
     """Owns the contents of the key maps."""
 
-    def __init__(self, maps: dict[str, Map], userspace: SrtpContexts, claim: Program, after_grace: AfterGrace) -> None:
+    def __init__(
+        self, maps: dict[str, Map], userspace: SrtpContexts, programs: KeyPrograms, after_grace: AfterGrace
+    ) -> None:
         self._keys = maps["rtprelay_srtp_keys"]
         self._state = maps["rtprelay_srtp_state"]
         self._streams = maps["rtprelay_srtp_streams"]
         self._userspace = userspace
-        self._claim = claim
+        self._programs = programs
         self._after_grace = after_grace
         self._indices = Blocks(self._keys.max_entries, "SRTP keys")
         self._places: dict[tuple[Direction, SrtpParameters], _Place] = {}
@@ -119,10 +129,11 @@ class Keyring:
 
     def sweep(self) -> None:
         """Once all are adopted: the others are what a predecessor was about to give up."""
-        kept = {place.index for place in self._places.values()}
-        for (number, key), (_, state) in zip(self._keys.items(), self._state.items(), strict=True):
+        kept = {_number(place.index) for place in self._places.values()}
+        used = {number for number, state in self._state.items() if any(state[:8])}
+        for number in (used | set(self._keys.keys())) - kept:
             index = int.from_bytes(number, "little")
-            if (any(key[:4]) or any(state[:8])) and index not in kept and self._indices.claim(index, 0):
+            if self._indices.claim(index, 0):
                 self._after_grace(functools.partial(self._forget, index))
 
     def shared(self, direction: Direction, parameters: SrtpParameters) -> Indices | None:
@@ -132,7 +143,7 @@ class Keyring:
 
     def take(self, claim: abi.SrtpClaim) -> int:
         """Use up an index. Raises SrtpFault."""
-        match self._claim.call(claim):
+        match self._programs.claim.call(claim):
             case 0:
                 return claim.index
             case abi.Reason.SRTP_EXHAUSTED:
@@ -178,7 +189,8 @@ class Keyring:
             raise
 
     def _forget(self, index: int) -> None:
-        self._keys.update(_number(index), NO_KEY)
+        self._programs.forget.call(abi.SrtpClaim(key=index))
+        self._keys.delete(_number(index))
         state = self._read(index)
         for ssrc in _further_of(state):
             self._streams.delete(bytes(abi.SrtpStreamKey(index, ssrc)))

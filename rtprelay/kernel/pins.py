@@ -22,7 +22,10 @@ from rtprelay.kernel import abi
 from rtprelay.kernel.libbpf import Link, Map, Object, Program
 
 _OBJECTS = Path(__file__).parent / "objects"
-_PRIVATE = ("rtprelay_serial", "rtprelay_cursor", "rtprelay_scratch", "rtprelay_secured")
+_PRIVATE = (
+    *("rtprelay_serial", "rtprelay_cursor", "rtprelay_far_cursor"),
+    *("rtprelay_scratch", "rtprelay_secured"),
+)
 """Maps that live and die with one set of programs; so do sections of constants, whose names have a dot."""
 _BPFFS = Path("/sys/fs/bpf")
 _MOUNT_FLAGS = 2 | 4 | 8
@@ -57,6 +60,10 @@ class Pins:
     @property
     def claim(self) -> Program:
         return self._program("rtprelay_claim")
+
+    @property
+    def forget(self) -> Program:
+        return self._program("rtprelay_forget")
 
     def _program(self, name: str) -> Program:
         return next(loaded.programs[name] for loaded in self._objects if name in loaded.programs)

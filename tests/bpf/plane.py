@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 
 from rtprelay.kernel import abi, libbpf
 from rtprelay.kernel.flowmap import FlowMap
+from rtprelay.kernel.keyring import KeyPrograms
 from rtprelay.kernel.libbpf import Map, Object, Program, TestRun
 from rtprelay.kernel.srtp_keys import NO_KEY, srtp_key
 from rtprelay.security.srtp import SrtpParameters
@@ -104,6 +105,10 @@ class Plane:
         self.flows = FlowMap(self.maps, lambda deed: deed())
         self.serve(LOOPBACK)
 
+    @property
+    def key_programs(self) -> KeyPrograms:
+        return KeyPrograms(self.programs["rtprelay_claim"], self.programs["rtprelay_forget"])
+
     def serve(self, ifindex: int) -> None:
         """XDP may send to this device, looked up in the caller's namespace."""
         entry = abi.GroupEntry(ifindex, self.programs["relay_egress"].fd)
@@ -125,8 +130,8 @@ class Plane:
             self.maps["rtprelay_output"].update(index(position), bytes(ctypes.sizeof(abi.Output)))
         for stream in list(self.maps["rtprelay_srtp_streams"].keys()):
             self.maps["rtprelay_srtp_streams"].delete(stream)
-        for i in range(len(self._keys)):
-            self.maps["rtprelay_srtp_keys"].update(index(i), NO_KEY)
+        for number in list(self.maps["rtprelay_srtp_keys"].keys()):
+            self.maps["rtprelay_srtp_keys"].delete(number)
         for shared in (self._state, self._aside, self._sent, self._srtp):
             shared[:] = bytes(len(shared))
         self._slots = 0

@@ -38,7 +38,7 @@ class Shared:
     """A key of the plane's, and userspace's side of it."""
 
     def __init__(self, plane: Plane, keys: SrtpParameters, direction: Direction) -> None:
-        self._ring = Keyring(plane.maps, SrtpContexts(), plane.programs["rtprelay_claim"], lambda deed: deed())
+        self._ring = Keyring(plane.maps, SrtpContexts(), plane.key_programs, lambda deed: deed())
         assert self._ring.acquire(direction, keys) == 0
         relay(plane, IP4, *((keys, None) if direction == "in" else (None, keys)))
         self.context = SrtpContext(keys, shared=lambda: self._ring.shared(direction, keys))
@@ -144,7 +144,7 @@ def test_both_planes_choose_the_index_by_the_same_rules(
     """Also where the source starts anew, and at the very end of a key."""
     plane.reset()
     keys = some_keys("NULL_HMAC_SHA1_80")
-    ring = Keyring(plane.maps, known(keys, start), plane.programs["rtprelay_claim"], lambda deed: deed())
+    ring = Keyring(plane.maps, known(keys, start), plane.key_programs, lambda deed: deed())
     ring.acquire("out", keys)
     relay(plane, IP4, None, keys)
     shared, model, wire = ring.shared("out", keys), ReplayWindow(start, 1), Wire()
@@ -213,7 +213,7 @@ def test_more_sources_than_there_is_room_for_are_refused(plane: Plane) -> None:
 def test_a_key_that_nobody_uses_is_zeroed_and_its_indices_go_on_in_userspace(plane: Plane, engine: Engine) -> None:
     deeds: list[object] = []
     contexts, keys = SrtpContexts(), some_keys()
-    ring = Keyring(plane.maps, contexts, plane.programs["rtprelay_claim"], deeds.append)
+    ring = Keyring(plane.maps, contexts, plane.key_programs, deeds.append)
     for turn in (1, 2):
         ring.acquire("out", keys)
         relay(plane, IP4, None, keys)
@@ -230,25 +230,34 @@ def test_a_key_that_nobody_uses_is_zeroed_and_its_indices_go_on_in_userspace(pla
     stale()
     assert any(plane.maps["rtprelay_srtp_keys"].lookup(bytes(4)) or b"")
     last()
-    for name in ("rtprelay_srtp_keys", "rtprelay_srtp_state"):
-        assert not any(plane.maps[name].lookup(bytes(4)) or b"\1")
+    assert plane.maps["rtprelay_srtp_keys"].lookup(bytes(4)) is None
+    assert not any(plane.maps["rtprelay_srtp_state"].lookup(bytes(4)) or b"\1")
     assert ring.shared("out", keys) is None
     assert contexts.known("out", keys)[SSRC].highest == 2
 
 
 def test_what_a_dead_predecessor_was_about_to_zero_is_zeroed(plane: Plane) -> None:
     keys, kept = some_keys(), some_keys()
-    before = Keyring(plane.maps, SrtpContexts(), plane.programs["rtprelay_claim"], lambda deed: None)
+    before = Keyring(plane.maps, SrtpContexts(), plane.key_programs, lambda deed: None)
     places = before.acquire("out", keys), before.acquire("out", kept)
     for ssrc in range(3):
         shared = before.shared("out", keys)
         assert shared is not None
         shared.send(ssrc, 7)
     before.release("out", keys)
-    after = Keyring(plane.maps, SrtpContexts(), plane.programs["rtprelay_claim"], lambda deed: deed())
+    after = Keyring(plane.maps, SrtpContexts(), plane.key_programs, lambda deed: deed())
     assert after.adopt("out", places[1]) == kept
     after.sweep()
-    for name in ("rtprelay_srtp_keys", "rtprelay_srtp_state"):
-        assert not any(plane.maps[name].lookup(places[0].to_bytes(4, "little")) or b"\1")
+    assert plane.maps["rtprelay_srtp_keys"].lookup(places[0].to_bytes(4, "little")) is None
+    assert not any(plane.maps["rtprelay_srtp_state"].lookup(places[0].to_bytes(4, "little")) or b"\1")
     assert not list(plane.maps["rtprelay_srtp_streams"].keys())
     assert any(plane.maps["rtprelay_srtp_keys"].lookup(places[1].to_bytes(4, "little")) or b"")
+
+
+def test_a_key_is_zeroed_where_it_lies(plane: Plane) -> None:
+    """What a hash frees it does not clear."""
+    places = [plane.put_key(some_keys()), plane.put_key(some_keys())]
+    keys = plane.maps["rtprelay_srtp_keys"]
+    assert plane.key_programs.forget.call(abi.SrtpClaim(key=places[0])) == 0
+    assert not any(keys.lookup(places[0].to_bytes(4, "little")) or b"\1")
+    assert any(keys.lookup(places[1].to_bytes(4, "little")) or b"")
