@@ -9,7 +9,7 @@ and, last of all, the reply that promises it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -47,10 +47,10 @@ class Attempt(msgspec.Struct):
     body: Body
     table: dict[Endpoint, Flow]
     """The call's flows as they are installed."""
-    marks: Mapping[Endpoint, int]
-    """TOS by RTP port, of the sockets that were open already."""
     now: float
     number: int = 1
+    marks: list[MarkPort] = []
+    """Sockets that were open already and get another TOS."""
     settled: bool = False
     """Carried out or undone: it cannot fail any more."""
 
@@ -77,7 +77,8 @@ def mutate(
         identity=registry.transports.identity,
         warn=lambda text: registry.notify(text, call_id, level="warning"),
     )
-    attempt = Attempt(request, call, change, ports, {}, registry.tables.get(call_id, {}), _marks(call), now, number)
+    attempt = Attempt(request, call, change, ports, {}, registry.tables.get(call_id, {}), now, number)
+    before = _tos(call)
     try:
         attempt.body = change(call, request.command, context)
     except Exception as error:
@@ -87,8 +88,11 @@ def mutate(
         registry.notify("refused", call_id, level="warning", command=request.command.name.value, reason=error.reason)
         registry.emit(Reply(request.request_id, reply.error(error)))
         return None
-    marks = _marks(call)
-    registry.emit(*(OpenPort(endpoint, marks.get(pair[0], 0)) for pair in ports.taken for endpoint in pair))
+    after = _tos(call)
+    registry.emit(*[OpenPort(endpoint, after.get(pair[0], 0)) for pair in ports.taken for endpoint in pair])
+    for rtp, tos in after.items():
+        if before.get(rtp, tos) != tos:
+            attempt.marks += (MarkPort(rtp, tos), MarkPort(rtp.with_port(rtp.port + 1), tos))
     registry.queue.later(lambda: _commit(registry, attempt), call_id, request.request_id)
     return attempt
 
@@ -122,17 +126,11 @@ def _conclude(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
     attempt.settled = True
     attempt.ports.commit()
     closed = [effect for rtp in attempt.ports.given for effect in registry.close(rtp)]
-    marked = [
-        MarkPort(endpoint, tos)
-        for rtp, tos in _marks(call).items()
-        if attempt.marks.get(rtp, tos) != tos
-        for endpoint in (rtp, rtp.with_port(rtp.port + 1))
-    ]
-    return (record, *effects, *marked, *closed, Reply(attempt.request.request_id, attempt.body))
+    return (record, *effects, *attempt.marks, *closed, Reply(attempt.request.request_id, attempt.body))
 
 
-def _marks(call: Call) -> dict[Endpoint, int]:
-    """TOS by RTP port."""
+def _tos(call: Call) -> dict[Endpoint, int]:
+    """Of each RTP port."""
     return {rtp: media.tos for _, media in call.medias() for rtp in media.rtp_ports}
 
 

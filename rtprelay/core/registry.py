@@ -153,14 +153,15 @@ class Registry:
             return ()
         table = self.tables.get(call.call_id, {})
         seconds = self.wall(now) - call.created
-        self.totals.end(call, reason, seconds, self.fresh)
+        reports = {local: self.fresh[local] for local in table if local in self.fresh}
+        self.totals.end(call, reason, seconds, reports)
         self.forget(call.call_id)
         effects: list[Effect] = [ApplyFlows(diff(table, {}))] if table else []
         for _, media in call.medias():
             for rtp in media.rtp_ports:
                 self.ports.give_back(rtp, now)
                 effects.extend(self.close(rtp))
-        packets = sum(self.fresh[local].packets for local in table if local in self.fresh)
+        packets = sum(report.packets for report in reports.values())
         effects.append(Persist(call.call_id, None))
         fields = {"reason": reason.name.lower(), "seconds": round(seconds, 3), "packets": packets}
         effects.append(Notify("call ended", call.call_id, fields))

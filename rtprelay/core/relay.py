@@ -88,8 +88,10 @@ class Relay:
     def poll_timeout(self) -> float | None:
         """When handle_timeout is due (same clock as `now`)."""
         registry = self.registry
-        deadlines = (registry.timers.next_deadline(), registry.transports.next_deadline())
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        calls, transports = registry.timers.next_deadline(), registry.transports.next_deadline()
+        if calls is None or transports is None:
+            return transports if calls is None else calls
+        return min(calls, transports)
 
     def port_failed(self, local: Endpoint, error: OSError, now: float) -> None:
         """An OpenPort failed: the command that wanted the port starts over with another; nothing was promised yet."""

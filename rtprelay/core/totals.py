@@ -83,6 +83,8 @@ class Totals:
         self._last: dict[Endpoint, FlowReport | None] = {}
 
     def observe(self, report: FlowReport) -> None:
+        if not (report.packets or report.dropped or report.local in self._last):
+            return
         last = self._last.get(report.local, _NOTHING)
         # Kept as long as the port is open.
         self._last[report.local] = msgspec.structs.replace(report, ssrcs=(), hearings=()) if report.ssrcs else report
@@ -127,7 +129,7 @@ class Totals:
         self.in_kernel.pop(local, None)
 
     def end(self, call: Call, reason: EndReason, seconds: float, reports: Mapping[Endpoint, FlowReport]) -> None:
-        """A call is over; `reports` are its last ones."""
+        """A call is over; `reports` are the last ones of its flows."""
         self.ended[reason] += 1
         self.managed += 1
         self.duration += seconds
@@ -139,8 +141,8 @@ class Totals:
                 heard = [local in reports and reports[local].packets > 0 for local in (one.local, other.local)]
                 self.zero_way_streams += not any(heard)
                 self.one_way_streams += any(heard) and not all(heard)
-        for local in call.local_endpoints():
-            for quality in _qualities(reports[local]) if local in reports else ():
+        for local, report in reports.items():
+            for quality in _qualities(report):
                 self.quality[local.address] += quality
 
 

@@ -20,7 +20,10 @@ def order_of(size: int) -> int:
 
 
 class Blocks:
-    """A buddy allocator over [0, size): blocks of 2**order places, aligned to their size."""
+    """A buddy allocator over [0, size): blocks of 2**order places, aligned to their size.
+
+    Halves are put together again only when a larger block is wanted: most takers want what was freed last.
+    """
 
     def __init__(self, size: int, name: str) -> None:
         self._name = name
@@ -40,8 +43,7 @@ class Blocks:
         while not self._free[source]:
             source += 1
             if source > MAX_ORDER:
-                if self._tail:
-                    self._open_tail()
+                if self._merge() or self._open_tail():
                     return self.take(order)
                 used = f"{self.used} of {self._size} are in use"
                 raise BackendFault(f"no room for {1 << order} more {self._name}: {used}")
@@ -53,14 +55,14 @@ class Blocks:
 
     def claim(self, base: int, order: int) -> bool:
         """Take this very block; False where (part of) it is taken already or it is none."""
-        if self._tail and base >= self._whole:
+        if base >= self._whole:
             self._open_tail()
         for source in range(order, MAX_ORDER + 1):
             whole = base >> source << source
             if whole in self._free[source]:
                 break
         else:
-            return False
+            return self._merge() and self.claim(base, order)
         if base >> order << order != base:
             return False
         del self._free[source][whole]
@@ -70,21 +72,31 @@ class Blocks:
         self.used += 1 << order
         return True
 
-    def _open_tail(self) -> None:
+    def free(self, base: int, order: int) -> None:
+        self.used -= 1 << order
+        self._free[order][base] = None
+
+    def _merge(self) -> bool:
+        """Put halves together; False: there were none to."""
+        merged = False
+        for order, free in enumerate(self._free[:MAX_ORDER]):
+            for base in [base for base in free if base ^ (1 << order) in free and not base >> order & 1]:
+                del free[base], free[base ^ (1 << order)]
+                self._free[order + 1][base] = None
+                merged = True
+        return merged
+
+    def _open_tail(self) -> bool:
+        """False: it was open."""
+        if not self._tail:
+            return False
         self._tail = False
         base = self._whole
         for order in reversed(range(MAX_ORDER)):
             if self._size >> order & 1:
                 self._free[order][base] = None
                 base += 1 << order
-
-    def free(self, base: int, order: int) -> None:
-        self.used -= 1 << order
-        while order < MAX_ORDER and base ^ (1 << order) in self._free[order]:
-            del self._free[order][base ^ (1 << order)]
-            base &= ~(1 << order)
-            order += 1
-        self._free[order][base] = None
+        return True
 
 
 class Quarantine:

@@ -260,5 +260,5 @@ class RelayLoop:
             respond(effect.body)
 
     def _notify(self, effect: Notify) -> None:
-        log = self._log if effect.call_id is None else self._log.bind(call_id=effect.call_id)
-        getattr(log, effect.level)(effect.event, **effect.fields)
+        fields = effect.fields if effect.call_id is None else {"call_id": effect.call_id, **effect.fields}
+        getattr(self._log, effect.level)(effect.event, **fields)

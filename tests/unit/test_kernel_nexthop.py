@@ -132,11 +132,27 @@ def test_a_stale_neighbour_in_use_is_confirmed() -> None:
     assert hops.work() == {}
 
 
-def test_neighbours_nobody_uses_are_of_no_interest() -> None:
+def test_a_path_that_is_used_again_within_a_tick_is_not_asked_for_again() -> None:
+    kernel = FakeKernel()
+    hops = NextHops(kernel)
+    hops.acquire((US, THEM))
+    asked = kernel.asked
+    hops.release((US, THEM))
+    hops.tick()
+    assert hops.acquire((US, THEM)) == READY
+    hops.tick()
+    hops.tick()
+    assert hops.get((US, THEM)) == READY
+    assert kernel.asked == asked
+
+
+def test_neighbours_nobody_has_used_for_a_tick_are_of_no_interest() -> None:
     kernel = FakeKernel()
     hops = NextHops(kernel)
     hops.acquire((US, THEM))
     hops.release((US, THEM))
+    hops.tick()
+    hops.tick()
     hops.handle(NeighbourChanged(Neighbour(2, THEM, MAC, stale=True)))
     assert kernel.used == []
     assert not hops.doubtful
