@@ -82,18 +82,31 @@ def test_sipp_streams_both_ways(scene: Stage, taps: tuple[Tap, Tap]) -> None:
         scene.assert_gone("stream")
 
 
-def test_baresip_hears_the_other_ones_tone(scene: Stage) -> None:
-    proxy = scene.proxy()
+@pytest.mark.parametrize(
+    ("defines", "secured"),
+    [((), ""), (("WITH_PLAIN_CALLEES",), "caller"), (("WITH_SRTP_CALLEES",), "callee")],
+    ids=["rtp", "srtp-to-rtp", "rtp-to-srtp"],
+)
+def test_baresip_hears_the_other_ones_tone(scene: Stage, defines: tuple[str, ...], secured: str) -> None:
+    """Also where one of them will have SRTP or no call at all, and the other has none (SDES, RFC 4568)."""
+    proxy = scene.proxy(*defines)
     target = (proxy.address(4), proxy.port)
     with (
-        Baresip("carol", scene.lab.callee, next(_ports), target, scene.workdir, hertz=900) as carol,
-        Baresip("dave", scene.lab.caller, next(_ports), target, scene.workdir, hertz=400) as dave,
+        Baresip(
+            "carol", scene.lab.callee, next(_ports), target, scene.workdir, hertz=900, secured=secured == "callee"
+        ) as carol,
+        Baresip(
+            "dave", scene.lab.caller, next(_ports), target, scene.workdir, hertz=400, secured=secured == "caller"
+        ) as dave,
     ):
         dave.dial("carol")
         for phone in (dave, carol):
             phone.sees("CALL_ESTABLISHED")
         for phone in (dave, carol):
-            phone.hears(1.5)
+            phone.hears(0.5)
+        with scene.relay.reading_at_most(0, rtcp=10):
+            for phone in (dave, carol):
+                phone.hears(1.5)
         dave.hang_up()
         for phone in (dave, carol):
             phone.sees("CALL_CLOSED")

@@ -36,6 +36,7 @@ module g711.so
 module aufile.so
 module aubridge.so
 module sndfile.so
+module srtp.so
 module_tmp account.so
 module_tmp uuid.so
 module_app menu.so
@@ -46,10 +47,18 @@ snd_path {directory}
 
 
 class Baresip:
-    """One softphone. `hertz` is the tone it plays for the `seconds` of its source file."""
+    """One softphone. `hertz` is the tone it plays for the `seconds` of its source file; `secured`: SRTP or nothing."""
 
     def __init__(
-        self, user: str, site: Site, port: int, proxy: tuple[str, int], workdir: Path, hertz: int, seconds: float = 20
+        self,
+        user: str,
+        site: Site,
+        port: int,
+        proxy: tuple[str, int],
+        workdir: Path,
+        hertz: int,
+        seconds: float = 20,
+        secured: bool = False,
     ) -> None:
         self.site = site
         self.proxy = proxy
@@ -60,8 +69,9 @@ class Baresip:
         (self.directory / "config").write_text(
             _CONFIG.format(address=site.ip4, port=port, control=control, interface=interface, directory=self.directory)
         )
-        account = f"<sip:{user}@{proxy[0]}:{proxy[1]};transport=udp>;regint=600;answermode=auto;audio_codecs=PCMU\n"
-        (self.directory / "accounts").write_text(account)
+        account = f"<sip:{user}@{proxy[0]}:{proxy[1]};transport=udp>;regint=600;answermode=auto;audio_codecs=PCMU"
+        account += ";mediaenc=srtp-mand" if secured else ""
+        (self.directory / "accounts").write_text(account + "\n")
         (self.directory / "contacts").write_text("")
         audio.write_wav(self.directory / "source.wav", audio.tone(hertz, seconds))
         self._events: list[dict[str, object]] = []

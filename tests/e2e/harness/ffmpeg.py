@@ -63,12 +63,18 @@ def answer(offer: str, site: Site, ports: Ports) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
-def publish(source: Path, site: Site, ports: Ports, audio: Address, video: Address) -> Program:
-    """Send the file at its own pace, from the ports the relay was told."""
+def publish(
+    source: Path, site: Site, ports: Ports, audio: Address, video: Address, srtp: tuple[str, str] | None = None
+) -> Program:
+    """Send the file at its own pace, from the ports the relay was told; `srtp`: suite and key, in base64."""
+    scheme, options = (
+        ("rtp", []) if srtp is None else ("srtp", ["-srtp_out_suite", srtp[0], "-srtp_out_params", srtp[1]])
+    )
     outputs: list[str] = []
     for kind, port, (host, target) in (("a", ports.audio, audio), ("v", ports.video, video)):
-        url = f"rtp://{host}:{target}?localrtpport={port}&localrtcpport={port + 1}&localaddr={site.ip4}&pkt_size=1200"
-        outputs += ["-map", f"0:{kind}", "-c", "copy", "-f", "rtp", "-rtpflags", "send_bye", url]
+        url = f"{scheme}://{host}:{target}?localrtpport={port}&localrtcpport={port + 1}"
+        url += f"&localaddr={site.ip4}&pkt_size=1200"
+        outputs += ["-map", f"0:{kind}", "-c", "copy", "-f", "rtp", "-rtpflags", "send_bye", *options, url]
     log = source.with_suffix(".publish.log")
     return Program([*_QUIET, "-re", "-i", str(source), *outputs], log=log, namespace=site.namespace)
 
@@ -82,7 +88,7 @@ class Recorder:
         self.path = directory / f"{name}.mkv"
         sdp_file = directory / f"{name}.sdp"
         sdp_file.write_text(answer)
-        argv = [*_QUIET, "-protocol_whitelist", "file,udp,rtp", "-buffer_size", "4194304", "-i", str(sdp_file)]
+        argv = [*_QUIET, "-protocol_whitelist", "file,udp,rtp,srtp", "-buffer_size", "4194304", "-i", str(sdp_file)]
         argv += ["-map", "0", "-c", "copy", "-y", str(self.path)]
         self.program = Program(argv, log=directory / f"{name}.log", namespace=site.namespace)
 

@@ -95,8 +95,16 @@ class Party:
         for _ in range(count):
             data = self.next_packet()
             self.sent.append(data)
-            self.socket.sendto(data, destination)
+            self.socket.sendto(self.sealed(data), destination)
             time.sleep(spacing)
+
+    def sealed(self, data: bytes) -> bytes:
+        """The packet as it goes on the wire."""
+        return data
+
+    def opened(self, data: bytes) -> bytes:
+        """The way back."""
+        return data
 
     def collect(self) -> list[Seen]:
         """Everything received so far."""
@@ -105,7 +113,7 @@ class Party:
                 data, source = self.socket.recvfrom(65536)
             except BlockingIOError:
                 return self.received
-            self.received.append(Seen(data, (source[0], source[1])))
+            self.received.append(Seen(self.opened(data), (source[0], source[1])))
 
     def forget(self) -> None:
         """Start a new account."""

@@ -24,6 +24,7 @@ def describe(
     kind: str = "audio",
     version: int = 1,
     extra: Sequence[str] = (),
+    profile: str = "RTP/AVP",
 ) -> str:
     """A session of one m= section per port; port 0 rejects it (RFC 3264 section 6)."""
     lines = [
@@ -34,7 +35,7 @@ def describe(
         "t=0 0",
     ]
     for port in ports:
-        lines += [f"m={kind} {port} RTP/AVP {payload}", *extra, f"a={direction}"]
+        lines += [f"m={kind} {port} {profile} {payload}", *extra, f"a={direction}"]
     return "\r\n".join(lines) + "\r\n"
 
 

@@ -1,0 +1,76 @@
+"""SRTP agreed by SDES (RFC 4568), with real audio and video, and what is told of its keys.
+
+ffmpeg (caller namespace) == SRTP ==> west [ relay ] east == SRTP, another key ==> ffmpeg (callee namespace)
+                                                          == RTP ==> ffmpeg
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from contextlib import ExitStack
+
+import pytest
+
+from tests.e2e.harness import ffmpeg, sdp, srtp
+from tests.e2e.harness.polling import until
+from tests.e2e.harness.stage import Stage
+
+PLAIN, SECURED = {"transport-protocol": "RTP/AVP"}, {"transport-protocol": "RTP/SAVP", "DTLS": "off"}
+
+
+def secured(description: str, key: bytes) -> str:
+    """The same media as SRTP, all under this key."""
+    line = f"a=crypto:{srtp.crypto(key)}\r\n"
+    return re.sub(r"(m=.*) RTP/AVP (.*\r\n)", rf"\1 RTP/SAVP \2{line}", description)
+
+
+def with_own_keys(answer: str) -> str:
+    """A recorder reads its SDP for what it gets; what it would send is under another key."""
+    return re.sub(r"inline:\S+", lambda _: srtp.crypto(srtp.new_key()).split()[-1], answer)
+
+
+@pytest.mark.parametrize("receivers", [(SECURED,), (PLAIN,), (SECURED, PLAIN, SECURED)], ids=["srtp", "rtp", "three"])
+def test_real_audio_and_video_come_through_unharmed(scene: Stage, receivers: tuple[dict[str, str], ...]) -> None:
+    if not scene.relay.ours:
+        pytest.skip("rtpengine's own SRTP is not ours to test")
+    lab = scene.lab
+    directory = scene.workdir / f"srtp-{len(list(scene.workdir.iterdir()))}"
+    directory.mkdir()
+    source = directory / "source.mkv"
+    ffmpeg.encode(source, 3)
+    key = srtp.new_key()
+    with ExitStack() as stack:
+        ng = stack.enter_context(scene.relay.client())
+        ports = ffmpeg.Ports(5010, 5012)
+        offer = secured(ffmpeg.describe(source, lab.caller, ports), key)
+        published = sdp.sections(ng.publish("studio", "camera", offer).sdp)
+        recorders = []
+        for number, wanted in enumerate(receivers):
+            suite = {"SDES": [f"only-{srtp.SUITE}"]}
+            subscription = ng.subscribe("studio", "camera", **wanted, **suite)
+            assert len(srtp.agreed(subscription.sdp)) == (2 if wanted is SECURED else 0)
+            ports_here = ffmpeg.Ports(20100 + 4 * number, 20102 + 4 * number)
+            answer = ffmpeg.answer(subscription.sdp, lab.callee, ports_here)
+            ng.subscribed("studio", subscription.text("to-tag"), with_own_keys(answer))
+            recorder = ffmpeg.Recorder(lab.callee, directory, f"recorder-{number}", answer, ports_here)
+            stack.callback(recorder.program.end)
+            recorders.append(recorder)
+        until(lambda: all(recorder.listens() for recorder in recorders), "the recorders to listen", 20)
+        agreed = srtp.SUITE, base64.b64encode(key).decode()
+        with scene.relay.reading_at_most(0, rtcp=12):
+            camera = stack.enter_context(
+                ffmpeg.publish(source, lab.caller, ports, published[0].rtp, published[1].rtp, agreed)
+            )
+            assert camera.wait(20) == 0, camera.text
+        for recorder in recorders:
+            recorder.finish()
+        ng.delete("studio")
+    for kind in ("v", "a"):
+        expected = ffmpeg.frames(source, kind)
+        assert len(expected) >= 60
+        for recorder in recorders:
+            seen = ffmpeg.frames(recorder.path, kind)
+            # The BYE that ends a recording comes by another port, and may overtake the very last packet.
+            assert seen == expected[: len(seen)], recorder.path
+            assert len(seen) >= len(expected) - 1, recorder.path
