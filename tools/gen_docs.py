@@ -22,8 +22,9 @@ Case does not matter, nor whether words are joined by spaces, hyphens or undersc
 request (`"ICE": "remove"`), in the list `flags`, or in the string `rtpp-flags`; there as `name`, `name=value`,
 `name=[a b]` or, for words, `name-value` (`ICE-remove`, `codec-strip-PCMU`).
 
-*Effect* names the field of the command it fills; rows without one are accepted and have no effect yet. A flag that is
-not listed, or whose value is not understood, is logged and otherwise ignored.
+*Effect* names the field of the command it fills, or says `-` where no field is needed: it is done elsewhere, or so
+anyway, or has no meaning here. Rows without are accepted and have no effect yet; the log tells of each once. A flag
+that is not listed, or whose value is not understood, is logged and otherwise ignored.
 """
 
 
@@ -43,7 +44,8 @@ def flags_page() -> str:
 
 def _row(row: Flag) -> str:
     names = ", ".join(f"`{name}`" for name in (row.name, *row.aliases))
-    effect = f"`{row.target}`" if row.target else f"as {_code(row.also)}" if row.also else ""
+    nothing = "-" if row.needless else ""
+    effect = f"`{row.target}`" if row.target else f"as {_code(row.also)}" if row.also else nothing
     cells = (names, _value(row), row.default, row.commands, effect, row.help)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 

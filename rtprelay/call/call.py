@@ -16,6 +16,13 @@ class SubscriptionKind(enum.Enum):
     PUB_SUB = "pub/sub"
 
 
+class Echo(enum.Enum):
+    """`media-echo`."""
+
+    NOWHERE = "nowhere"
+    BACK = "back"
+
+
 class MediaKey(msgspec.Struct, frozen=True, order=True, array_like=True):
     """Names one media of the call: the party's number and the m-line's index."""
 
@@ -64,6 +71,10 @@ class Party(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What it sends arrives as silence."""
     dtmf_blocked: bool = False
     """Its telephone-events (RFC 4733) reach nobody."""
+    echo: Echo | None = None
+    """Where what it sends goes instead of to its partner."""
+    echo_ssrc: int = 0
+    """Of its first section's echo; the others count on from there."""
     forwarding: bool = False
     """Noted for whoever taps the call; no tap is part of the relay yet."""
     publisher: bool = False
@@ -145,6 +156,15 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True):
             a, b = MediaKey(one.number, index), MediaKey(other.number, index)
             self.subscriptions.append(Subscription(a, b, SubscriptionKind.OFFER_ANSWER))
             self.subscriptions.append(Subscription(b, a, SubscriptionKind.OFFER_ANSWER))
+
+    def feed(self, source: Party, sink: Party) -> None:
+        """`sink` hears `source`, and no other partner of a dialogue."""
+        self.subscriptions = [
+            s for s in self.subscriptions if s.kind is not SubscriptionKind.OFFER_ANSWER or s.sink.party != sink.number
+        ]
+        for index in range(min(len(source.medias), len(sink.medias))):
+            keys = MediaKey(source.number, index), MediaKey(sink.number, index)
+            self.subscriptions.append(Subscription(*keys, SubscriptionKind.OFFER_ANSWER))
 
     def local_endpoints(self) -> set[Endpoint]:
         """Every local port that belongs to the call."""

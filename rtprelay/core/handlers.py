@@ -204,8 +204,33 @@ def _mute(registry: Registry, request: Request, now: float) -> Attempt | None:
     return mutate(registry, request, request.command.call_id, mute, now)
 
 
+def _connect(registry: Registry, request: Request, now: float) -> Attempt | None:
+    """Two parties of one call hear each other from now on, whomever they have heard before."""
+    command = request.command
+    _known(registry, command.call_id)
+    if command.to_call_id not in ("", command.call_id):
+        raise OurFault("Not supported yet: connect joins parties of one call only")
+
+    def change(call: Call, command: Command, context: Context) -> Body:
+        one, other = call.party_by_tag(command.from_tag), call.party_by_tag(command.to_tag)
+        if one is None or other is None or one is other:
+            raise PeerFault(f"Unknown {'from' if one is None else 'to'}-tag")
+        if command.directional:
+            call.feed(one, other)
+        else:
+            call.connect(one, other)
+        return reply.ok()
+
+    return mutate(registry, request, command.call_id, change, now)
+
+
+NOT_MEDIA = frozenset({CommandName.CREATE, CommandName.CREATE_ANSWER, CommandName.MESH})
+
+
 def _not_yet(registry: Registry, request: Request, now: float) -> None:
-    raise OurFault(f"Not supported yet: {request.command.name.value} needs media processing this relay does not have")
+    name = request.command.name
+    lacking = "is not part of this relay" if name in NOT_MEDIA else "needs media processing this relay does not have"
+    raise OurFault(f"Not supported yet: {name.value} {lacking}")
 
 
 HANDLERS: dict[CommandName, Handler] = {
@@ -220,6 +245,7 @@ HANDLERS: dict[CommandName, Handler] = {
     CommandName.SUBSCRIBE_REQUEST: _subscribe_request,
     CommandName.SUBSCRIBE_ANSWER: _subscribe_answer,
     CommandName.UNSUBSCRIBE: _unsubscribe,
+    CommandName.CONNECT: _connect,
     **dict.fromkeys(MUTING, _mute),
 }
 

@@ -17,6 +17,7 @@ from rtprelay.call.call import Call
 from rtprelay.core import snapshot
 from rtprelay.core.effects import ApplyFlows, ClosePort, Effect, MarkPort, OpenPort, Reply
 from rtprelay.core.expiry import schedule
+from rtprelay.core.pierce import pierce
 from rtprelay.core.ports import PortTransaction
 from rtprelay.core.registry import Registry
 from rtprelay.errors import OurFault, RelayError
@@ -126,7 +127,8 @@ def _conclude(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
     attempt.settled = True
     attempt.ports.commit()
     closed = [effect for rtp in attempt.ports.given for effect in registry.close(rtp)]
-    return (record, *effects, *attempt.marks, *closed, Reply(attempt.request.request_id, attempt.body))
+    pierced = pierce(registry, call) if attempt.request.command.flags.pierce_nat else ()
+    return (record, *effects, *attempt.marks, *closed, *pierced, Reply(attempt.request.request_id, attempt.body))
 
 
 def _tos(call: Call) -> dict[Endpoint, int]:

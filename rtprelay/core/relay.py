@@ -37,6 +37,8 @@ class Relay:
         self.registry = Registry(settings, capabilities, rng, wall_offset, now)
         self._attempt: Attempt | None = None
         self._proxy = ""
+        self._told: set[str] = set()
+        """Names of flags: there are only so many in the table."""
 
     def handle_command(self, request: Request, now: float) -> None:
         """Carry out a request; exactly one Reply comes among its effects."""
@@ -46,6 +48,9 @@ class Relay:
         registry.requests.asked(request.proxy, command.name.value)
         for flag in command.unknown_flags:
             registry.notify("unknown flag", command.call_id or None, level="warning", flag=flag)
+        for flag in command.missed_flags - self._told:
+            self._told.add(flag)
+            registry.notify("flag without effect, told once", command.call_id or None, level="warning", flag=flag)
         try:
             self._attempt = handler(command.name)(registry, request, now)
         except RelayError as error:

@@ -31,6 +31,9 @@ def none_left(view: MediaView, flags: MediaFlags) -> bool:
 def offer_formats(receiver: Media, view: MediaView, flags: MediaFlags) -> Formats:
     """For an offer to the receiver."""
     codecs = _selected(view.codecs, flags) or view.codecs
+    if flags.static_codecs:
+        known = [codec for old in receiver.codecs for codec in codecs if codec.same(old)]
+        codecs = tuple({codec.payload_type: codec for codec in known or codecs}.values())
     return _formats(_reused(codecs, receiver.codecs, flags), view)
 
 

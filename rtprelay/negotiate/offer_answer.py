@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from rtprelay.call.call import Call, Party
+from rtprelay.call.call import Call, Echo, Party
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
 from rtprelay.negotiate import bundle, channel, codecs, extmap, hidden, ice, keys, mux, tos
@@ -37,6 +37,7 @@ def offer(call: Call, command: Command, context: Context) -> str:
     offerer = offering(call, command, context.now)
     answerer = offered_to(call, offerer, command, context.now)
     _note(call, offerer, flags)
+    _echo(offerer, answerer, flags, context)
     known = hidden.filled_in(document, offerer)
     if known is not document:
         document, view = known, read(known)
@@ -89,6 +90,7 @@ def answer(call: Call, command: Command, context: Context) -> str:
     flags = command.flags
     offerer, answerer = answering(call, command, context.now)
     _note(call, answerer, flags)
+    _echo(answerer, offerer, flags, context)
     document = hidden.filled_in(document, answerer)
     view = read(document)
     for ours, theirs in zip(offerer.medias, answerer.medias, strict=False):
@@ -165,6 +167,15 @@ def _own_interface(media: Media, context: Context) -> MediaInterface:
 def _family(media: Media) -> Family | None:
     known = media.remote or media.local
     return known.family if known else None
+
+
+def _echo(sender: Party, receiver: Party, flags: MediaFlags, context: Context) -> None:
+    """By who has sent the SDP and who will receive it."""
+    if flags.media_echo is None:
+        return
+    for party, words in ((sender, ("backwards", "both")), (receiver, ("forward", "both"))):
+        party.echo = Echo.BACK if flags.media_echo in words else Echo.NOWHERE
+        party.echo_ssrc = party.echo_ssrc or context.random.getrandbits(32)
 
 
 def _note(call: Call, party: Party, flags: MediaFlags) -> None:

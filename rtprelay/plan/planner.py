@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from rtprelay.call.call import Call, MediaKey, Party, SubscriptionKind
+from rtprelay.call.call import Call, Echo, MediaKey, Party, SubscriptionKind
 from rtprelay.call.media import Media
 from rtprelay.plan.flow import Capabilities, Flow, Mismatch, Output, PayloadRule
 from rtprelay.sdp.codecs import Codec
@@ -32,7 +32,9 @@ def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
     feedback: defaultdict[Endpoint, list[Output]] = defaultdict(list)
     for subscription in call.subscriptions:
         sink = call.media(subscription.sink)
-        muted = call.dropped or subscription.blocked or call.parties[subscription.source.party].blocked
+        source = call.parties[subscription.source.party]
+        echoed = source.echo is not None and subscription.kind is SubscriptionKind.OFFER_ANSWER
+        muted = call.dropped or echoed or subscription.blocked or source.blocked
         if sink is not None and not sink.rejected and not sink.channel and not muted:
             carrier = call.parties[subscription.sink.party].carrier(sink)
             if carrier.local is not None:
@@ -40,6 +42,13 @@ def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
                 if subscription.kind is SubscriptionKind.PUB_SUB:
                     request = _feedback(call, subscription.source)
                     feedback[carrier.rtcp_socket or carrier.local] += request
+    for party in call.parties.values():
+        if party.echo is Echo.BACK and not (call.dropped or party.blocked):
+            for media in party.medias:
+                carrier = party.carrier(media)
+                if not media.rejected and media.rtp and carrier.local is not None:
+                    ssrc = (party.echo_ssrc + media.index) % 2**32
+                    sinks[MediaKey(party.number, media.index)].append(Sink(media, carrier, ssrc))
     table: dict[Endpoint, Flow] = {}
     for party in call.parties.values():
         carried: defaultdict[int, list[tuple[Media, list[Sink]]]] = defaultdict(list)

@@ -163,6 +163,11 @@ class MediaFlags(msgspec.Struct, frozen=True, kw_only=True):
     original_sendrecv: bool = False
     generate_mid: bool = False
     loop_protect: bool = False
+    media_echo: str | None = None
+    """blackhole, sinkhole, forward, backwards or both."""
+    static_codecs: bool = False
+    """A renewed offer shows its receiver no codec that it has not been shown before."""
+    pierce_nat: bool = False
     extra: frozenset[str] = frozenset()
     """Normalised names of flags that are known to the table but have no meaning yet."""
 
@@ -186,6 +191,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """delete: an unknown call is an error instead of a warning."""
     forced: bool = False
     """delete: the operator's say, not a proxy's."""
+    to_call_id: CallId = CallId("")
+    """connect: the call of the to-tag's party, if it is another one."""
     all_tags: bool = False
     directional: bool = False
     """Block commands: only what the party of the from-tag sends, not the whole call."""
@@ -199,6 +206,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     received_on: Endpoint | None = None
     unknown_flags: tuple[str, ...] = ()
     """Flags nobody knows: to be logged, otherwise ignored."""
+    missed_flags: frozenset[str] = frozenset()
+    """Names of flags that are known and have no effect, though they should."""
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ string `rtpp-flags`, there as `name`, `name=value`, `name=[a b]` or `name-value`
 `options.py` carries this out; `docs/flags.md` and the tests are generated from the table.
 
 A row with a `target` fills that field of MediaFlags or Command. A row without one is known and accepted, and noted in
-MediaFlags.extra as `name` or `name=value`; it has no effect yet.
+MediaFlags.extra as `name` or `name=value`; it has no effect yet, which the log says unless it is `needless`.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     """As a flag it is meant for the SIP proxy's module, and ignored."""
     also: tuple[str, ...] = ()
     """Flags it stands for."""
+    needless: bool = False
+    """Without a target: what it asks for is so anyway, or has no meaning here. Others are missed, and told of."""
     default: str = ""
 
 
@@ -154,18 +156,18 @@ TABLE: tuple[Flag, ...] = (
             choices={"none": False, "offer-answer": False, "except-offer-answer": False, "flows": False, "all": True},
             bare="all",
         ),
-        _text("connect", "to-call-id", "call of the other participant"),
+        _text("connect", "to-call-id", "call of the other participant", "to_call_id"),
         _text(_ANY, "alias-key", "another name of the call"),
-        _text(_SDP, "template", "named set of flags"),
-        _text("transform", "instance", "identity of the relay that asks"),
+        _text(_SDP, "template", "named set of flags", needless=True),
+        _text("transform", "instance", "identity of the relay that asks", needless=True),
         _address(_BLOCK, "address", "selects a participant by media address", "address"),
         _text("inject start", "source-tag", "participant whose media is injected"),
         _text("inject start", "source-call-id", "call of that participant"),
-        _number(_OA, "sip-code", "SIP status this message came with"),
-        _text(_OA, "sip-message-type", "`SIP request` or `SIP response`"),
+        _number(_OA, "sip-code", "SIP status this message came with", needless=True),
+        _text(_OA, "sip-message-type", "`SIP request` or `SIP response`", needless=True),
         _text(_OA, "xmlrpc-callback", "address told when the call times out"),
-        _switch("answer", "provisional", "the To tag may still change"),
-        _switch("answer", "new-branch", "an unknown To tag is a branch of its own, no alias"),
+        _switch("answer", "provisional", "the To tag may still change", needless=True),
+        _switch("answer", "new-branch", "an unknown To tag is a branch of its own, no alias", needless=True),
         _switch(_BLOCK, "directional", "only what the selected participant sends", "directional"),
         _number("delete", "delete-delay", "seconds until the call is forgotten", "delete_delay", high=86_400),
         _switch("delete", "fatal", "an unknown call is an error, not a warning", "fatal"),
@@ -218,7 +220,7 @@ TABLE: tuple[Flag, ...] = (
             high=255,
             default="as configured",
         ),
-        _switch(_SDP, "pierce-NAT", "empty packets are sent until media comes"),
+        _switch(_SDP, "pierce-NAT", "an empty packet opens the way to a party that has sent nothing yet", "pierce_nat"),
         _switch(_SDP, "NAT-wait", "nothing is sent until media comes"),
         _any(_SDP, "inbound-peer", "interface by route look-up, sender's side"),
         _any(_SDP, "outbound-peer", "interface by route look-up, receiver's side", aliases=("peer",)),
@@ -306,7 +308,11 @@ TABLE: tuple[Flag, ...] = (
         _switch(_SDP, "full-rtcp-attribute", "`a=rtcp` with the address (RFC 3605)", "full_rtcp_attribute"),
         _switch(_SDP, "generate-RTCP", "RTCP is made by the relay, not passed on"),
         _switch(
-            "subscribe request", "RTCP-mirror", "the subscriber's RTCP reaches the publisher", aliases=("mirror-RTCP",)
+            "subscribe request",
+            "RTCP-mirror",
+            "the subscriber's RTCP reaches the publisher",
+            aliases=("mirror-RTCP",),
+            needless=True,
         ),
     ),
     *_group(
@@ -319,19 +325,23 @@ TABLE: tuple[Flag, ...] = (
         _list(_SDP, "codec-except", "spared by `all` and `full`", "codec_except"),
         _list(_SDP, "codec-transcode", "offered in addition, transcoded", aliases=("transcode",)),
         _list(_SDP, "codec-consume", "hidden from the receiver; transcoded one day", "codec_mask"),
-        _list(_SDP, "codec-ignore", "left alone"),
+        _list(_SDP, "codec-ignore", "left alone", needless=True),
         _list(_SDP, "codec-set", "options of a transcoded codec: `opus/48000/2/32000`"),
         _list("create", "codecs-offer", "codecs of a made-up offer"),
         _switch(_SDP, "always-transcode", "`codec-accept=all`", also=("codec-accept=all",)),
         _switch(_SDP, "single-codec", "only the first codec is answered", "single_codec"),
-        _switch("subscribe answer", "allow-transcoding", "refused codecs are transcoded"),
+        _switch("subscribe answer", "allow-transcoding", "refused codecs are transcoded", needless=True),
         _switch(_SDP, "force-transcoding", "transcoded in any case"),
         _switch(
-            _SDP, "allow-asymmetric-codecs", "payload types may differ per direction", aliases=("asymmetric-codecs",)
+            _SDP,
+            "allow-asymmetric-codecs",
+            "payload types may differ per direction",
+            aliases=("asymmetric-codecs",),
+            needless=True,
         ),
-        _switch(_SDP, "symmetric-codecs", "both directions use the same codec"),
-        _switch(_SDP, "reorder-codecs", "supported codecs come first"),
-        _switch(_SDP, "static-codecs", "the codec is not changed during the call"),
+        _switch(_SDP, "symmetric-codecs", "both directions use the same codec", needless=True),
+        _switch(_SDP, "reorder-codecs", "supported codecs come first", needless=True),
+        _switch(_OFFER, "static-codecs", "the receiver is offered no codecs but those of before", "static_codecs"),
         _switch(
             _SDP, "reuse-codecs", "preferences of before are kept", "reuse_codecs", aliases=("no-codec-renegotiation",)
         ),
@@ -448,7 +458,8 @@ TABLE: tuple[Flag, ...] = (
         _word(
             _OA,
             "media-echo",
-            "media goes back to its sender, or nowhere",
+            "media goes nowhere, or back to whom it comes from: the receiver, the sender, both",
+            "media_echo",
             choices=_words("blackhole", "sinkhole", "forward", "backwards", "both"),
         ),
         _word(_OA, "audio-player", "continuous audio", choices=_words("default", "transcoding", "off", "always")),
@@ -476,10 +487,10 @@ TABLE: tuple[Flag, ...] = (
                 *("no-rtcp-attribute", "SDES-off", "generate-mid", "bundle-offer"),
             ),
         ),
-        _switch(_ANY, "debug", "everything about this call is logged", aliases=("debugging",)),
-        _switch(_ANY, "no-redis-update", "the call is not written to the store"),
-        _switch(_ANY, "no-jitter-buffer", "no jitter buffer for this call"),
-        _switch(_OA, "force", "of rtpproxy, ignored"),
+        _switch(_ANY, "debug", "everything about this call is logged", aliases=("debugging",), needless=True),
+        _switch(_ANY, "no-redis-update", "the call is not written to the store", needless=True),
+        _switch(_ANY, "no-jitter-buffer", "no jitter buffer for this call", needless=True),
+        _switch(_OA, "force", "of rtpproxy, ignored", needless=True),
     ),
 )
 

@@ -40,6 +40,7 @@ class Options:
         self.command: dict[str, Any] = {}
         self.extra: set[str] = set()
         self.unknown: list[str] = []
+        self.missed: set[str] = set()
 
     def key(self, name: str, value: Any) -> None:
         """An entry of the dictionary; `None` (JSON null) says nothing."""
@@ -74,6 +75,8 @@ class Options:
         target = flag.target
         if not target:
             self.extra.add(f"{flag.name}={shown}" if shown else flag.name)
+            if not flag.needless:
+                self.missed.add(flag.name)
             return
         fields = self.media if target in _MEDIA_FIELDS else self.command
         default = _DEFAULTS[target]

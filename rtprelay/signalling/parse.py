@@ -35,6 +35,7 @@ _REQUIRED: dict[CommandName, tuple[str, ...]] = {
     CommandName.UNSILENCE_MEDIA: ("call_id",),
     CommandName.BLOCK_DTMF: ("call_id",),
     CommandName.UNBLOCK_DTMF: ("call_id",),
+    CommandName.CONNECT: ("call_id", "from_tag", "to_tag"),
     CommandName.START_FORWARDING: ("call_id",),
     CommandName.STOP_FORWARDING: ("call_id",),
 }
@@ -74,4 +75,10 @@ def parse_command(body: Any, templates: Templates | None = None) -> Command:
         raise PeerFault(f"more than {MAX_TAGS} from-tags")
     if fields.get("limit", 0) < 0:
         raise PeerFault("invalid limit, must be >= 0")
-    return Command(name=name, flags=options.media_flags(), unknown_flags=tuple(options.unknown), **fields)
+    return Command(
+        name=name,
+        flags=options.media_flags(),
+        unknown_flags=tuple(options.unknown),
+        missed_flags=frozenset(options.missed),
+        **fields,
+    )

@@ -72,6 +72,21 @@ def test_rtp_of_the_expected_source_reaches_the_output(rig: Rig, into: Family, o
         assert (rig.handled, seen.kernel_packets, seen.kernel_bytes, seen.in_kernel) == (0, 50, 50 * 172, True)
 
 
+def test_an_output_may_lead_back_to_where_packets_come_from(rig: Rig) -> None:
+    """`media-echo`: out of the port they came in at, as a stream of its own."""
+    caller = rig.caller()
+    local = rig.local()
+    back = Output(source=local, destination=caller.endpoint, ssrc=7)
+    put(rig, Flow(local, caller.endpoint, payloads=(PCMU,), outputs=(back,)))
+    caller.send(local, *(audio(i) for i in range(20)))
+    echo = caller.receive(20)
+    assert {packet.source for packet in echo} == {local}
+    assert [(rtp.parse(packet.data).ssrc, rtp.parse(packet.data).sequence) for packet in echo] == [
+        (7, i) for i in range(20)
+    ]
+    assert report(rig, local).outputs[0].packets == 20
+
+
 def test_an_output_substitutes_ssrc_sequence_and_timestamp(rig: Rig) -> None:
     caller, callee = rig.caller(), rig.callee()
     flow = one_way(rig, caller, to(rig, callee, ssrc=7, sequence_offset=65500, timestamp_offset=0xFFFFFF00))
