@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import msgspec
 
 from rtprelay.errors import PeerFault
 from rtprelay.signalling.command import Command, MediaFlags, SdpReplace
@@ -30,6 +32,16 @@ _DEFAULTS: dict[str, Any] = {
     **{name: getattr(MediaFlags(), name) for name in MediaFlags.__struct_fields__},
     **dict(zip(Command.__struct_fields__[1:], Command.__struct_defaults__, strict=True)),
 }
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What comes of it."""
+
+    flags: MediaFlags
+    command: Mapping[str, Any]
+    """Fields of Command."""
+    unknown: tuple[str, ...]
+    missed: frozenset[str]
 
 
 class Options:
@@ -93,13 +105,9 @@ class Options:
             shown = f"{text}={value}" if value != "" else text
             self.unknown.append(shown[:_SHOWN])
 
-    def media_flags(self) -> MediaFlags:
-        if self.extra:
-            return MediaFlags(**self.media, extra=frozenset(self.extra))
-        return MediaFlags(**self.media) if self.media else _NOTHING_SAID
-
-
-_NOTHING_SAID = MediaFlags()
+    def said(self) -> Said:
+        flags = MediaFlags(**self.media, extra=frozenset(self.extra))
+        return Said(flags, self.command, tuple(self.unknown), frozenset(self.missed))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -195,11 +203,20 @@ def _take_number(options: Options, flag: Flag, value: Any) -> None:
 
 
 def _take_address(options: Options, flag: Flag, value: Any) -> None:
+    address = read_address(value)
+    if address is None:
+        options.reject(flag.name, value)
+    else:
+        options.store(flag, address)
+
+
+def read_address(value: Any) -> str | None:
+    """`192.0.2.1`, `IP4 192.0.2.1` or `[IP4, 192.0.2.1]`; None: it is no address."""
     text = value[-1] if isinstance(value, list | tuple) and value else value
     try:
-        options.store(flag, canonical_address(str(text).split(" ")[-1]))
+        return canonical_address(str(text).split(" ")[-1])
     except ValueError:
-        options.reject(flag.name, value)
+        return None
 
 
 def _take_word(options: Options, flag: Flag, value: Any) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from rtprelay.errors import MalformedMessage, PeerFault
 from rtprelay.signalling.command import Command, CommandName
-from rtprelay.signalling.options import Options
+from rtprelay.signalling.flags import IDENTIFICATION, TABLE, Kind
+from rtprelay.signalling.options import read_address
 from rtprelay.signalling.templates import Templates
 
 MAX_TAGS = 256
@@ -51,7 +54,18 @@ _MAY_BE_EMPTY = frozenset({"from_tag", "to_tag"})
 """SIP of before RFC 3261 has no tags."""
 
 
-def parse_command(body: Any, templates: Templates | None = None) -> Command:
+_OF_THE_CALL = {
+    row.name: row
+    for row in TABLE
+    if row.kind is Kind.TEXT and row.group == IDENTIFICATION and row.target in Command.__struct_fields__
+}
+"""What differs from call to call."""
+_RECEIVED_FROM = "received-from"
+
+_NO_TEMPLATES = Templates()
+
+
+def parse_command(body: Any, templates: Templates = _NO_TEMPLATES) -> Command:
     """The command of a decoded message. Raises PeerFault with the text for `error-reason`."""
     if not isinstance(body, dict):
         raise MalformedMessage("Invalid NG data format")
@@ -61,13 +75,20 @@ def parse_command(body: Any, templates: Templates | None = None) -> Command:
     name = _COMMANDS.get(spelled)
     if name is None:
         raise PeerFault("Unrecognized command")
-    options = Options()
-    if templates is not None:
-        templates.apply(options, spelled, body)
+    own: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     for key, value in body.items():
-        if key != "command":
-            options.key(key, value)
-    fields = options.command
+        row = _OF_THE_CALL.get(key)
+        if row is not None and type(value) is str and len(value) <= row.high:
+            own[row.target] = value
+        elif key != "command":
+            others[key] = value
+    received_from = read_address(others[_RECEIVED_FROM]) if _RECEIVED_FROM in others else None
+    if received_from is not None:
+        del others[_RECEIVED_FROM]
+
+    said = templates.read(spelled, others)
+    fields = {**said.command, **own}
     for field in _REQUIRED.get(name, ()):
         if field not in fields or (not fields[field] and field not in _MAY_BE_EMPTY):
             raise PeerFault(_MISSING[field])
@@ -75,10 +96,5 @@ def parse_command(body: Any, templates: Templates | None = None) -> Command:
         raise PeerFault(f"more than {MAX_TAGS} from-tags")
     if fields.get("limit", 0) < 0:
         raise PeerFault("invalid limit, must be >= 0")
-    return Command(
-        name=name,
-        flags=options.media_flags(),
-        unknown_flags=tuple(options.unknown),
-        missed_flags=frozenset(options.missed),
-        **fields,
-    )
+    flags = said.flags if received_from is None else msgspec.structs.replace(said.flags, received_from=received_from)
+    return Command(name=name, flags=flags, unknown_flags=said.unknown, missed_flags=said.missed, **fields)

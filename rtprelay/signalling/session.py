@@ -71,7 +71,7 @@ class NgSession:
         self._ids = itertools.count(1) if ids is None else ids
         self._split = frame.split if cookies else frame.plain
         self._longest_reply = longest_reply
-        self._templates = templates
+        self._templates = templates or Templates()
 
     @property
     def pending(self) -> int:

@@ -107,3 +107,29 @@ def test_the_limit_of_a_list() -> None:
     assert parse_command({"command": "list", "limit": 0}).limit == 0
     assert parse_command({"command": "list", "limit": "5"}).limit == 5
     assert parse_command({"command": "list", "limit": "x"}).limit == 32
+
+
+@pytest.mark.parametrize("values", [(1, True, 1.0, "1"), (True, 1, "1", 1.0)])
+def test_values_that_python_takes_for_equal_are_told_apart_however_often_they_come(values: tuple[Any, ...]) -> None:
+    expected = {repr(value): value in (1, "1") and type(value) in (int, str) for value in values}
+    for _ in range(2):
+        for value in values:
+            flags = parse_command({"command": "offer", "TOS": value} | SDP | CALL | FROM).flags
+            assert (flags.tos == 1) is expected[repr(value)], value
+
+
+def test_calls_that_say_the_same_keep_their_own_names() -> None:
+    said = {"command": "answer", "flags": ["symmetric", "bogus"]} | SDP
+    for number in range(3):
+        names = {"call-id": f"c{number}", "from-tag": f"f{number}", "to-tag": f"t{number}"}
+        command = parse_command(said | names | {"received-from": ["IP4", f"192.0.2.{number}"]})
+        assert (command.call_id, command.from_tag, command.to_tag) == (f"c{number}", f"f{number}", f"t{number}")
+        assert (command.flags.received_from, command.flags.symmetric) == (f"192.0.2.{number}", True)
+        assert command.unknown_flags == ("bogus",)
+
+
+def test_text_that_is_no_utf8_and_numbers_beyond_any_size_are_read_all_the_same() -> None:
+    command = parse_command(
+        {"command": "offer", "label": "caf\udce9", "metadata": "m", "TOS": 1 << 70} | SDP | CALL | FROM
+    )
+    assert (command.flags.label, command.flags.metadata, command.flags.tos) == ("caf\udce9", "m", None)
