@@ -6,6 +6,7 @@ aiohttp takes 95 ms and 10 MiB to import, prometheus-client 40 ms and 3 MiB: onl
 from __future__ import annotations
 
 import contextlib
+import functools
 import ssl
 import stat
 import time
@@ -61,7 +62,7 @@ class ControlPorts:
         self._loop = loop
         self._log = log
         parameters = Parameters(config, verbosity, lambda: relay.registry.settings, loop.change)
-        self._execute = Console(relay, loop.execute, loop.data_plane, parameters).execute
+        self._console = Console(relay, loop.execute, loop.data_plane, parameters)
         self._doorman = Doorman(
             Limits(connections=self._config.connections, rate=self._config.rate, timeout=self._config.timeout)
         )
@@ -114,7 +115,7 @@ class ControlPorts:
         stream: CliServer | NgTcp | NgHttp
         tls = self._tls if kind in _TLS else None
         if kind == "cli":
-            stream = CliServer(self._execute, self._doorman, acl=self._acls[kind])
+            stream = CliServer(functools.partial(self._console.execute, keys=True), self._doorman, acl=self._acls[kind])
         elif kind in ("http", "https"):
             stream = self._http(self._acls[kind], tls)
         else:
@@ -137,7 +138,7 @@ class ControlPorts:
             self._service,
             self._doorman,
             self._rota,
-            execute=self._execute,
+            execute=self._console.execute,
             metrics=Metrics(sources, self._config.metrics_prefix).render,
             acl=acl,
             tokens=self._tokens,
@@ -170,7 +171,7 @@ class ControlPorts:
             self._loop.handle(request, respond)
             return
         self._requests.asked(request.proxy, CommandName.CLI.value)
-        answer = console_answer(self._execute, request.command.body.encode("utf-8", "surrogateescape"))
+        answer = console_answer(self._console.execute, request.command.body.encode("utf-8", "surrogateescape"))
         respond(reply.ok(response=answer.decode("utf-8", "replace")))
 
     def _complain(self, peer: Peer, fault: RelayError) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rtprelay.cli.answer import MORE, NO_SESSIONS, Action, Answer, unknown_call
+from rtprelay.cli.keys import key_lines, keys
 from rtprelay.cli.session import party_lines, session
 from rtprelay.core.registry import Registry
 from rtprelay.observe.log import Verbosity, printable
@@ -26,6 +27,8 @@ class Calls:
             "debug": self._debug,
             "call": self._call,
         }
+        self.with_keys: dict[str, Action] = {"list sessions": self._list_with_keys}
+        """The same lines, where keys have been asked for."""
 
     # --- list sessions ---
 
@@ -39,6 +42,14 @@ class Calls:
             none = NO_SESSIONS if words[0] == "all" else "No own sessions on this media relay.\n"
             return Answer("".join(map(_line, calls)) or none, calls)
         return self._details(words[0]) or unknown_call(words[0])
+
+    def _list_with_keys(self, words: list[str]) -> Answer:
+        answer = self._list(words)
+        call = self._registry.calls.get(CallId(words[0])) if words else None
+        if call is None:
+            return answer
+        found = list(keys(call))
+        return Answer(answer.text + key_lines(found), {**answer.data, "keys": found})
 
     def _summary(self, call_id: CallId) -> dict[str, Any]:
         call = self._registry.calls[call_id]

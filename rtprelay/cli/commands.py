@@ -2,7 +2,7 @@
 
 A line is looked up in the grammar, word by word, down to an action; groups of actions are in files of their own. What
 changes a call goes through the core as an ng command does; the rest is read off. A line that begins with `--json` gets
-the same as JSON.
+the same as JSON; with `--keys` a call is listed with its SRTP keys, at the console port alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from rtprelay import __version__
-from rtprelay.cli.answer import MORE, Action, Answer, refused
+from rtprelay.cli.answer import MORE, Action, Actions, Answer, refused
 from rtprelay.cli.calls import Calls
 from rtprelay.cli.grammar import REDIS, Line, Tree, tree
 from rtprelay.cli.parameters import Parameters
@@ -22,7 +22,7 @@ from rtprelay.kernel.backend import Backend
 from rtprelay.signalling.command import Body, Command
 from rtprelay.wire import json
 
-AS_JSON = "--json"
+AS_JSON, WITH_KEYS = "--json", "--keys"
 _CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160)) if chr(number) not in "\n\t"}
 """Call-IDs, tags and labels come from the wire and go to an operator's terminal, which obeys control characters."""
 
@@ -55,17 +55,26 @@ class Console:
         calls = Calls(relay.registry, carry_out, parameters.verbosity)
         views = Views(relay.registry, backend)
         self.actions = {**views.actions, **parameters.actions, **calls.actions, **_NODE}
+        self._with_keys = calls.with_keys
         self._tree = tree()
 
-    def execute(self, line: str) -> str:
-        words = line.split()
-        if words[:1] != [AS_JSON]:
-            return self._answer(words).text.translate(_CONTROL)
-        answer = self._answer(words[1:])
+    def execute(self, line: str, keys: bool = False) -> str:
+        """`keys`: who asks may be told of them."""
+        words, options = line.split(), set()
+        while words and words[0] in (AS_JSON, WITH_KEYS):
+            options.add(words.pop(0))
+        if WITH_KEYS not in options:
+            answer = self._answer(words, self.actions)
+        elif keys:
+            answer = self._answer(words, self.actions | self._with_keys)
+        else:
+            answer = Answer("Keys are shown at the console port only\n")
+        if AS_JSON not in options:
+            return answer.text.translate(_CONTROL)
         data = {"response": answer.text} if answer.data is None else answer.data
         return msgspec.json.format(json.encode(data)).decode() + "\n"
 
-    def _answer(self, words: list[str]) -> Answer:
+    def _answer(self, words: list[str], actions: Actions) -> Answer:
         if not words or words in (["help"], ["usage"]):
             return _choices(self._tree)
         node: Line | Tree = self._tree
@@ -76,7 +85,7 @@ class Console:
             if word not in node:
                 return Answer(f"Unknown or incomplete command: {word}\n" + _choices(node).text)
             node = node[word]
-        return self.actions[node.words](words)
+        return actions[node.words](words)
 
 
 def _choices(tree: Tree) -> Answer:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from rtprelay.cli.grammar import Line, Tree, tree
 
-OPTIONS = ("-ip", "-port", "-timeout", "--json", "--completion", "--help")
+OPTIONS = ("-ip", "-port", "-timeout", "--json", "--keys", "--completion", "--help")
 
 _BASH = """\
 # bash completion for rtprelay-ctl; made by `rtprelay-ctl --completion bash`

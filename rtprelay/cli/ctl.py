@@ -12,11 +12,12 @@ import sys
 from rtprelay.cli.grammar import usage
 
 USAGE = """\
-usage: rtprelay-ctl [-ip ADDRESS[:PORT]] [-port PORT] [-timeout SECONDS] [--json] COMMAND...
+usage: rtprelay-ctl [-ip ADDRESS[:PORT]] [-port PORT] [-timeout SECONDS] [--json] [--keys] COMMAND...
        rtprelay-ctl --completion bash
 
 The relay must listen for it (--listen-cli); default 127.0.0.1:9900, or $RTPRELAY_CLI.
 --json: the answer for machines. `get` is the same as `list`.
+--keys: with `list sessions CALL-ID`, the call's SRTP keys as well, to decrypt a capture.
 
 """
 
@@ -49,7 +50,9 @@ def _run(words: list[str]) -> int:
             elif option == "timeout":
                 timeout = float(words.pop(0))
             elif option == "json":
-                prefix = "--json "
+                prefix += "--json "
+            elif option == "keys":
+                prefix += "--keys "
             elif option == "completion":
                 return _completion(words.pop(0))
             else:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import base64
 import re
+import stat
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.harness import ffmpeg, sdp, srtp
 from tests.e2e.harness.polling import until
-from tests.e2e.harness.stage import Stage
+from tests.e2e.harness.stage import Stage, open_stage
 
 PLAIN, SECURED = {"transport-protocol": "RTP/AVP"}, {"transport-protocol": "RTP/SAVP", "DTLS": "off"}
 
@@ -74,3 +76,52 @@ def test_real_audio_and_video_come_through_unharmed(scene: Stage, receivers: tup
             # The BYE that ends a recording comes by another port, and may overtake the very last packet.
             assert seen == expected[: len(seen)], recorder.path
             assert len(seen) >= len(expected) - 1, recorder.path
+
+
+def test_keys_are_in_no_log_and_shown_on_request_alone(kind: str, tmp_path: Path) -> None:
+    """At the highest level, with everything about the call traced, and with refusals on the way."""
+    with open_stage(kind, tmp_path, "--log-level=7") as stage:
+        if not stage.relay.ours:
+            pytest.skip("rtpengine logs every SDP")
+        with stage.relay.client() as ng:
+            call, a = srtp.call(stage, ng, "secret")
+            stage.relay.console("debug secret on")
+            shown = stage.relay.console("--keys list sessions secret")
+            keys = [base64.b64decode(key) for key in re.findall(r"inline:(\S+)", shown)]
+            assert len(keys) == 2
+            assert a.key in keys
+            call.talk(10)
+            for malformed in (b"\x00", a.sealed(a.next_packet())[:-1], a.wire[-1], a.wire[0]):
+                a.throw(malformed, call.a_target)
+            secret = base64.b64encode(a.key).decode()
+            offer = sdp.describe(a.address, [a.port], extra=(f"a=crypto:1 {srtp.SUITE} inline:{secret}!",))
+            for body in (offer, offer.replace("RTP/AVP", "RTP/SAVP"), offer.replace("m=audio", "m=audio x")):
+                ng.command("offer", {"call-id": "secret", "from-tag": "a", "sdp": body})
+            ng.command("answer", {"call-id": "secret", "from-tag": "a", "to-tag": "z", "sdp": offer})
+            for line in ("list sessions secret", "call secret info", "list flows secret", "list jsonstats"):
+                shown = stage.relay.console(line) + stage.relay.console(f"--json {line}")
+                assert not any(written(key, shown) for key in keys)
+            assert ng.command("cli", {"body": "--keys list sessions secret"}).text("response").startswith("Keys are")
+            ng.delete("secret")
+            call.close()
+        stage.relay.stop()
+        log = stage.relay.log.read_text()
+        assert "secret" in log
+        assert not any(written(key, log) for key in keys)
+
+
+def written(key: bytes, text: str) -> bool:
+    """In any of the ways a key may be written; the first half of it will do."""
+    half = key[:15]
+    return any(form in text for form in (base64.b64encode(half).decode(), half.hex(), half.hex(" "), repr(half)[2:-1]))
+
+
+def test_the_maps_are_root_s_alone(scene: Stage) -> None:
+    if not scene.relay.in_kernel:
+        pytest.skip("no maps")
+    root = scene.relay.bpf_path
+    assert (root / "maps" / "rtprelay_srtp_keys").exists()
+    for path in (root, root / "maps", *(root / "maps").iterdir(), root / "list"):
+        status = path.stat()
+        assert status.st_uid == 0
+        assert not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO), path

@@ -20,7 +20,7 @@ from rtprelay.core.settings import MediaInterface, Settings
 from rtprelay.kernel.memory import MemoryBackend
 from rtprelay.observe.log import Verbosity
 from rtprelay.plan.flow import FlowReport
-from rtprelay.signalling.command import Body, Command, CommandName, Request
+from rtprelay.signalling.command import Body, Command, CommandName, MediaFlags, Request
 from rtprelay.values import CallId, Tag
 
 SDP = (
@@ -329,6 +329,34 @@ def test_debugging_is_of_calls_that_are_there(bench: Bench) -> None:
     assert bench.verbosity.traced == {"two@example"}
     bench.say("debug two@example off")
     assert not bench.verbosity.traced
+
+
+def test_keys_are_shown_to_whoever_asks_for_them_where_he_may(bench: Bench) -> None:
+    key = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz"
+    sdp = SDP.replace("RTP/AVP", "RTP/SAVP") + f"a=crypto:7 AES_CM_128_HMAC_SHA1_80 inline:{key}\r\n"
+    offer = Command(
+        name=CommandName.OFFER,
+        call_id=CallId("two@example"),
+        from_tag=Tag("a"),
+        sdp=sdp,
+        flags=MediaFlags(transport_protocol="RTP/AVP"),
+    )
+    bench.carry_out(offer)
+    bench.carry_out(msgspec.structs.replace(offer, name=CommandName.ANSWER, to_tag=Tag("b"), sdp=SDP))
+    for line in ("list sessions all", "list sessions two@example", "call two@example info", "list flows"):
+        for options in ("", "--json "):
+            assert key not in bench.console.execute(options + line, keys=True)
+    assert key not in bench.console.execute("--keys list sessions two@example")
+    shown = bench.console.execute("--keys list sessions two@example", keys=True)
+    assert f"--- Key of tag 'a', media #1, receive: 7 AES_CM_128_HMAC_SHA1_80 inline:{key}\n" in shown
+    assert shown.count("--- Key of tag 'a', media #1, send: 7 AES_CM_128_HMAC_SHA1_80 inline:") == 1
+    as_json = msgspec.json.decode(bench.console.execute("--json --keys list sessions two@example", keys=True))
+    assert [(entry["tag"], entry["direction"]) for entry in as_json["keys"]] == [
+        ("a", "receive"),
+        ("a", "send"),
+    ]
+    assert "parameters" in bench.console.execute("--keys list sessions", keys=True)
+    assert bench.console.execute("--keys version", keys=True) == bench.say("version")
 
 
 def test_answers_come_as_json_too(bench: Bench) -> None:
