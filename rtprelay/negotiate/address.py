@@ -34,23 +34,26 @@ class Interfaces:
             raise ValueError("at least one media interface is needed")
         self._all = tuple(interfaces)
         self._by_address = {i.address: i for i in reversed(self._all)}
-        self._names = {i.name for i in self._all}
+        self._named: dict[str, list[tuple[Family, MediaInterface]]] = {}
+        for i in self._all:
+            self._named.setdefault(i.name, []).append((Endpoint(i.address, 0).family, i))
 
     def choose(self, name: str | None, family: Family | None) -> MediaInterface:
         """The interface called `name` (unknown or None: the first one's name) with an address of `family`, if it has
         one.
         """
-        if name not in self._names:
-            name = self._all[0].name
-        named = self.named(name)
-        return next((i for i in named if Endpoint(i.address, 0).family is family), named[0])
+        named = self._named.get(name or "") or self._named[self._all[0].name]
+        for its_family, interface in named:
+            if its_family is family:
+                return interface
+        return named[0][1]
 
     def named(self, name: str) -> list[MediaInterface]:
         """All that share the name, one for each address."""
-        return [i for i in self._all if i.name == name]
+        return [interface for _, interface in self._named.get(name, ())]
 
     def knows(self, name: str) -> bool:
-        return name in self._names
+        return name in self._named
 
     def advertised(self, local: Endpoint) -> str:
         """The address SDP names for the local endpoint."""
@@ -64,6 +67,7 @@ class AddressPolicy:
     def __init__(self, interfaces: Iterable[MediaInterface], control: Iterable[str]) -> None:
         self._loopback = any(_unfit(i.address) == "loopback" for i in interfaces)
         self._control = frozenset(control)
+        self._control_ports = frozenset(int(text.rpartition(":")[2]) for text in self._control)
 
     def check(self, endpoint: Endpoint) -> None:
         """Raises RefusedAddress."""
@@ -80,4 +84,5 @@ class AddressPolicy:
             return f"{why} address {endpoint.address}"
         if endpoint.port == 0:
             return f"port 0 of {endpoint.address}"
-        return f"control address {endpoint}" if str(endpoint) in self._control else None
+        controls = endpoint.port in self._control_ports and str(endpoint) in self._control
+        return f"control address {endpoint}" if controls else None

@@ -33,6 +33,8 @@ _OFFERING = _AT_ONCE | {"offer"}
 
 def offered(offerer: Party, answerer: Party, view: SessionView, flags: MediaFlags) -> None:
     """The offerer's bundle, and what of it the answerer is offered. Comes before ports are opened and closed."""
+    if not _concerns(view, flags, offerer, answerer):
+        return
     members = _members(view)
     like = all(is_feedback(media.protocol) for media in answerer.medias if media.rtp and not media.rejected)
     if "reject" in flags.bundle:
@@ -122,6 +124,13 @@ def _no_choice(view: SessionView, members: Sequence[int]) -> bool:
 
 def _bundled(party: Party) -> bool:
     return any(media.transport is not None for media in party.medias)
+
+
+def _concerns(view: SessionView, flags: MediaFlags, *parties: Party) -> bool:
+    """Whether there is a bundle, has been or is to be one: most calls never have any."""
+    if view.bundles or flags.bundle:
+        return True
+    return any(party.bundle_wanted or party.bundle_proposed or _bundled(party) for party in parties)
 
 
 def _propose(party: Party, members: Sequence[int], flags: MediaFlags) -> None:

@@ -27,7 +27,9 @@ def removed(view: MediaView, flags: MediaFlags) -> frozenset[str]:
 
 def hidden(view: MediaView, uris: Sequence[str]) -> tuple[str, ...]:
     """The extmap attributes of these URIs: `extmap:1/sendrecv urn:... attributes`."""
+    if not uris:
+        return ()
     wanted = {uri.lower() for uri in uris}
-    lines = ((value, value.split()) for value in view.attributes("extmap")) if wanted else ()
+    lines = ((value, value.split()) for value in view.attributes("extmap"))
     named = (value for value, words in lines if ALL in wanted or (len(words) > 1 and words[1].lower() in wanted))
     return tuple(f"extmap:{value}" for value in named)

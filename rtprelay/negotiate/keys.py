@@ -21,13 +21,18 @@ def offered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, cont
     dtls.offered(ours, theirs, view, flags, context)
     options = sdes_options(flags.sdes)
     opportunistic = not is_savp(ours.protocol)
-    accepted = not opportunistic or any(word.startswith("accept") for word in flags.osrtp)
+    accepted = not opportunistic or _osrtp(flags, "accept")
     lines = _lines(view) if accepted and not passthrough and ours.dtls is None else ()
     ours.crypto_received = acceptable(lines, options)
     if ours.dtls is None and not ours.crypto_received:
         _forget(ours)
-    offers = is_savp(theirs.protocol) or any(word.startswith("offer") for word in flags.osrtp)
+    offers = is_savp(theirs.protocol) or _osrtp(flags, "offer")
     _propose(theirs, lines, options, context, offers=offers and not passthrough)
+
+
+def _osrtp(flags: MediaFlags, what: str) -> bool:
+    """`OSRTP=offer`, `OSRTP=accept-RFC` ..."""
+    return bool(flags.osrtp) and any(word.startswith(what) for word in flags.osrtp)
 
 
 def answered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context) -> bool:

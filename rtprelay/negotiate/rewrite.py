@@ -43,12 +43,12 @@ LOOP_ATTRIBUTE = "rtprelay"
 KEEP = MediaEdit(keep=True)
 OMIT = MediaEdit(omit=True)
 REJECT = MediaEdit(port=0)
-_ORIGIN = SdpReplace.ORIGIN | SdpReplace.ORIGIN_FULL
+_ORIGIN: int = (SdpReplace.ORIGIN | SdpReplace.ORIGIN_FULL).value
 _USERNAME = SdpReplace.USERNAME | SdpReplace.ORIGIN_FULL
 _VERSION = SdpReplace.SDP_VERSION | SdpReplace.FORCE_INCREMENT_SDP_VERSION
 MAX_VERSION = 2**32 - 1
 """Of the sender's o= line; from a greater one we start at 1."""
-_REMEMBERED = _USERNAME | _VERSION | SdpReplace.SESSION_NAME
+_REMEMBERED: int = (_USERNAME | _VERSION | SdpReplace.SESSION_NAME).value
 
 
 def rewrite_for(
@@ -61,23 +61,24 @@ def rewrite_for(
     offering: bool,
 ) -> str:
     """`document` with the ports, addresses and keys that face `receiver`. `offering`: it is an offer."""
-    edits = tuple(
+    edits = [
         _media_edit(receiver, receiver.medias[section.index], section, flags, context, offering=offering)
         if section.index < len(receiver.medias)
         else REJECT  # an answer to more than was offered
         for section in view.media
-    )
+    ]
+    replace = flags.replace.value
     edit = SessionEdit(
-        media=edits,
+        media=tuple(edits),
+        origin_address=_first_address(edits) if replace & _ORIGIN else None,
         remove_attributes=_DTLS if _feedback(receiver) else _DTLS | _FEEDBACK,
         bundle=Bundle.REMOVE,
         append=_session_attributes(receiver, flags, context.instance, offering=offering),
     )
-    replace = flags.replace
-    if replace & _ORIGIN and (address := _first_address(edits)) is not None:
-        edit = msgspec.structs.replace(edit, origin_address=address)
-    remembering = bool(replace & _REMEMBERED)
-    text = _as_remembered(document, view, edit, receiver, replace) if remembering else rewrite(document, edit)
+    if replace & _REMEMBERED:
+        text = _as_remembered(document, view, edit, receiver, flags.replace)
+    else:
+        text = rewrite(document, edit)
     return alter(text, read_changes(flags.sdp_attr)) if flags.sdp_attr else text
 
 
@@ -92,7 +93,7 @@ def _session_attributes(receiver: Party, flags: MediaFlags, instance: str, *, of
     return (*ice.session_attributes(receiver), *((f"group:{group}",) if group is not None else ()), *protection)
 
 
-def _first_address(edits: tuple[MediaEdit, ...]) -> str | None:
+def _first_address(edits: list[MediaEdit]) -> str | None:
     return next((e.address for e in edits if e.address is not None), None)
 
 

@@ -53,27 +53,28 @@ def rewrite(document: SessionDescription, edit: SessionEdit) -> str:
     Raises MalformedSdp where a line to be changed cannot be understood, ValueError where the edit is for another number
     of media sections.
     """
-    changes = tuple(pair for pair in zip(document.media, edit.media, strict=True) if not pair[1].omit)
+    session = document.session
+    changes = [(section, change) for section, change in zip(document.media, edit.media, strict=True) if not change.omit]
     rewritten = any(not change.keep for _, change in changes)
     kept = [section for section, change in changes if change.keep and not _rejected(section)]
     live = [change for section, change in changes if not change.keep and _live(section, change)]
-    address = next((change.address for change in live if change.address is not None), None)
     dropped = edit.remove_attributes
-    if live and all(change.remove_ice for change in live):
-        dropped |= ICE_ATTRIBUTES
-    if rewritten and all(section.block.attributes.direction for section in kept):
-        dropped |= DIRECTIONS.keys()
+    if session.block.attributes.values:
+        if live and all(change.remove_ice for change in live):
+            dropped |= ICE_ATTRIBUTES
+        if rewritten and all(section.block.attributes.direction for section in kept):
+            dropped |= DIRECTIONS.keys()
     moved = rewritten and all(section.connection for section in kept)
 
-    session = document.session
     out = [_session_line(session, line, edit, moved, dropped) for line in session.lines]
-    inherited = Inherited.of(session, address)
-    there = {line.value for line in session.block.lines if line.type == "a"} if edit.append else ()
-    out += [
-        f"a={attribute}{inherited.ending}"
-        for attribute in edit.append
-        if attribute not in there or _dropped(attribute, edit, dropped)
-    ]
+    inherited = Inherited.of(session, next((change.address for change in live if change.address is not None), None))
+    if edit.append:
+        there = {line.value for line in session.block.lines if line.type == "a"}
+        out += [
+            f"a={attribute}{inherited.ending}"
+            for attribute in edit.append
+            if attribute not in there or _dropped(attribute, edit, dropped)
+        ]
     out += [str(section) if change.keep else rewrite_media(section, change, inherited) for section, change in changes]
     return "".join(out)
 
@@ -106,7 +107,7 @@ def _session_line(
         return ""
     if line.type == "a" and _dropped(line.value, edit, dropped):
         return ""
-    return str(line)
+    return line.text + line.ending
 
 
 def _origin(session: Section, line: Line, edit: SessionEdit) -> str:

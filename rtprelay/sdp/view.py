@@ -126,21 +126,25 @@ class SessionView(msgspec.Struct, frozen=True):
         return self.lines.all(name)
 
 
+@functools.lru_cache(64)
 def is_rtp(protocol: str) -> bool:
     """RTP/AVP, RTP/SAVPF, UDP/TLS/RTP/SAVPF, TCP/RTP/AVP, ..."""
     return "RTP/" in protocol.upper()
 
 
+@functools.lru_cache(64)
 def is_savp(protocol: str) -> bool:
     """The secure profiles (RFC 3711, RFC 5124), whichever way keys are exchanged."""
     return protocol.upper().endswith(("RTP/SAVP", "RTP/SAVPF"))
 
 
+@functools.lru_cache(64)
 def is_feedback(protocol: str) -> bool:
     """The feedback profiles (RFC 4585, RFC 5124)."""
     return protocol.upper().endswith(("RTP/AVPF", "RTP/SAVPF"))
 
 
+@functools.lru_cache(64)
 def is_channel(protocol: str) -> bool:
     """SCTP within DTLS (RFC 8841 section 4)."""
     return protocol.upper() == "UDP/DTLS/SCTP"
