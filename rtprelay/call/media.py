@@ -74,6 +74,9 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Agreed: what the party protects its packets with."""
     crypto_send: CryptoLine | None = None
     """Agreed: what packets to the party are protected with."""
+    crypto_rtcp_receive: CryptoLine | None = None
+    crypto_rtcp_send: CryptoLine | None = None
+    """The same for RTCP on a port of its own, where DTLS gives it keys of its own (RFC 5764 section 3)."""
     passthrough: bool = False
     """SRTP goes from leg to leg as it is, unchecked: the operator's explicit choice."""
 
@@ -100,6 +103,19 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
         """Packets of the party are SRTP, by its transport or by agreement (OSRTP, RFC 8643)."""
         keys_needed = (is_savp(self.protocol) or self.channel) and not self.passthrough
         return self.crypto_receive is not None or keys_needed
+
+    @property
+    def rtcp_receive(self) -> CryptoLine | None:
+        """What the party protects RTCP with."""
+        return self.crypto_rtcp_receive if self._keyed_apart else self.crypto_receive
+
+    @property
+    def rtcp_send(self) -> CryptoLine | None:
+        return self.crypto_rtcp_send if self._keyed_apart else self.crypto_send
+
+    @property
+    def _keyed_apart(self) -> bool:
+        return self.dtls is not None and not self.rtcp_mux
 
     @property
     def expected(self) -> Endpoint | None:
@@ -172,6 +188,14 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
 _OF_TRANSPORT = (
     *("interface", "local", "local_rtcp", "others", "remote", "remote_rtcp", "source", "source_rtcp"),
     *("rtcp_mux", "mux_proposed", "mux_reply", "ice", "dtls"),
-    *("crypto_received", "crypto_proposed", "crypto_receive", "crypto_send", "passthrough"),
+    *(
+        "crypto_received",
+        "crypto_proposed",
+        "crypto_receive",
+        "crypto_send",
+        "passthrough",
+        "crypto_rtcp_receive",
+        "crypto_rtcp_send",
+    ),
 )
 """What belongs to the port and not to the m-line."""

@@ -31,7 +31,7 @@ def judge(registry: Registry, local: Endpoint, source: Endpoint, data: bytes, no
         case PacketKind.DTLS:
             registry.transports.dtls(registry, key, local, source, data, now)
         case PacketKind.RTP | PacketKind.RTCP if media.ice is not None:
-            _judge_by_ice(registry, key, call, media, local, source, data)
+            _judge_by_ice(registry, key, call, media, local, source, data, now)
         case PacketKind.RTP if not owner.rtcp:
             _judge_rtp(registry, call, media, local, source, data, now)
         case PacketKind.RTCP:
@@ -39,7 +39,14 @@ def judge(registry: Registry, local: Endpoint, source: Endpoint, data: bytes, no
 
 
 def _judge_by_ice(
-    registry: Registry, key: Key, call: Call, media: Media, local: Endpoint, source: Endpoint, data: bytes
+    registry: Registry,
+    key: Key,
+    call: Call,
+    media: Media,
+    local: Endpoint,
+    source: Endpoint,
+    data: bytes,
+    now: float,
 ) -> None:
     """The party sends from another pair that is valid: nobody else is believed, and nothing is learned."""
     if not registry.transports.verified(key, local, source):
@@ -51,6 +58,7 @@ def _judge_by_ice(
     else:
         return
     registry.emit(*_adopted(registry, call, local, source, [data]))
+    registry.transports.moved(registry, key, local, source, now)
 
 
 def _judge_rtp(

@@ -1,44 +1,32 @@
-"""One ICE and DTLS transport at work: the agents of a media (or of a bundle), fed with the packets of its port.
+"""One ICE and DTLS transport at work: the agents of a media (or of a bundle), fed with the packets of its ports.
 
 Rules:
 - STUN goes to the ICE agent. The pair it selects is where the party's packets come from and go to.
 - DTLS is heard from verified sources only: with ICE those of a valid pair, without ICE the party's own host. So nobody
   else can race with a ClientHello (CVE-2023-49786). The last flight of a pair that is still being checked is kept and
   heard once it is valid: discarding it would cost the peer's retransmission timer.
-- Without ICE, one association per source, a few at most; the first whose certificate is the signalled one wins, the
-  others never disturb it.
-- A client starts when there is a path; a server answers. Keys come out once the fingerprint has been found right.
+- RTCP on a port of its own has a DTLS association of its own (`associations`). Keys come out once the fingerprint has
+  been found right.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import msgspec
 from OpenSSL.SSL import Context as DtlsContext
 
 from rtprelay.call.media import Media
-from rtprelay.call.secure import DtlsLeg, IceLeg
+from rtprelay.call.secure import IceLeg
+from rtprelay.core.associations import Associations, Broken, Datagram, Keyed, Message, Path
 from rtprelay.ice.agent import ConsentLost, Event, Failed, IceAgent, Role, Selected
-from rtprelay.ice.candidate import Candidate
-from rtprelay.security.dtls import DtlsAssociation, DtlsRole, DtlsState, SrtpKeys
+from rtprelay.ice.candidate import RTCP, RTP, Candidate
 from rtprelay.values import Endpoint
 
-MAX_ASSOCIATIONS = 4
+__all__ = ["Broken", "Datagram", "Keyed", "Message", "PathChanged", "Transport"]
+
 MAX_WAITING = 4
-
-
-class Path(NamedTuple):
-    local: Endpoint
-    remote: Endpoint
-
-
-class Datagram(msgspec.Struct, frozen=True):
-    local: Endpoint
-    remote: Endpoint
-    data: bytes
 
 
 class PathChanged(msgspec.Struct, frozen=True):
@@ -47,24 +35,6 @@ class PathChanged(msgspec.Struct, frozen=True):
     component: int
     local: Endpoint | None
     remote: Endpoint | None
-
-
-class Keyed(msgspec.Struct, frozen=True):
-    """The DTLS handshake has given keys."""
-
-    keys: SrtpKeys
-
-
-class Message(msgspec.Struct, frozen=True):
-    """What the peer sent within DTLS (data channels)."""
-
-    data: bytes
-
-
-class Broken(msgspec.Struct, frozen=True):
-    """ICE or DTLS has failed for good."""
-
-    reason: str
 
 
 Outcome = Datagram | PathChanged | Keyed | Message | Broken
@@ -77,30 +47,28 @@ class Transport:
         self._contexts = contexts
         self._random = rng
         self._ice: IceAgent | None = None
-        self._dtls: DtlsLeg | None = None
-        self._locals: tuple[Endpoint, ...] = ()
-        self._path: Path | None = None
-        """The one selected; without ICE, the one that signalling says."""
-        self._associations: dict[Path, DtlsAssociation] = {}
-        self._winner: DtlsAssociation | None = None
+        self._components: dict[Endpoint, int] = {}
+        """Of the ports it is at work on."""
+        self._paths: dict[int, Path] = {}
+        """Those selected; without ICE, those that signalling says."""
+        self._associations: dict[int, Associations] = {}
         self._waiting: dict[Path, bytes] = {}
-        self._keyed = False
-        self._needs_keys = True
         self._out: list[Outcome] = []
 
-    @property
-    def locals(self) -> tuple[Endpoint, ...]:
-        """The ports it is at work on."""
-        return self._locals
+    def uses(self, local: Endpoint | None) -> bool:
+        """Whether it is at work on that port."""
+        return local in self._components
 
     def update(self, media: Media, candidates: tuple[Candidate, ...]) -> None:
         """Take over the media's ICE and DTLS legs; unchanged ones go on undisturbed."""
-        self._locals = media.rtp_ports
-        self._needs_keys = media.rtp
+        self._components = dict.fromkeys(media.rtp_ports, RTP)
+        if media.rtp and media.local_rtcp is not None and not media.rtcp_mux:
+            self._components[media.local_rtcp] = RTCP
         self._update_ice(media.ice, candidates)
         if self._ice is None:
-            self._path = Path(media.local, media.expected) if media.local and media.expected else None
-        self._update_dtls(media.dtls, has_keys=media.crypto_receive is not None)
+            ways = {RTP: (media.local, media.expected), RTCP: (media.local_rtcp, media.expected_rtcp)}
+            self._paths = {c: Path(local, remote) for c, (local, remote) in ways.items() if local and remote}
+        self._update_dtls(media)
 
     def _update_ice(self, leg: IceLeg | None, candidates: tuple[Candidate, ...]) -> None:
         if leg is None:
@@ -122,23 +90,21 @@ class Transport:
             if leg.ended:
                 agent.end_of_candidates()
 
-    def _update_dtls(self, leg: DtlsLeg | None, *, has_keys: bool) -> None:
-        before, self._dtls = self._dtls, leg
-        if leg is None:
-            self._associations.clear()
-            self._winner = None
-            return
-        if before is None:
-            self._keyed = has_keys  # taken over from a predecessor, keys and all
-        elif before.fingerprints and _association(before) != _association(leg):
-            self._associations.clear()
-            self._winner = None
-            self._keyed = False
-        for path, association in list(self._associations.items()):
-            if leg.fingerprints:
-                association.expect(leg.fingerprints)
-            self._drain_dtls(path, association)
-        self._start_client()
+    def _update_dtls(self, media: Media) -> None:
+        for component in list(self._associations):
+            if media.dtls is None or component not in self._components.values():
+                del self._associations[component]
+        for component in sorted(set(self._components.values())) if media.dtls is not None else ():
+            associations = self._associations.get(component)
+            if associations is None:
+                associations = self._associations[component] = Associations(self._contexts, component)
+            known = media.crypto_receive if component == RTP else media.crypto_rtcp_receive
+            assert media.dtls is not None
+            associations.update(
+                media.dtls, single=self._ice is not None, needs_keys=media.rtp, has_keys=known is not None
+            )
+            associations.follow(self._paths.get(component))
+            self._out.extend(associations.outcomes())
 
     # --- input ---
 
@@ -148,28 +114,34 @@ class Transport:
             self._drain_ice(now)
 
     def dtls(self, local: Endpoint, source: Endpoint, data: bytes) -> None:
-        if self._dtls is None or local not in self._locals:
-            return
         path = Path(local, source)
+        if self._associations_at(local) is None:
+            return
         if self._heard(path):
             self._feed(path, data)
         elif self._ice is not None and len(self._waiting) < MAX_WAITING:
             self._waiting[path] = data
 
+    def moved(self, local: Endpoint, source: Endpoint, now: float) -> None:
+        """The party's packets come from another pair that is valid."""
+        if self._ice is not None:
+            self._ice.moved(local, source, now)
+            self._drain_ice(now)
+
     def tick(self, now: float) -> None:
         if self._ice is not None:
             self._ice.handle_timeout(now)
             self._drain_ice(now)
-        for path, association in list(self._associations.items()):
-            association.handle_timeout()
-            self._drain_dtls(path, association)
+        for associations in self._associations.values():
+            associations.tick()
+            self._out.extend(associations.outcomes())
 
     def send(self, message: bytes) -> None:
         """Within DTLS, if it is up."""
-        for path, association in self._associations.items():
-            if association is self._winner:
-                association.send(message)
-                self._drain_dtls(path, association)
+        associations = self._associations.get(RTP)
+        if associations is not None:
+            associations.send(message)
+            self._out.extend(associations.outcomes())
 
     def verified(self, local: Endpoint, source: Endpoint) -> bool:
         """Whether ICE vouches for the source."""
@@ -203,76 +175,35 @@ class Transport:
         match event:
             case Selected(component, local, remote):
                 self._out.append(PathChanged(component, local, remote))
-                if component == 1:
-                    self._path = Path(local, remote)
-                    self._start_client()
+                self._follow(component, Path(local, remote))
             case ConsentLost(component):
                 self._out.append(PathChanged(component, None, None))
+                self._paths.pop(component, None)
+                if (associations := self._associations.get(component)) is not None:
+                    associations.lose()
             case Failed():
                 self._out.append(Broken("ICE failed: no pair of candidates works"))
+
+    def _follow(self, component: int, path: Path) -> None:
+        self._paths[component] = path
+        associations = self._associations.get(component)
+        if associations is not None:
+            associations.follow(path)
+            self._out.extend(associations.outcomes())
 
     # --- DTLS ---
 
     def _heard(self, path: Path) -> bool:
         if self._ice is not None:
             return self._ice.verified(*path)
-        return self._path is None or path.remote.address == self._path.remote.address
+        known = self._paths.get(self._components[path.local])
+        return known is None or path.remote.address == known.remote.address
 
-    def _start_client(self) -> None:
-        leg = self._dtls
-        if leg is None or leg.setup != "active" or not leg.fingerprints or self._keyed or self._winner is not None:
-            return
-        if self._path is not None and self._path not in self._associations:
-            self._associate(self._path, DtlsRole.CLIENT)
+    def _associations_at(self, local: Endpoint) -> Associations | None:
+        return self._associations.get(self._components.get(local, 0))
 
     def _feed(self, path: Path, data: bytes) -> None:
-        association = self._associations.get(path)
-        if association is None and self._ice is not None and self._associations:
-            association = next(iter(self._associations.values()))  # the same peer on another valid pair
-        if association is None or association.state in (DtlsState.FAILED, DtlsState.CLOSED):
-            if self._dtls is None or self._dtls.setup == "active" or not _client_hello(data):
-                return
-            if len(self._associations) >= MAX_ASSOCIATIONS:
-                return
-            association = self._associate(path, DtlsRole.SERVER)
-        association.receive(data)
-        self._drain_dtls(path, association)
-
-    def _associate(self, path: Path, role: DtlsRole) -> DtlsAssociation:
-        assert self._dtls is not None
-        context = self._contexts(self._dtls.certificate)
-        association = self._associations[path] = DtlsAssociation(context, role, self._dtls.fingerprints)
-        self._drain_dtls(path, association)
-        return association
-
-    def _drain_dtls(self, path: Path, association: DtlsAssociation) -> None:
-        while (data := association.poll_transmit()) is not None:
-            self._out.append(Datagram(path.local, path.remote, data))
-        if association.state is DtlsState.CONNECTED and association is not self._winner:
-            self._won(path, association)
-        elif association.state is DtlsState.FAILED and association is not self._winner:
-            self._associations.pop(path, None)
-            if self._winner is None and not self._associations:
-                self._out.append(Broken(f"DTLS failed: {association.failure}"))
-
-        while (message := association.poll_message()) is not None:
-            self._out.append(Message(message))
-
-    def _won(self, path: Path, association: DtlsAssociation) -> None:
-        self._winner = association
-        self._keyed = True
-        self._associations = {path: association}
-        if association.keys is not None:
-            self._out.append(Keyed(association.keys))
-        elif self._needs_keys:
-            self._out.append(Broken("DTLS failed: no SRTP profile in common"))
-
-
-def _association(leg: DtlsLeg) -> tuple[object, ...]:
-    """What an association is bound to: another one asks for a new handshake (RFC 8842 section 5.1)."""
-    return leg.fingerprints, leg.remote_tls_id, leg.certificate
-
-
-def _client_hello(data: bytes) -> bool:
-    """A handshake record of epoch 0 whose message is a ClientHello (RFC 6347 sections 4.1, 4.2.2)."""
-    return len(data) > 13 and data[0] == 22 and data[3:5] == b"\0\0" and data[13] == 1
+        associations = self._associations_at(path.local)
+        if associations is not None:
+            associations.receive(path, data)
+            self._out.extend(associations.outcomes())

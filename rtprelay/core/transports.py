@@ -58,7 +58,7 @@ class Transports:
         """Transports of sections that have none any more go, unless another section carries their bundle on."""
         for key in self._keys.get(call.call_id, set()) - wanted.keys():
             transport = self._transports[key]
-            heirs = (k for k, m in wanted.items() if k.party == key.party and m.local in transport.locals)
+            heirs = (k for k, m in wanted.items() if k.party == key.party and transport.uses(m.local))
             heir = next((k for k in heirs if k not in self._transports), None)
             self._drop(key)
             if heir is not None:
@@ -79,6 +79,12 @@ class Transports:
         transport = self._transports.get(key)
         if transport is not None:
             transport.dtls(local, source, data)
+            registry.emit(*self._settled(registry, key, now))
+
+    def moved(self, registry: Registry, key: Key, local: Endpoint, source: Endpoint, now: float) -> None:
+        transport = self._transports.get(key)
+        if transport is not None:
+            transport.moved(local, source, now)
             registry.emit(*self._settled(registry, key, now))
 
     def verified(self, key: Key, local: Endpoint, source: Endpoint) -> bool:
@@ -114,7 +120,7 @@ class Transports:
     def _settle(self, registry: Registry, key: Key, call: Call, media: Media, now: float) -> Iterable[Effect]:
         """What the transport has come to, as effects; a new path or key changes the flows first."""
         transport = self._transports[key]
-        before = (media.local, media.source, media.source_rtcp, media.crypto_receive)
+        before = _settled_on(media)
         effects: list[Effect] = []
         for outcome in transport.outcomes():
             match outcome:
@@ -124,7 +130,7 @@ class Transports:
                     effects += self._pass_on(registry, key, call, media, data, now)
                 case _:
                     effects.append(_take_over(outcome, media, call))
-        if (media.local, media.source, media.source_rtcp, media.crypto_receive) != before:
+        if _settled_on(media) != before:
             effects = [*registry.replan(call), registry.persist(call), *effects]
         due = transport.poll_timeout(now)
         if due is not None:
@@ -151,6 +157,12 @@ class Transports:
                 yield from self._settled(registry, other, now)
 
 
+def _settled_on(media: Media) -> tuple[object, ...]:
+    """What the flows are made of."""
+    paths = (media.local, media.source, media.source_rtcp)
+    return (*paths, media.crypto_receive, media.crypto_rtcp_receive)
+
+
 def _take_over(outcome: PathChanged | Keyed | Broken, media: Media, call: Call) -> Notify:
     """Carries the outcome over into the media."""
     match outcome:
@@ -163,9 +175,14 @@ def _take_over(outcome: PathChanged | Keyed | Broken, media: Media, call: Call) 
                 media.source_rtcp = remote
             fields = {"port": str(media.local), "component": component, "source": str(remote)}
             return Notify("path selected" if remote is not None else "consent lost", call.call_id, fields)
-        case Keyed(keys):
-            media.crypto_send, media.crypto_receive = CryptoLine(0, keys.send), CryptoLine(0, keys.receive)
-            return Notify("DTLS connected", call.call_id, {"port": str(media.local), "suite": keys.send.suite.name})
+        case Keyed(keys, component):
+            send, receive = CryptoLine(0, keys.send), CryptoLine(0, keys.receive)
+            if component == RTP:
+                media.crypto_send, media.crypto_receive = send, receive
+            else:
+                media.crypto_rtcp_send, media.crypto_rtcp_receive = send, receive
+            fields = {"port": str(media.local), "component": component, "suite": keys.send.suite.name}
+            return Notify("DTLS connected", call.call_id, fields)
         case Broken(reason):
             fields = {"port": str(media.local), "reason": reason}
             return Notify("transport failed", call.call_id, fields, level="warning")

@@ -10,11 +10,13 @@ Theory of operation:
   know becomes a peer-reflexive candidate.
 - Controlling: once each component has a valid pair and nothing better is under way (or PATIENCE has passed), the best
   is nominated. Controlled: the peer's USE-CANDIDATE nominates; of several nominated pairs the best one is selected
-  (aggressive nomination, RFC 5245).
+  (aggressive nomination, RFC 5245), until RENOMINATION after a selection: then another nomination is a change of mind,
+  as of a peer that has moved.
 - Lite: no checks; the pair the peer nominated last is selected (section 7.3.2).
 - A role conflict is settled by the tie-breakers (section 7.3.1.1); nobody has to know of it.
+- Where the peer sends from another valid pair than the selected one, it is followed there (`moved`).
 - A selected pair is kept alive and consent is renewed (RFC 7675): without a response for CONSENT_EXPIRY seconds,
-  sending has to stop.
+  sending has to stop; if we control, another valid pair is nominated in its place.
 
 Offers and answers race with checks: requests may come before the peer's credentials are known. They are answered (its
 password is not needed for that) and their pairs are checked as soon as the credentials are there.
@@ -43,6 +45,8 @@ MAX_SENT = 6
 """Transmissions of one check before its pair has failed."""
 PATIENCE = 0.1
 """Seconds to wait for a better pair than the valid one before it is nominated."""
+RENOMINATION = 1.0
+"""Seconds after a selection in which of several nominated pairs the best one is meant."""
 MAX_REMOTE = 64
 MAX_PAIRS = 100
 """Section 6.1.2.5: a bound on what a hostile SDP can make us send."""
@@ -154,6 +158,7 @@ class IceAgent:
         self._triggered: deque[Pair] = deque()
         self._transactions: dict[bytes, Pair] = {}
         self._consents: dict[int, _Consent] = {}
+        self._selected_at: dict[int, float] = {}
         self._next_check = 0.0
         self._nominate_at: float | None = None
         self._ended = False
@@ -207,6 +212,16 @@ class IceAgent:
             case Class.SUCCESS | Class.ERROR:
                 return self._response(local, source, message, now)
         return False
+
+    def moved(self, local: Endpoint, remote: Endpoint, now: float) -> None:
+        """The peer's packets come on this valid pair: ours go there as well."""
+        pair = next((p for p in self._valid() if (p.base, p.remote.endpoint) == (local, remote)), None)
+        if pair is None or self.selected.get(pair.component) is pair:
+            return
+        self._select(pair, now)
+        if self.role is Role.CONTROLLING and self._checking:
+            pair.nominated = True
+            self._check(pair, now)
 
     def verified(self, local: Endpoint, remote: Endpoint) -> bool:
         """Whether a valid pair leads there: the peer answered our check or, if we are lite, nominated it."""
@@ -450,13 +465,15 @@ class IceAgent:
 
     def _select_best(self, pair: Pair, now: float) -> None:
         current = self.selected.get(pair.component)
-        if current is None or self._rank(pair) > self._rank(current):
+        settled = self._selected_at.get(pair.component, now) + RENOMINATION < now
+        if current is None or settled or self._rank(pair) > self._rank(current):
             self._select(pair, now)
 
     def _select(self, pair: Pair, now: float) -> None:
         if self.selected.get(pair.component) is pair:
             return
         self.selected[pair.component] = pair
+        self._selected_at[pair.component] = now
         self._events.append(Selected(pair.component, pair.base, pair.remote.endpoint))
         if not self.lite:
             self._consents[pair.component] = _Consent(pair, now, now + self._consent_pause())
@@ -484,8 +501,11 @@ class IceAgent:
                 del self._consents[component]
                 del self.selected[component]
                 consent.pair.state = PairState.FAILED
+                consent.pair.nominated = False
                 self._failed = True
                 self._events.append(ConsentLost(component))
+                if self.role is Role.CONTROLLING:
+                    self._plan_nomination(now)
             elif now >= consent.next_check:
                 consent.next_check = now + self._consent_pause()
                 consent.pair.role = self.role

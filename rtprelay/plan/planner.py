@@ -13,6 +13,7 @@ from rtprelay.call.call import Call, Echo, MediaKey, Party, SubscriptionKind
 from rtprelay.call.media import Media
 from rtprelay.plan.flow import Capabilities, Flow, Mismatch, Output, PayloadRule
 from rtprelay.sdp.codecs import Codec
+from rtprelay.security.sdes import CryptoLine
 from rtprelay.security.srtp import SrtpParameters
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
@@ -74,8 +75,8 @@ def _feedback(call: Call, source: MediaKey) -> list[Output]:
     if media is None or media.kind != "video":
         return []
     carrier = call.parties[source.party].carrier(media)
-    output = _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, None)
-    return [output] if output is not None and _keyed(carrier) else []
+    output = _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, None, carrier.rtcp_send)
+    return [output] if output is not None and _keyed(carrier) and _rtcp_keyed(carrier) else []
 
 
 def _flows(
@@ -89,7 +90,7 @@ def _flows(
     sources = [(media, [sink for sink in sinks if _keyed(sink.carrier)]) for media, sinks in sources]
     outputs, laned = _outputs(sources, capabilities.max_outputs)
     rtcp_outputs = _ordered((_rtcp_output(sink) for _, sinks in sources for sink in sinks), capabilities.max_outputs)
-    srtp = carrier.crypto_receive.parameters if carrier.crypto_receive is not None else None
+    srtp = _parameters(carrier.crypto_receive)
     userspace = not _kernel_can(capabilities, srtp, outputs) or (laned and not capabilities.lanes)
     userspace = userspace or (party.silenced and not capabilities.silence)
     expected = carrier.expected
@@ -120,8 +121,8 @@ def _flows(
         rtcp_expected=carrier.expected_rtcp,
         on_mismatch=_on_mismatch(carrier),
         lock=not carrier.media_handover and carrier.ice is None,
-        rtcp_outputs=rtcp_outputs,
-        srtp=srtp,
+        rtcp_outputs=rtcp_outputs if _rtcp_keyed(carrier) else (),
+        srtp=_parameters(carrier.rtcp_receive),
         userspace=userspace,
     )
     return (rtp, rtcp)
@@ -143,6 +144,14 @@ def _keyed(media: Media) -> bool:
     return not media.secure or media.crypto_receive is not None
 
 
+def _rtcp_keyed(media: Media) -> bool:
+    return not media.secure or media.rtcp_receive is not None
+
+
+def _parameters(key: CryptoLine | None) -> SrtpParameters | None:
+    return None if key is None else key.parameters
+
+
 def _kernel_can(capabilities: Capabilities, srtp: SrtpParameters | None, outputs: tuple[Output, ...]) -> bool:
     """Whether the kernel path has every suite that is needed; what it lacks is left to userspace, visibly."""
     used = {parameters.suite.name for parameters in (srtp, *(o.srtp for o in outputs)) if parameters is not None}
@@ -156,21 +165,24 @@ def _rtp_output(sink: Sink) -> Output | None:
     carrier = sink.carrier
     if not sink.media.direction.receives or sink.media.held:
         return None
-    return _output(carrier, carrier.local, carrier.destination, sink.ssrc)
+    return _output(carrier, carrier.local, carrier.destination, sink.ssrc, carrier.crypto_send)
 
 
 def _rtcp_output(sink: Sink) -> Output | None:
     """RTCP goes on during hold (RFC 3264 section 8.4)."""
     carrier = sink.carrier
-    return _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, sink.ssrc) if not carrier.opaque else None
+    if carrier.opaque or not _rtcp_keyed(carrier):
+        return None
+    return _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, sink.ssrc, carrier.rtcp_send)
 
 
-def _output(sink: Media, local: Endpoint | None, destination: Endpoint | None, ssrc: int | None) -> Output | None:
+def _output(
+    sink: Media, local: Endpoint | None, destination: Endpoint | None, ssrc: int | None, key: CryptoLine | None
+) -> Output | None:
     """None where there is nowhere to send to, or no way from our address family to that of the destination."""
     if local is None or destination is None or local.family is not destination.family:
         return None
-    srtp = sink.crypto_send.parameters if sink.crypto_send is not None else None
-    return Output(source=local, destination=destination, ssrc=ssrc, tos=sink.tos, srtp=srtp)
+    return Output(source=local, destination=destination, ssrc=ssrc, tos=sink.tos, srtp=_parameters(key))
 
 
 def _ordered(outputs: Iterable[Output | None], at_most: int) -> tuple[Output, ...]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.harness.browser import CHROMIUM, Browser
 from tests.e2e.harness.polling import until
-from tests.e2e.harness.sdp import describe, section
+from tests.e2e.harness.sdp import describe, section, sections
 from tests.e2e.harness.stage import Stage
 from tests.e2e.ng import Value
 from tests.e2e.test_webrtc import connected, grows, talk
@@ -93,4 +93,27 @@ def test_a_phone_calls_a_browser_that_insists_on_a_bundle(scene: Stage, browsers
         say = talk(phone, section(answer.sdp).rtp)
         grows(browser, "rtc", ("in_audio", "packets", 50), ("out_audio", "packets", 50), during=say)
         browser.close("rtc")
+        ng.delete("rtc")
+
+
+def test_video_goes_on_when_audio_which_carried_the_bundle_ends(
+    scene: Stage, browsers: tuple[Browser, Browser]
+) -> None:
+    one, other = browsers
+    with scene.relay.client() as ng:
+        one.make("rtc", "audio", "video", policy="max-bundle")
+        other.make("rtc", "audio", "video", policy="max-bundle")
+        offer = ng.offer("rtc", "a", one.offer("rtc"), direction=["west", "east"])
+        one.accept("rtc", ng.answer("rtc", "a", "b", other.answer("rtc", offer.sdp)).sdp)
+        for browser in browsers:
+            connected(browser, "rtc")
+        one.stop("rtc", "audio")
+        again = ng.offer("rtc", "a", one.offer("rtc"), **{"to-tag": "b"})
+        answer = ng.answer("rtc", "a", "b", other.answer("rtc", again.sdp))
+        assert [part.port != 0 for part in sections(answer.sdp)] == [False, True]
+        one.accept("rtc", answer.sdp)
+        for browser in browsers:
+            grows(browser, "rtc", ("in_video", "frames", 20), during=lambda: None)
+        for browser in browsers:
+            browser.close("rtc")
         ng.delete("rtc")

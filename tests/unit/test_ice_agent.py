@@ -279,3 +279,82 @@ def test_addresses_survive_the_xor(endpoint: Endpoint) -> None:
 )
 def test_a_candidate_that_cannot_be_used_is_passed_over(text: str) -> None:
     assert parse_candidate(text) is None
+
+
+A2 = Endpoint("192.0.2.11", 1100)
+B2 = Endpoint("192.0.2.12", 2200)
+
+
+def two_ways() -> World:
+    """Each side has two addresses; the first ones are selected, all pairs have been checked."""
+    a = agent(Role.CONTROLLING, "aaaa", 1, (1, A), (1, A2))
+    b = agent(Role.CONTROLLED, "bbbb", 2, (1, B), (1, B2))
+    introduce(a, b)
+    introduce(b, a)
+    world = World(a, b, lost=lambda t: t.data[:2] == b"\0\1" and (t.local, t.remote) == (A, B) and world.now < 0.3)
+    world.run(2)
+    return world
+
+
+def nomination(agent: IceAgent, by: IceAgent, rank: int = 1) -> bytes:
+    attributes = [
+        (Attribute.USERNAME, f"{agent.local.ufrag}:{by.local.ufrag}".encode()),
+        (Attribute.PRIORITY, rank.to_bytes(4)),
+        (Attribute.ICE_CONTROLLING, bytes(8)),
+        (Attribute.USE_CANDIDATE, b""),
+    ]
+    return stun.build(Class.REQUEST, bytes(range(12)), attributes, agent.local.pwd)
+
+
+def selection(agent: IceAgent) -> tuple[Endpoint, Endpoint]:
+    return agent.selected[1].base, agent.selected[1].remote.endpoint
+
+
+def test_a_peer_that_nominates_a_worse_pair_later_has_moved_and_is_followed() -> None:
+    world = World(*pair())
+    world.a.add_local(local_candidate(1, A2, A2, 1))
+    world.run(5)
+    assert selection(world.b) == (B, A)
+    world.b.receive(B, A2, nomination(world.b, world.a), world.now)
+    world.run(1)
+    assert selection(world.b) == (B, A2)
+
+
+def test_of_pairs_nominated_at_once_the_best_is_selected_whatever_their_order() -> None:
+    world = World(*pair())
+    world.a.add_local(local_candidate(1, A2, A2, 1))
+    world.run(0.2)
+    world.b.receive(B, A2, nomination(world.b, world.a), world.now)
+    world.run(0.2)
+    assert selection(world.b) == (B, A)
+
+
+def test_a_peer_that_sends_on_another_valid_pair_is_followed_and_told() -> None:
+    world = two_ways()
+    former = selection(world.a)
+    other = next(
+        (base, remote)
+        for base in (A, A2)
+        for remote in (B, B2)
+        if (base, remote) != former and world.a.verified(base, remote)
+    )
+    world.a.moved(*other, world.now)
+    world.run(2)
+    assert selection(world.a) == other
+    assert selection(world.b) == (other[1], other[0])
+
+
+def test_where_no_valid_pair_leads_nobody_is_followed() -> None:
+    world = World(*pair())
+    world.run(2)
+    world.a.moved(A, STRANGER, world.now)
+    assert selection(world.a) == (A, B)
+
+
+def test_another_valid_pair_takes_the_place_of_one_that_has_died() -> None:
+    world = two_ways()
+    former = selection(world.a)
+    world.lost = lambda t: {t.local, t.remote} == set(former)
+    world.run(CONSENT_EXPIRY + 10)
+    assert ConsentLost(1) in world.events["a"]
+    assert selection(world.a) != former
