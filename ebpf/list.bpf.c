@@ -37,12 +37,13 @@ struct bpf_iter__bpf_map_elem {
 struct listing {
 	struct seq_file *seq;
 	__u32 output_base;
+	__u32 media;
 };
 
-static void print_output(struct seq_file *seq, __u32 i, const struct rtprelay_output *output,
+static void print_output(struct seq_file *seq, __u32 i, __u32 media, const struct rtprelay_output *output,
 			 const struct rtprelay_sent *sent)
 {
-	BPF_SEQ_PRINTF(seq, "    output #%u (media #0)\n", i);
+	BPF_SEQ_PRINTF(seq, "    output #%u (media #%u)\n", i, media);
 	print_endpoint(seq, "       src", output->source, output->source_port);
 	print_endpoint(seq, "       dst", output->destination, output->destination_port);
 	BPF_SEQ_PRINTF(seq, "       stats: %20llu bytes, %20llu packets, %20llu errors\n", sent->bytes, sent->packets,
@@ -57,7 +58,7 @@ static long list_output(__u32 i, struct listing *listing)
 	struct rtprelay_sent *sent = sent_at(listing->output_base + i);
 
 	if (output && sent && output->flags & RTPRELAY_OUTPUT_PRESENT)
-		print_output(listing->seq, i, output, sent);
+		print_output(listing->seq, i, listing->media, output, sent);
 	return 0;
 }
 
@@ -111,11 +112,46 @@ static void print_options(struct seq_file *seq, const struct rtprelay_flow *flow
 	BPF_SEQ_PRINTF(seq, "    options: RTP-stats SSRC-tracking");
 	if (rules->rtcp_output != RTPRELAY_NONE)
 		BPF_SEQ_PRINTF(seq, " forward-RTCP");
-	if (!flow->output_count)
+	if (!flow->output_count && !(flow->flags & RTPRELAY_FLOW_LANED))
 		BPF_SEQ_PRINTF(seq, " non-forwarding");
 	if (flow->flags & RTPRELAY_FLOW_XDP)
 		BPF_SEQ_PRINTF(seq, " XDP");
+	if (flow->flags & RTPRELAY_FLOW_LANED)
+		BPF_SEQ_PRINTF(seq, " bundle");
 	BPF_SEQ_PRINTF(seq, "\n");
+}
+
+/* The first `count` of a flow, or of one lane of it, which is a medium of a bundle. */
+static __noinline void list_outputs(struct seq_file *seq, const struct rtprelay_flow *flow, __u32 media, __u32 count,
+				    bool in_short)
+{
+	struct listing listing = { .seq = seq, .output_base = flow->output_base, .media = media };
+
+	if (in_short)
+		bpf_loop(count, list_output_in_short, &listing, 0);
+	else
+		bpf_loop(count, list_output, &listing, 0);
+}
+
+static void list_lanes(struct seq_file *seq, const struct rtprelay_rules *rules)
+{
+	__u32 count, outputs = 0, room = RTPRELAY_MAX_OUTPUTS;
+	const struct rtprelay_flow *lane;
+
+	for (int i = 0; i < RTPRELAY_MAX_LANES; i++) {
+		lane = rules->lanes[i] ? flow_at(rules->lanes[i]) : NULL;
+		outputs += lane ? lane->output_count : 0;
+	}
+	for (int i = 0; i < RTPRELAY_MAX_LANES; i++) {
+		lane = rules->lanes[i] ? flow_at(rules->lanes[i]) : NULL;
+		if (!lane)
+			continue;
+		count = lane->output_count < room ? lane->output_count : room;
+		room -= count;
+		if (outputs > FEW_OUTPUTS)
+			BPF_SEQ_PRINTF(seq, "    media #%u, %u of %u outputs:\n", i, count, lane->output_count);
+		list_outputs(seq, lane, i, count, outputs > FEW_OUTPUTS);
+	}
 }
 
 /* Whether the port leads there: a place may hold a flow that is not yet, or no longer one. */
@@ -141,7 +177,6 @@ int rtprelay_list(struct bpf_iter__bpf_map_elem *ctx)
 	struct rtprelay_rules *rules;
 	struct rtprelay_state *state;
 	struct rtprelay_flow *flow;
-	struct listing listing;
 
 	if (!key || !ctx->value)
 		return 0;
@@ -157,11 +192,10 @@ int rtprelay_list(struct bpf_iter__bpf_map_elem *ctx)
 	print_source(seq, flow);
 	print_state(seq, state, aside);
 	print_options(seq, flow, rules);
-	listing = (struct listing){ .seq = seq, .output_base = flow->output_base };
-	if (flow->output_count <= FEW_OUTPUTS)
-		bpf_loop(flow->output_count, list_output, &listing, 0);
+	if (flow->flags & RTPRELAY_FLOW_LANED)
+		list_lanes(seq, rules);
 	else
-		bpf_loop(flow->output_count, list_output_in_short, &listing, 0);
+		list_outputs(seq, flow, 0, flow->output_count, flow->output_count > FEW_OUTPUTS);
 	BPF_SEQ_PRINTF(seq, "\n");
 	return 0;
 }

@@ -7,6 +7,7 @@
 
 #include "punt.h"
 #include "rtp.h"
+#include "silence.h"
 #include "transmit.h"
 
 /* On to the next filter: there may be another relay's. */
@@ -102,6 +103,8 @@ static __always_inline enum rtprelay_reason obstacle_of(struct __sk_buff *skb, c
 		return RTPRELAY_REASON_GRO;
 	if (unlikely(flow->output_count && packet->length > flow->mtu))
 		return RTPRELAY_REASON_TOO_BIG;
+	if (unlikely(!silence_fits(flow, packet)))
+		return RTPRELAY_REASON_SILENCE;
 	return secure_fits(flow, packet) ? 0 : RTPRELAY_REASON_SRTP;
 }
 
@@ -254,7 +257,19 @@ static __always_inline int relay_rtp(struct __sk_buff *skb, const struct rtprela
 		count_reason(RTPRELAY_REASON_HOLD);
 		return TC_ACT_SHOT;
 	}
+	if (unlikely(!silenced(skb, packet, flow_silence(flow, index, rtp_payload_type(&rtp))))) {
+		count_reason(RTPRELAY_REASON_SEND_FAILED);
+		return TC_ACT_SHOT;
+	}
 	return forward(skb, flow, packet, &rtp);
+}
+
+static __always_inline struct rtprelay_flow *laned(const struct __sk_buff *skb, struct rtprelay_flow *flow,
+						   __u32 *index, const struct packet *packet)
+{
+	const struct rtp_header *rtp = rtp_of(skb, packet);
+
+	return rtp ? flow_lane(flow, index, rtp_payload_type(rtp)) : flow;
 }
 
 SEC("tc")
@@ -283,6 +298,8 @@ int relay_tc(struct __sk_buff *skb)
 	reason = flow_judge(flow, index, state, &packet, kind);
 	if (unlikely(reason))
 		return refuse(skb, flow, &packet, reason);
+	if (unlikely(flow->flags & RTPRELAY_FLOW_LANED) && kind == KIND_RTP)
+		flow = laned(skb, flow, &index, &packet);
 	reason = obstacle_of(skb, &packet, flow);
 	if (unlikely(reason))
 		return punt(skb, flow, &packet, reason);

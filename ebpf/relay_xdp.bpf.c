@@ -11,6 +11,7 @@
 #include "punt.h"
 #include "rtp.h"
 #include "secure.h"
+#include "silence.h"
 
 static __always_inline int drop(const struct rtprelay_flow *flow, enum rtprelay_reason reason)
 {
@@ -121,8 +122,8 @@ static __always_inline void fetch_ahead(const struct rtprelay_flow *flow, const 
 
 /*
  * SRTP is programs of its own, called from the others' and never attached: they begin with the stack empty, and what
- * they need costs plain RTP neither registers nor cache. Their maps are pinned like all others; unpinned, the kernel
- * would empty them when the daemon dies.
+ * they need costs plain RTP neither registers nor cache. Lanes and silence are theirs too, for the same reason. Their
+ * maps are pinned like all others; unpinned, the kernel would empty them when the daemon dies.
  */
 int relay_xdp_srtp(struct xdp_md *ctx);
 int relay_egress_srtp(struct xdp_md *ctx);
@@ -141,6 +142,10 @@ struct {
 	__array(values, int(struct xdp_md *));
 } rtprelay_egress_srtp SEC(".maps") = { .values = { (void *) &relay_egress_srtp } };
 
+/* Of flows that are not relay_xdp's own. */
+#define ELABORATE (RTPRELAY_FLOW_SRTP | RTPRELAY_FLOW_SRTP_OUT | RTPRELAY_FLOW_LANED | RTPRELAY_FLOW_SILENCED)
+
+/* `secured`: of a flow that is ELABORATE. */
 static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 {
 	struct rtprelay_output *output;
@@ -149,6 +154,7 @@ static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 	struct rtp_header *rtp;
 	struct packet packet;
 	enum rtprelay_reason reason;
+	__u8 payload_type;
 	__u32 index;
 	__u64 now;
 
@@ -157,9 +163,16 @@ static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 	flow = flow_find(&packet, &index);
 	if (!flow || !(flow->flags & RTPRELAY_FLOW_XDP) || demux(ctx, &packet) != KIND_RTP)
 		return XDP_PASS;
-	if (!secured && unlikely(flow->flags & (RTPRELAY_FLOW_SRTP | RTPRELAY_FLOW_SRTP_OUT))) {
+	if (!secured && unlikely(flow->flags & ELABORATE)) {
 		bpf_tail_call(ctx, &rtprelay_xdp_srtp, 0);
 		return XDP_PASS;
+	}
+	if (secured && flow->flags & RTPRELAY_FLOW_LANED) {
+		rtp = rtp_of(ctx, &packet);
+		if (rtp)
+			flow = flow_lane(flow, &index, rtp_payload_type(rtp));
+		if (!(flow->flags & RTPRELAY_FLOW_XDP))
+			return XDP_PASS;
 	}
 	state = state_at(flow->slot);
 	output = output_at(flow->output_base);
@@ -174,7 +187,7 @@ static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 	if (unlikely(reason))
 		return refuse(flow, reason);
 	if (secured) {
-		if (!secure_fits(flow, &packet))
+		if (!secure_fits(flow, &packet) || !silence_fits(flow, &packet))
 			return XDP_PASS;
 		if (flow->output_count == 1 && !secure_room(ctx, flow, index, output))
 			return XDP_PASS;
@@ -187,7 +200,8 @@ static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 	rtp = rtp_of(ctx, &packet);
 	if (!rtp)
 		return XDP_PASS;
-	if (unlikely(flow_drops(flow, index, rtp_payload_type(rtp))))
+	payload_type = rtp_payload_type(rtp);
+	if (unlikely(flow_drops(flow, index, payload_type)))
 		return drop(flow, RTPRELAY_REASON_PAYLOAD_TYPE);
 	if (!secured)
 		fetch_ahead(flow, state, output);
@@ -198,6 +212,8 @@ static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 		count_reason(RTPRELAY_REASON_HOLD);
 		return XDP_DROP;
 	}
+	if (secured && !silenced(ctx, &packet, flow_silence(flow, index, payload_type)))
+		return failed(RTPRELAY_REASON_SEND_FAILED);
 	count(RTPRELAY_COUNTER_XDP_FORWARDED);
 	if (!secured)
 		complete_checksum(ctx, &packet);

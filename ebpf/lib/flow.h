@@ -119,6 +119,44 @@ static __always_inline __u32 flow_clock(const struct rtprelay_flow *flow, __u32 
 	return rules ? rules->clocks[rules_payload(rules, payload_type) & RTPRELAY_PAYLOAD_CLOCK_MASK] : 0;
 }
 
+/* What the payload is to be overwritten with, or -1: it stays. */
+static __always_inline int flow_silence(const struct rtprelay_flow *flow, __u32 index, __u8 payload_type)
+{
+	const struct rtprelay_rules *rules;
+	__u32 number;
+
+	if (likely(!(flow->flags & RTPRELAY_FLOW_SILENCED)))
+		return -1;
+	rules = rules_at(index);
+	if (!rules)
+		return -1;
+	number = (rules_payload(rules, payload_type) & RTPRELAY_PAYLOAD_SILENCE_MASK) >> RTPRELAY_SILENCE_SHIFT;
+	return number ? rules->silences[number & (RTPRELAY_SILENCES - 1)] : -1;
+}
+
+/*
+ * The flow whose packet this is at a port with lanes (RFC 9143 section 9.2): that of the payload type's lane, and the
+ * port's own where no lane has it.
+ */
+static __always_inline struct rtprelay_flow *flow_lane(struct rtprelay_flow *flow, __u32 *index, __u8 payload_type)
+{
+	const struct rtprelay_rules *rules = rules_at(*index);
+	struct rtprelay_flow *lane;
+	__u32 number, at;
+
+	if (!rules)
+		return flow;
+	number = rules_payload(rules, payload_type);
+	if (!number || number > RTPRELAY_MAX_LANES)
+		return flow;
+	at = rules->lanes[(number - 1) & (RTPRELAY_MAX_LANES - 1)];
+	lane = flow_at(at);
+	if (!lane)
+		return flow;
+	*index = at;
+	return lane;
+}
+
 static __always_inline void flow_dropped(const struct rtprelay_flow *flow)
 {
 	struct rtprelay_aside *aside = aside_at(flow->slot);

@@ -72,5 +72,5 @@ def _read(registry: Registry, records: Iterable[bytes]) -> Iterable[Call]:
 
 def _ordered(flow: Flow) -> Flow:
     """The outputs in the planner's order: a data plane that was told of them one by one may keep another."""
-    outputs = tuple(sorted(flow.outputs, key=lambda output: output.source))
+    outputs = tuple(sorted(flow.outputs, key=lambda output: (output.lane or 0, output.source)))
     return flow if outputs == flow.outputs else msgspec.structs.replace(flow, outputs=outputs)

@@ -64,7 +64,9 @@ class Rules(ctypes.Structure):
     rtcp_count: int
     reserved: int
     srtp_in: int
+    lanes: "ctypes.Array[ctypes.c_uint32]"
     clocks: "ctypes.Array[ctypes.c_uint32]"
+    silences: "ctypes.Array[ctypes.c_uint8]"
     payload: "ctypes.Array[ctypes.c_uint8]"
     _fields_ = (
         ("rtcp_expected", Endpoint),
@@ -75,7 +77,9 @@ class Rules(ctypes.Structure):
         ("rtcp_count", ctypes.c_uint16),
         ("reserved", ctypes.c_uint16),
         ("srtp_in", ctypes.c_uint32),
+        ("lanes", ctypes.c_uint32 * 16),
         ("clocks", ctypes.c_uint32 * 8),
+        ("silences", ctypes.c_uint8 * 8),
         ("payload", ctypes.c_uint8 * 128),
     )
 
@@ -332,7 +336,7 @@ LAYOUT: dict[type[ctypes.Structure], tuple[int, list[int]]] = {
     PortPair: (8, [0]),
     Flow: (64, [0, 16, 32, 34, 36, 40, 44, 48, 52, 54, 55, 56, 58, 59, 60]),
     Endpoint: (20, [0, 16, 18]),
-    Rules: (220, [0, 20, 40, 44, 48, 52, 54, 56, 60, 92]),
+    Rules: (292, [0, 20, 40, 44, 48, 52, 54, 56, 60, 124, 156, 164]),
     Output: (72, [0, 16, 32, 34, 36, 42, 48, 52, 56, 60, 62, 63, 64, 68]),
     Ssrc: (96, [0, 4, 8, 16, 24, 32, 48, 56, 64, 68, 72, 80, 84, 88, 92]),
     State: (128, [0, 8, 16, 24, 28, 32]),
@@ -362,6 +366,9 @@ class Limits(enum.IntEnum):
     PAYLOAD_TYPES = 128
     CLOCKS = 8
     CLOCK_SHIFT = 8
+    SILENCES = 8
+    SILENCE_SHIFT = 3
+    MAX_LANES = 16
     JITTER_SHIFT = 4
     SEQUENCE_WINDOW = 128
     TTL = 64
@@ -376,6 +383,8 @@ class FlowFlag(enum.IntFlag):
     LOCK = 2
     SRTP = 4
     SRTP_OUT = 8
+    LANED = 16
+    SILENCED = 32
 
 
 class Mismatch(enum.IntEnum):
@@ -386,6 +395,7 @@ class Mismatch(enum.IntEnum):
 
 class PayloadRule(enum.IntFlag):
     CLOCK_MASK = 7
+    SILENCE_MASK = 56
     LISTED = 64
     DROP = 128
 
@@ -436,6 +446,7 @@ class Reason(enum.IntEnum):
     NO_CHECKSUM = 12
     NO_ROUTE = 13
     SRTP = 14
+    SILENCE = 15
     SOURCE_MISMATCH = 32
     SOURCE_LOCKED = 33
     PAYLOAD_TYPE = 34
@@ -478,6 +489,7 @@ REASON_ACTION: dict[Reason, str] = {
     Reason.NO_CHECKSUM: "punt",
     Reason.NO_ROUTE: "punt",
     Reason.SRTP: "punt",
+    Reason.SILENCE: "punt",
     Reason.SOURCE_MISMATCH: "drop",
     Reason.SOURCE_LOCKED: "drop",
     Reason.PAYLOAD_TYPE: "drop",
@@ -513,6 +525,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.NO_CHECKSUM: "IPv4 datagram without UDP checksum, bound for IPv6",
     Reason.NO_ROUTE: "no device is known for the output",
     Reason.SRTP: "to be decrypted or encrypted, but too long for it: see srtp_abi.h",
+    Reason.SILENCE: "to be silenced, but too long for it",
     Reason.SOURCE_MISMATCH: "not from the expected source",
     Reason.SOURCE_LOCKED: "not from the expected source, which has spoken already",
     Reason.PAYLOAD_TYPE: "payload type blocked",

@@ -29,12 +29,13 @@ from rtprelay.kernel.backend import InterfaceMode
 from rtprelay.kernel.encode import flow_fits, output_fits, raw_address
 from rtprelay.kernel.forwarder import UserspaceForwarder
 from rtprelay.kernel.groups import Groups
-from rtprelay.kernel.install import Installer, Port
+from rtprelay.kernel.install import Installer
 from rtprelay.kernel.keyring import KeyPrograms
 from rtprelay.kernel.libbpf import possible_cpus, stride
 from rtprelay.kernel.netlink import AddressChanged, EventsLost, LinkChanged, Monitor, Netlink
 from rtprelay.kernel.nexthop import NextHops
 from rtprelay.kernel.pins import Pins
+from rtprelay.kernel.port import Port
 from rtprelay.kernel.reports import merge, ssrc_report
 from rtprelay.kernel.srtp_keys import SUITES_IN_KERNEL
 from rtprelay.plan.flow import Capabilities, DropFlow, FlowOp, FlowReport, FlowTable, PutFlow, PutOutput

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -26,9 +26,12 @@ _TICKS_PER_SECOND = 1_000_000_000 << abi.Limits.CLOCK_SHIFT
 _PRESENT, _READY, _LOCAL = int(abi.OutputFlag.PRESENT), int(abi.OutputFlag.READY), int(abi.OutputFlag.LOCAL)
 _SSRC = int(abi.OutputFlag.SSRC)
 _XDP, _LOCK, _SRTP = int(abi.FlowFlag.XDP), int(abi.FlowFlag.LOCK), int(abi.FlowFlag.SRTP)
-_SRTP_OUT = int(abi.FlowFlag.SRTP_OUT)
+_SRTP_OUT, _LANED = int(abi.FlowFlag.SRTP_OUT), int(abi.FlowFlag.LANED)
+_SILENCED = int(abi.FlowFlag.SILENCED)
 _CLOCK_MASK, _LISTED = int(abi.PayloadRule.CLOCK_MASK), int(abi.PayloadRule.LISTED)
-_DROP = int(abi.PayloadRule.DROP)
+_DROP, _SILENCE_MASK = int(abi.PayloadRule.DROP), int(abi.PayloadRule.SILENCE_MASK)
+_SILENCE_SHIFT, _SILENCES = int(abi.Limits.SILENCE_SHIFT), int(abi.Limits.SILENCES)
+_LANES, _PAYLOAD_TYPES = int(abi.Limits.MAX_LANES), int(abi.Limits.PAYLOAD_TYPES)
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -82,7 +85,8 @@ _FLOW = _packer(
 )
 _RULES = _packer(
     abi.Rules,
-    *("rtcp_expected", "signalled", "group", "rtcp_output", "rtcp_base", "rtcp_count", "srtp_in", "clocks", "payload"),
+    *("rtcp_expected", "signalled", "group", "rtcp_output", "rtcp_base", "rtcp_count", "srtp_in"),
+    *("clocks", "silences", "payload"),
 )
 _OUTPUT = _packer(
     abi.Output,
@@ -122,14 +126,20 @@ def by_xdp(local: Endpoint, output: Output, hop: NextHop) -> bool:
 def output_fits(output: Output) -> bool:
     """Whether the maps can say all of it. Whatever else an output may come to ask for makes its flow one for userspace,
     rather than being passed over."""
-    return _key_fits(output.srtp) and output == Output(
-        source=output.source,
-        destination=output.destination,
-        ssrc=output.ssrc,
-        sequence_offset=output.sequence_offset,
-        timestamp_offset=output.timestamp_offset,
-        tos=output.tos,
-        srtp=output.srtp,
+    return (
+        _key_fits(output.srtp)
+        and (output.lane is None or output.lane < _LANES)
+        and output
+        == Output(
+            source=output.source,
+            destination=output.destination,
+            ssrc=output.ssrc,
+            sequence_offset=output.sequence_offset,
+            timestamp_offset=output.timestamp_offset,
+            tos=output.tos,
+            lane=output.lane,
+            srtp=output.srtp,
+        )
     )
 
 
@@ -156,12 +166,28 @@ def flow_fits(flow: Flow) -> bool:
         and _key_fits(flow.srtp)
         and all(map(output_fits, (*flow.outputs, *flow.rtcp_outputs)))
         and _rules_fit(flow.payloads)
+        and _lanes_fit(flow)
     )
 
 
 @functools.lru_cache(maxsize=1024)
 def _rules_fit(rules: tuple[PayloadRule, ...]) -> bool:
-    return all(rule == PayloadRule(rule.payload_type, rule.clock_rate, rule.drop) for rule in rules)
+    silences = {rule.silence for rule in rules if rule.silence is not None}
+    return len(silences) < _SILENCES and all(
+        rule == PayloadRule(rule.payload_type, rule.clock_rate, rule.drop, rule.silence, rule.lane) for rule in rules
+    )
+
+
+def _lanes_fit(flow: Flow) -> bool:
+    lanes = lanes_of(flow.payloads, flow.outputs)
+    return lanes == (None,) or all(lane is not None and lane < _LANES for lane in lanes)
+
+
+def lanes_of(rules: tuple[PayloadRule, ...], outputs: Iterable[Output]) -> tuple[int | None, ...]:
+    """The lanes of a flow in their order, (None,) where it has none."""
+    lanes = {rule.lane for rule in rules}
+    lanes.update(output.lane for output in outputs)
+    return tuple(sorted(lanes, key=lambda lane: -1 if lane is None else lane)) or (None,)
 
 
 def mtu_for(local: Endpoint, output: Output, hop: NextHop) -> int:
@@ -212,8 +238,8 @@ def srtp_out_of(entry: bytes) -> int:
     return int(abi.Output.from_buffer_copy(entry).srtp_out)
 
 
-def output_of(entry: bytes, srtp: SrtpParameters | None = None) -> Output | None:
-    """The way back; None for a hole. `srtp`: the key at its place."""
+def output_of(entry: bytes, lane: int | None = None, srtp: SrtpParameters | None = None) -> Output | None:
+    """The way back; None for a hole. `lane`: of the block it is in, `srtp`: the key at its place."""
     raw = abi.Output.from_buffer_copy(entry)
     source = abi.address_of(raw.source, raw.source_port)
     destination = abi.address_of(raw.destination, raw.destination_port)
@@ -226,20 +252,42 @@ def output_of(entry: bytes, srtp: SrtpParameters | None = None) -> Output | None
         sequence_offset=raw.sequence_offset,
         timestamp_offset=raw.timestamp_offset,
         tos=raw.tos,
+        lane=lane,
         srtp=srtp,
     )
 
 
+Entry = tuple[bytes, bytes]
+"""A flow and its rules."""
+
+
 def flow_entry(
-    flow: Flow, outputs: Sequence[Output], place: Place, mtu: int, xdp: bool, kernel_rtcp: bool
-) -> tuple[bytes, bytes]:
-    """The flow and its rules. `outputs`: those there are now; `mtu`: the smallest of theirs; `xdp`: XDP can serve all
-    of them; `kernel_rtcp`: RTCP needs no rewriting.
+    flow: Flow,
+    outputs: Sequence[Output],
+    place: Place,
+    mtu: int,
+    xdp: bool,
+    kernel_rtcp: bool = False,
+    lane: int | None = None,
+) -> Entry:
+    """A flow, or one lane of it. `outputs`: those there are now; `mtu`: the smallest of theirs; `xdp`: XDP can serve
+    all of them; `kernel_rtcp`: RTCP needs no rewriting.
     """
-    flags = (_XDP if xdp else 0) | (_LOCK if flow.lock else 0) | (_SRTP if flow.srtp is not None else 0)
-    flags |= _SRTP_OUT if any(output.srtp is not None for output in outputs) else 0
+    rules = flow.payloads
+    table = payload_table(rules if lane is None else tuple(rule for rule in rules if rule.lane == lane))
+    flags = _SRTP_OUT if any(output.srtp is not None for output in outputs) else 0
+    flags |= _SILENCED if table.silenced else 0
+    return _entry(flow, place, table, mtu, flags | (_XDP if xdp else 0), kernel_rtcp)
+
+
+def bundle_entry(flow: Flow, place: Place, xdp: bool, kernel_rtcp: bool) -> Entry:
+    """The flow that leads to its lanes. `xdp`: XDP can serve one of them."""
+    return _entry(flow, place, _lane_table(flow.payloads), _MAX_MTU, _LANED | (_XDP if xdp else 0), kernel_rtcp)
+
+
+def _entry(flow: Flow, place: Place, table: PayloadTable, mtu: int, flags: int, kernel_rtcp: bool) -> Entry:
+    flags |= (_LOCK if flow.lock else 0) | (_SRTP if flow.srtp is not None else 0)
     local, expected = flow.local, flow.expected
-    table = payload_table(flow.payloads)
     entry = _FLOW.pack(
         local.packed,
         expected.packed if expected is not None else _NO_ADDRESS,
@@ -264,9 +312,14 @@ def flow_entry(
         place.rtcp.count,
         place.srtp_in,
         table.clocks,
+        table.silences,
         table.payload,
     )
     return entry, rules
+
+
+def is_bundle(entry: abi.Flow) -> bool:
+    return bool(entry.flags & _LANED)
 
 
 _CLOCKS = ctypes.c_uint32 * abi.Limits.CLOCKS
@@ -276,7 +329,9 @@ class PayloadTable(NamedTuple):
     """What a flow's payload rules are to the kernel."""
 
     clocks: bytes
+    silences: bytes
     payload: bytes
+    silenced: bool
     usual_type: int
     """The payload type of nearly all packets, as far as one can tell beforehand: the preferred one."""
     usual_clock: int
@@ -286,38 +341,63 @@ class PayloadTable(NamedTuple):
 def payload_table(rules: tuple[PayloadRule, ...]) -> PayloadTable:
     """Rates beyond the seventh are left unknown: no jitter, nothing else."""
     ticks = [0]
-    payload = bytearray(abi.Limits.PAYLOAD_TYPES)
+    silences = [0, *dict.fromkeys(rule.silence for rule in rules if rule.silence is not None)]
+    payload = bytearray(_PAYLOAD_TYPES)
     for rule in rules:
         tick = abi.tick(rule.clock_rate)
         if tick not in ticks and len(ticks) < abi.Limits.CLOCKS:
             ticks.append(tick)
         index = ticks.index(tick) if tick in ticks else 0
         payload[rule.payload_type] = index | _LISTED | (_DROP if rule.drop else 0)
+        if rule.silence is not None:
+            payload[rule.payload_type] |= silences.index(rule.silence, 1) << _SILENCE_SHIFT
     ticks += [0] * (abi.Limits.CLOCKS - len(ticks))
     usual = next((rule for rule in rules if not rule.drop), None)
     return PayloadTable(
         bytes(_CLOCKS(*ticks)),
+        bytes(silences).ljust(_SILENCES, b"\0"),
         bytes(payload),
+        len(silences) > 1,
         usual.payload_type if usual is not None else abi.NO_PAYLOAD_TYPE,
         abi.tick(usual.clock_rate) if usual is not None else 0,
     )
 
 
 @functools.lru_cache(maxsize=1024)
-def payload_rules(clocks: bytes, payload: bytes) -> tuple[PayloadRule, ...]:
-    """The way back."""
+def _lane_table(rules: tuple[PayloadRule, ...]) -> PayloadTable:
+    """Which lane a payload type belongs to."""
+    payload = bytearray(_PAYLOAD_TYPES)
+    for rule in rules:
+        payload[rule.payload_type] = rule.lane + 1 if rule.lane is not None else 0
+    return PayloadTable(bytes(_CLOCKS()), bytes(_SILENCES), bytes(payload), False, abi.NO_PAYLOAD_TYPE, 0)
+
+
+@functools.lru_cache(maxsize=1024)
+def _payload_rules(clocks: bytes, silences: bytes, payload: bytes, lane: int | None) -> tuple[PayloadRule, ...]:
     rates = [round(_TICKS_PER_SECOND / tick) if tick else 0 for tick in _CLOCKS.from_buffer_copy(clocks)]
     return tuple(
-        PayloadRule(number, rates[rule & _CLOCK_MASK], bool(rule & _DROP))
+        PayloadRule(
+            number,
+            rates[rule & _CLOCK_MASK],
+            bool(rule & _DROP),
+            silences[(rule & _SILENCE_MASK) >> _SILENCE_SHIFT] if rule & _SILENCE_MASK else None,
+            lane,
+        )
         for number, rule in enumerate(payload)
         if rule & _LISTED
     )
+
+
+def payload_rules(rules: abi.Rules, lane: int | None = None) -> tuple[PayloadRule, ...]:
+    """The way back, of a flow or one lane of it."""
+    return _payload_rules(bytes(rules.clocks), bytes(rules.silences), bytes(rules.payload), lane)
 
 
 def flow_of(
     local: Endpoint,
     entry: abi.Flow,
     rules: abi.Rules,
+    payloads: tuple[PayloadRule, ...],
     outputs: tuple[Output, ...],
     rtcp_outputs: tuple[Output, ...],
     srtp: SrtpParameters | None = None,
@@ -330,7 +410,7 @@ def flow_of(
         rtcp_expected=abi.address(rules.rtcp_expected),
         on_mismatch=Mismatch(entry.on_mismatch),
         lock=bool(entry.flags & _LOCK),
-        payloads=payload_rules(bytes(rules.clocks), bytes(rules.payload)),
+        payloads=payloads,
         outputs=outputs,
         rtcp_outputs=rtcp_outputs,
         srtp=srtp,

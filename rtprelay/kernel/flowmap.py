@@ -5,10 +5,13 @@
                                                    v
                                              the flow at the same port of another local address
 
+    rtprelay_rules[index].lanes[n] --> the flow of lane n, where several media share the port: it is in no chain
+
 Theory of operation. What a port leads to is never changed in place. A new version of a flow is written to a place that
 nobody knows, and then the one word that led to the old version is made to lead to the new one: a program sees either,
 whole. The old place is given out again when no program can be looking at it any more. A place that no port leads to is
-free, whatever is in it; so a crash between the two steps leaves nothing behind.
+free, whatever is in it; so a crash between the two steps leaves nothing behind. Lanes come and go with the flow that
+leads to them: a new version has all of them anew.
 
 Words and entries are written through memory, without system calls.
 """
@@ -16,10 +19,14 @@ Words and entries are written through memory, without system calls.
 from __future__ import annotations
 
 import ctypes
+import functools
+import struct
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 from rtprelay.errors import BackendFault
 from rtprelay.kernel import abi
+from rtprelay.kernel.encode import Entry
 from rtprelay.kernel.libbpf import Map, stride
 from rtprelay.kernel.slots import Blocks
 from rtprelay.values import Endpoint
@@ -31,6 +38,12 @@ _RULES_STRIDE = stride(_RULES)
 _NEXT_AT = abi.offset_of(abi.Flow, "next")
 _NEXT = slice(_NEXT_AT, _NEXT_AT + 4)
 _NOWHERE = bytes(4)
+_FLAGS_AT = abi.offset_of(abi.Flow, "flags")
+_LANED = int(abi.FlowFlag.LANED)
+_LANES_AT = abi.offset_of(abi.Rules, "lanes")
+_LANES = struct.Struct(f"={abi.Limits.MAX_LANES}I")
+_NO_LANES = bytes(_LANES.size)
+_NOTHING: Mapping[int, Entry] = MappingProxyType({})
 
 AfterGrace = Callable[[Callable[[], None]], None]
 """Does a deed when no program can be looking at what was unlinked before the call."""
@@ -62,6 +75,8 @@ class FlowMap:
                 local = abi.address_of(flow.local, flow.local_port)
                 if local is not None and local.port == port:
                     self._at[local] = at
+                for lane in self._lanes(at).values():
+                    self._places.claim(lane, 0)
 
     def __len__(self) -> int:
         return len(self._at)
@@ -72,21 +87,24 @@ class FlowMap:
     def items(self) -> Iterator[tuple[Endpoint, bytes, bytes]]:
         """(local, flow, rules) as they were put."""
         for local, at in list(self._at.items()):
-            flow = bytearray(self._flows[at * _FLOW_STRIDE : at * _FLOW_STRIDE + _FLOW])
-            flow[_NEXT] = _NOWHERE
-            yield local, bytes(flow), self._rules[at * _RULES_STRIDE : at * _RULES_STRIDE + _RULES]
+            yield local, *self._read(at)
 
-    def put(self, local: Endpoint, flow: bytes, rules: bytes) -> None:
-        """Add or replace. Raises BackendFault where there is no room; nothing has changed then."""
+    def lanes(self, local: Endpoint) -> dict[int, Entry]:
+        """The lanes of the flow there, as they were put."""
+        return {number: self._read(place) for number, place in self._lanes(self._at[local]).items()}
+
+    def put(self, local: Endpoint, flow: bytes, rules: bytes, lanes: Mapping[int, Entry] = _NOTHING) -> None:
+        """Add or replace, with these lanes where it is LANED. Raises BackendFault where there is no room; nothing has
+        changed then.
+        """
         known = self._at.get(local)
         if known is None:
             self._check_chain(local.port)
-        place = self._places.take(0)
+        place, *further = self._take(1 + len(lanes))
         following = self._next(known) if known is not None else self._ports[local.port]
-        written = bytearray(flow)
-        written[_NEXT] = following.to_bytes(4, "little")
-        self._rules[place * _RULES_STRIDE : place * _RULES_STRIDE + _RULES] = rules
-        self._flows[place * _FLOW_STRIDE : place * _FLOW_STRIDE + _FLOW] = bytes(written)
+        if lanes:
+            rules = self._put_lanes(rules, dict(zip(lanes, further, strict=True)), lanes)
+        self._write(place, flow, rules, following)
         if known is None:
             self._ports[local.port] = place
         else:
@@ -101,6 +119,45 @@ class FlowMap:
         self._redirect(local.port, known, self._next(known))
         return True
 
+    def _put_lanes(self, rules: bytes, places: Mapping[int, int], lanes: Mapping[int, Entry]) -> bytes:
+        """Returns the rules that lead to them."""
+        for number, entry in lanes.items():
+            self._write(places[number], *entry, following=0)
+        table = _LANES.pack(*(places.get(number, 0) for number in range(abi.Limits.MAX_LANES)))
+        return rules[:_LANES_AT] + table + rules[_LANES_AT + _LANES.size :]
+
+    def _take(self, count: int) -> list[int]:
+        """All of them, or none."""
+        places: list[int] = []
+        try:
+            for _ in range(count):
+                places.append(self._places.take(0))
+        except BackendFault:
+            for place in places:
+                self._places.free(place, 0)
+            raise
+        return places
+
+    def _write(self, place: int, flow: bytes, rules: bytes, following: int) -> None:
+        written = bytearray(flow)
+        written[_NEXT] = following.to_bytes(4, "little")
+        self._rules[place * _RULES_STRIDE : place * _RULES_STRIDE + _RULES] = rules
+        self._flows[place * _FLOW_STRIDE : place * _FLOW_STRIDE + _FLOW] = bytes(written)
+
+    def _read(self, place: int) -> Entry:
+        flow = bytearray(self._flows[place * _FLOW_STRIDE : place * _FLOW_STRIDE + _FLOW])
+        rules = bytearray(self._rules[place * _RULES_STRIDE : place * _RULES_STRIDE + _RULES])
+        flow[_NEXT] = _NOWHERE
+        rules[_LANES_AT : _LANES_AT + _LANES.size] = _NO_LANES
+        return bytes(flow), bytes(rules)
+
+    def _lanes(self, place: int) -> dict[int, int]:
+        """Where the lanes of the flow at this place are."""
+        if not self._flows[place * _FLOW_STRIDE + _FLAGS_AT] & _LANED:
+            return {}
+        lanes = _LANES.unpack_from(self._rules, place * _RULES_STRIDE + _LANES_AT)
+        return {number: lane for number, lane in enumerate(lanes) if lane}
+
     def _redirect(self, port: int, old: int, new: int) -> None:
         """Let what leads to `old` lead to `new`: one word."""
         before = list(self._chain(port, until=old))
@@ -108,7 +165,8 @@ class FlowMap:
             self._nexts[(before[-1] * _FLOW_STRIDE + _NEXT_AT) // 4] = new
         else:
             self._ports[port] = new
-        self._after_grace(lambda: self._places.free(old, 0))
+        for unused in (old, *self._lanes(old).values()):
+            self._after_grace(functools.partial(self._places.free, unused, 0))
 
     def _chain(self, port: int, until: int = 0) -> Iterator[int]:
         """The flows at this port in the order a packet meets them, up to but without `until`."""

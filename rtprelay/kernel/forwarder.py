@@ -100,8 +100,8 @@ class _Told(NamedTuple):
 
 
 class _Output:
-    """One receiver. Every forwarded packet of the flow goes to every output, so that its counters are differences of
-    the flow's: nothing is counted per copy on the hot path."""
+    """One receiver. Every forwarded packet of the lane goes to every output, so that its counters are differences of
+    the lane's: nothing is counted per copy on the hot path."""
 
     __slots__ = ("bytes", "bytes_at_join", "errors", "output", "packets", "packets_at_join", "srtp")
 
@@ -111,13 +111,57 @@ class _Output:
         self.packets = self.bytes = self.errors = 0
         self.packets_at_join = self.bytes_at_join = 0
 
-    def report(self, state: _State) -> OutputReport:
+    def report(self, lane: _Lane) -> OutputReport:
         return OutputReport(
             source=self.output.source,
-            packets=self.packets + state.forwarded - self.packets_at_join,
-            bytes=self.bytes + state.forwarded_bytes - self.bytes_at_join,
+            packets=self.packets + lane.forwarded - self.packets_at_join,
+            bytes=self.bytes + lane.forwarded_bytes - self.bytes_at_join,
             errors=self.errors,
         )
+
+
+class _Lane:
+    """The outputs that get the same packets: all of a flow's, or those of one lane."""
+
+    __slots__ = ("forwarded", "forwarded_bytes", "outputs", "plain")
+
+    def __init__(self) -> None:
+        self.forwarded = self.forwarded_bytes = 0
+        self.outputs: dict[Endpoint, _Output] = {}
+        self.plain: list[tuple[Endpoint, Endpoint]] | None = None
+        """Where to, if packets need not be changed."""
+
+    def put(self, output: Output, contexts: SrtpContexts, counted: OutputReport | None = None) -> None:
+        """`counted`: while it was of another lane."""
+        known = self.outputs.get(output.source)
+        if known is None:
+            known = self.outputs[output.source] = _Output(output)
+            known.packets_at_join, known.bytes_at_join = self.forwarded, self.forwarded_bytes
+        if counted is not None:
+            known.packets += counted.packets
+            known.bytes += counted.bytes
+            known.errors += counted.errors
+        known.output = output
+        known.srtp = contexts.sending(output.srtp)
+
+    def plan(self) -> None:
+        outputs = [known.output for known in self.outputs.values()]
+        altered = any(
+            output.ssrc is not None or output.sequence_offset or output.timestamp_offset or output.srtp is not None
+            for output in outputs
+        )
+        self.plain = None if altered else [(output.source, output.destination) for output in outputs]
+
+
+_NO_LANE = _Lane()
+
+
+def _add(reports: dict[Endpoint, OutputReport], report: OutputReport) -> None:
+    before = reports.get(report.source)
+    if before is not None:
+        packets, octets, errors = report.packets + before.packets, report.bytes + before.bytes, report.errors
+        report = OutputReport(report.source, packets, octets, errors + before.errors)
+    reports[report.source] = report
 
 
 class _State:
@@ -130,17 +174,15 @@ class _State:
         "expected",
         "feedback",
         "flow",
-        "forwarded",
-        "forwarded_bytes",
         "hearings",
+        "lane",
+        "lane_of",
         "lanes",
         "last_packet",
         "leg",
         "moved",
-        "outputs",
         "packets",
         "picture_requested",
-        "plain",
         "punted",
         "receptions",
         "rtcp_bytes",
@@ -156,12 +198,12 @@ class _State:
 
     def __init__(self, flow: Flow, contexts: SrtpContexts) -> None:
         self.packets = self.bytes = self.rtcp_packets = self.rtcp_bytes = 0
-        self.forwarded = self.forwarded_bytes = self.dropped = self.punted = 0
+        self.dropped = self.punted = 0
         self.last_packet = 0.0
         self.picture_requested = float("-inf")
         self.spoken = self.moved = False
         self.streams: dict[int, StreamStatistics] = {}
-        self.outputs: dict[Endpoint, _Output] = {}
+        self.lanes: dict[int | None, _Lane] = {}
         self.sender: int | None = None
         self.sender_reports: dict[int, _Told] = {}
         self.leg: float | None = None
@@ -176,46 +218,38 @@ class _State:
             self.spoken = False
         self.flow = flow
         self.expected = flow.expected
-        self.clocks, self.silence, self.lanes = _by_payload_type(flow.payloads)
+        self.clocks, self.silence, self.lane_of = _by_payload_type(flow.payloads)
         self.srtp = contexts.receiving(flow.srtp)
         self.rtcp_outputs = {output.source: (output, contexts.sending(output.srtp)) for output in flow.rtcp_outputs}
         self.feedback = [(output, contexts.sending(output.srtp)) for output in flow.feedback]
-        wanted = {output.source: output for output in flow.outputs}
-        for source in [source for source in self.outputs if source not in wanted]:
-            del self.outputs[source]
-        for output in wanted.values():
-            self._put(output, contexts)
+        wanted = {output.key for output in flow.outputs}
+        left: dict[Endpoint, OutputReport] = {}
+        for number, lane in self.lanes.items():
+            for source in [source for source in lane.outputs if (source, number) not in wanted]:
+                _add(left, lane.outputs.pop(source).report(lane))
+        for output in flow.outputs:
+            self._lane(output.lane).put(output, contexts, left.pop(output.source, None))
         self._plan()
 
     def put_output(self, output: Output, contexts: SrtpContexts) -> None:
-        self._put(output, contexts)
+        self._lane(output.lane).put(output, contexts)
         self._plan()
 
-    def drop_output(self, source: Endpoint) -> None:
-        if self.outputs.pop(source, None) is not None:
+    def drop_output(self, source: Endpoint, lane: int | None) -> None:
+        if lane in self.lanes and self.lanes[lane].outputs.pop(source, None) is not None:
             self._plan()
 
-    def _put(self, output: Output, contexts: SrtpContexts) -> None:
-        known = self.outputs.get(output.source)
-        if known is None:
-            known = self.outputs[output.source] = _Output(output)
-            known.packets_at_join, known.bytes_at_join = self.forwarded, self.forwarded_bytes
-        known.output = output
-        known.srtp = contexts.sending(output.srtp)
+    def _lane(self, number: int | None) -> _Lane:
+        return self.lanes.setdefault(number, _Lane())
 
     def _plan(self) -> None:
-        outputs = tuple(known.output for known in self.outputs.values())
+        outputs = tuple(known.output for lane in self.lanes.values() for known in lane.outputs.values())
         if outputs != self.flow.outputs:
             self.flow = msgspec.structs.replace(self.flow, outputs=outputs)
-        altered = any(
-            output.ssrc is not None
-            or output.sequence_offset
-            or output.timestamp_offset
-            or output.lane is not None
-            or output.srtp is not None
-            for output in outputs
-        )
-        self.plain = None if altered else [(output.source, output.destination) for output in outputs]
+        for lane in self.lanes.values():
+            lane.plan()
+        laned = any(rule.lane is not None for rule in self.flow.payloads) or any(o.lane is not None for o in outputs)
+        self.lane = None if laned else self._lane(None)
 
     def stream(self, ssrc: int) -> StreamStatistics:
         """The statistics of an SSRC seen for the first time."""
@@ -241,9 +275,16 @@ class _State:
         return msgspec.structs.replace(
             self.summary(),
             ssrcs=tuple(stream.report() for stream in self.streams.values()),
-            outputs=tuple(known.report(self) for known in self.outputs.values()),
+            outputs=self._output_reports(),
             hearings=tuple(self.hearings.values()),
         )
+
+    def _output_reports(self) -> tuple[OutputReport, ...]:
+        found: dict[Endpoint, OutputReport] = {}
+        for lane in self.lanes.values():
+            for known in lane.outputs.values():
+                _add(found, known.report(lane))
+        return tuple(found.values())
 
 
 @functools.lru_cache(maxsize=1024)
@@ -291,13 +332,18 @@ _MALFORMED_RTCP = Dropped("malformed_rtcp")
 _NOT_AUTHENTIC = Dropped("srtp_auth")
 
 
-def _silenced(data: bytes, byte: int) -> bytes:
-    """The packet with nothing to hear in it; a header that is longer than the packet leaves nothing to overwrite."""
+def silenced(data: bytes, byte: int) -> bytes:
+    """The packet with nothing to hear in it; a header that is longer than the packet leaves nothing to overwrite.
+
+    Padding (RFC 3550 section 5.1) stays, unless there is said to be more of it than is there.
+    """
     try:
         start = rtp_header_length(data)
     except SrtpFault:
-        start = len(data)
-    return data[:start] + bytes((byte,)) * (len(data) - start)
+        return data
+    padding = data[-1] if data[0] & 0x20 and data[-1] <= len(data) - start else 0
+    end = len(data) - padding
+    return data[:start] + bytes((byte,)) * (end - start) + data[end:]
 
 
 def _not_rtp(data: bytes) -> Punt:
@@ -378,22 +424,19 @@ class UserspaceForwarder:
             self._note_moved(state)
         stream = state.streams.get(ssrc) or state.stream(ssrc)
         stream.update(sequence, timestamp, payload_type, size, now, clock)
-        if not state.outputs:
+        lane = state.lane or state.lanes.get(state.lane_of.get(payload_type), _NO_LANE)
+        if not lane.outputs:
             return self._dropped(_HOLD)
         if state.silence and payload_type in state.silence:
-            data = _silenced(data, state.silence[payload_type])
-        state.forwarded += 1
-        state.forwarded_bytes += size
-        if state.plain is not None:
-            return Forwarded([(leaves, data, destination) for leaves, destination in state.plain])
+            data = silenced(data, state.silence[payload_type])
+        lane.forwarded += 1
+        lane.forwarded_bytes += size
+        if lane.plain is not None:
+            return Forwarded([(leaves, data, destination) for leaves, destination in lane.plain])
         payload = data[RTP_HEADER_LENGTH:]
         datagrams = []
-        for known in state.outputs.values():
+        for known in lane.outputs.values():
             output = known.output
-            if output.lane is not None and output.lane != state.lanes.get(payload_type):
-                known.packets -= 1
-                known.bytes -= size
-                continue
             header = _pack_header(
                 first,
                 second,
@@ -595,7 +638,8 @@ class UserspaceForwarder:
     def send_failed(self, local: Endpoint, source: Endpoint, size: int) -> None:
         """The runtime could not send a datagram of the flow at `local` from `source`."""
         state = self._flows.get(local)
-        known = state.outputs.get(source) if state is not None else None
+        lanes = state.lanes.values() if state is not None else ()
+        known = next((lane.outputs[source] for lane in lanes if source in lane.outputs), None)
         if known is not None:
             known.errors += 1
             known.packets -= 1
@@ -605,7 +649,8 @@ class UserspaceForwarder:
         """Carry out one op. Raises BackendFault where it cannot be."""
         match op:
             case PutFlow(flow):
-                self._check_outputs(flow.local, max(len(flow.outputs), len(flow.rtcp_outputs)))
+                by_lane = Counter(output.lane for output in flow.outputs)
+                self._check_outputs(flow.local, max((len(flow.rtcp_outputs), *by_lane.values())))
                 state = self._flows.get(flow.local)
                 if state is not None:
                     state.install(flow, self._contexts)
@@ -620,12 +665,15 @@ class UserspaceForwarder:
                 state = self._state(local)
                 if state is None:
                     raise BackendFault(f"no flow at {local} to add an output to")
-                self._check_outputs(local, len(state.outputs.keys() | {output.source}))
+                if (output.lane is None) != (state.lane is not None):
+                    raise BackendFault(f"an output of lane {output.lane} does not fit to the others at {local}")
+                lane = state.lanes.get(output.lane, _NO_LANE)
+                self._check_outputs(local, len(lane.outputs.keys() | {output.source}))
                 state.put_output(output, self._contexts)
-            case DropOutput(local, leaves):
+            case DropOutput(local, leaves, number):
                 state = self._state(local)
                 if state is not None:
-                    state.drop_output(leaves)
+                    state.drop_output(leaves, number)
 
     def _check_outputs(self, local: Endpoint, count: int) -> None:
         if count > MAX_OUTPUTS:

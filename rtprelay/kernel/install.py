@@ -9,6 +9,7 @@ of the output array just large enough (a power of two), and for XDP a group of d
 * A join touches its own place: a free one of the block, or a hole of the same device. A leave makes a hole.
   A block without room is built anew, twice as large; one that is mostly holes, smaller.
 * Counters of an output that moves to another block go along; what the old place counted meanwhile is added afterwards.
+* Each lane of a bundle (RFC 9143) has a block, and a flow of its own in the maps.
 
 Everything can fail for want of room, and then leaves the flow as it was.
 """
@@ -21,31 +22,37 @@ import mmap
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from rtprelay.errors import BackendFault
 from rtprelay.kernel import abi
 from rtprelay.kernel.encode import (
-    NOWHERE,
+    Entry,
     Place,
     Range,
+    bundle_entry,
     by_xdp,
     flow_entry,
     flow_of,
+    is_bundle,
+    lanes_of,
     mtu_for,
     output_entry,
     output_of,
     path_of,
+    payload_rules,
     srtp_out_of,
     without,
 )
 from rtprelay.kernel.flowmap import FlowMap
-from rtprelay.kernel.groups import Group, Groups
+from rtprelay.kernel.groups import Groups
 from rtprelay.kernel.keyring import KeyPrograms, Keyring
 from rtprelay.kernel.libbpf import Map, stride
 from rtprelay.kernel.nexthop import NextHop, NextHops, Path
+from rtprelay.kernel.port import NO_BLOCK, ZERO, Block, Carried, Port, Sent
 from rtprelay.kernel.slots import Blocks, Quarantine
-from rtprelay.plan.flow import DropFlow, DropOutput, Flow, FlowOp, Output, OutputReport, PutFlow, PutOutput
+from rtprelay.plan.flow import DropFlow, DropOutput, Flow, FlowOp, Output, OutputKey, OutputReport, PutFlow, PutOutput
 from rtprelay.security.srtp import SrtpContexts
 from rtprelay.values import Endpoint
 
@@ -63,59 +70,7 @@ _STATE_STRIDE = stride(ctypes.sizeof(abi.State))
 _ASIDE_STRIDE = stride(ctypes.sizeof(abi.Aside))
 _NO_STATE, _NO_ASIDE = bytes(_STATE_STRIDE), bytes(_ASIDE_STRIDE)
 _NO_SENT = _SENT.pack(0, 0, 0)
-
-Sent = tuple[int, int, int]
-"""Packets, bytes, errors."""
-Carried = dict[Endpoint, tuple[int, Sent]]
-"""By the output's source: its old place in the array, and what was carried from there to the new one."""
-
-
-class Block:
-    """Outputs at consecutive places, None where one has left; `entries` is what the kernel sees."""
-
-    __slots__ = ("base", "entries", "group", "live", "outputs")
-
-    def __init__(self, base: int, outputs: list[Output | None], entries: list[bytes]) -> None:
-        self.base = base
-        self.outputs = outputs
-        self.entries = entries
-        self.group: Group | None = None
-        self.live = tuple(output for output in outputs if output is not None)
-
-    def put(self, place: int, output: Output | None, entry: bytes) -> None:
-        """At a place of the block, or at the next one behind it."""
-        self.outputs[place : place + 1] = [output]
-        self.entries[place : place + 1] = [entry]
-        self.live = tuple(member for member in self.outputs if member is not None)
-
-    @property
-    def range(self) -> Range:
-        return Range(self.base, len(self.outputs)) if self.outputs else NOWHERE
-
-    def place_of(self, source: Endpoint) -> int | None:
-        return next(
-            (i for i, output in enumerate(self.outputs) if output is not None and output.source == source), None
-        )
-
-
-class Port:
-    """An installed flow."""
-
-    __slots__ = ("flow", "generation", "kernel_rtcp", "keyed", "outputs", "rtcp", "settled", "slot", "srtp_in")
-
-    def __init__(self, flow: Flow, slot: int, generation: int) -> None:
-        self.flow = flow
-        """Its `outputs` are out of date once one has joined or left: `outputs.live` are the truth."""
-        self.slot = slot
-        self.generation = generation
-        self.outputs = Block(0, [], [])
-        self.rtcp = Block(0, [], [])
-        self.kernel_rtcp = False
-        self.srtp_in = abi.NONE
-        self.keyed = False
-        """The key of `flow` is in use by it: once it has been installed."""
-        self.settled: dict[Endpoint, Sent] = {}
-        """What outputs sent from places they have left meanwhile, beyond what was carried along."""
+_NO_LANES: Mapping[int, Entry] = MappingProxyType({})
 
 
 class Installer:
@@ -161,8 +116,8 @@ class Installer:
                 self._drop_flow(local)
             case PutOutput(local, output):
                 self._put_output(local, output)
-            case DropOutput(local, source):
-                self._drop_output(local, source)
+            case DropOutput(local, source, lane):
+                self._drop_output(local, source, lane)
 
     def tick(self) -> None:
         """Give out again what has waited long enough, and do what there was no room for."""
@@ -170,14 +125,13 @@ class Installer:
         behind, self._behind = self._behind, set()
         for port in filter(None, map(self.ports.get, behind)):
             try:
-                self._switch(port, port.flow, port.outputs.live, anew=True)
+                self._switch(port, port.flow, port.live, anew=True)
             except BackendFault:
                 self._behind.add(port.flow.local)
 
     # Flows
 
     def _put_flow(self, flow: Flow) -> None:
-        check_count(flow.local, max(len(flow.outputs), len(flow.rtcp_outputs)))
         port = self.ports.get(flow.local)
         if port is not None:
             self._switch(port, flow, flow.outputs)
@@ -196,15 +150,20 @@ class Installer:
     def _switch(self, port: Port, flow: Flow, outputs: tuple[Output, ...], anew: bool = False) -> None:
         """Give the port this flow with these outputs. `anew`: build the blocks though they hold the right outputs."""
         local = flow.local
-        before = port.flow, port.generation, port.outputs, port.rtcp
+        before = port.flow, port.generation, port.lanes, port.rtcp
         unlocked = False
         built: list[Block] = []
-        carried: Carried = {}
         try:
-            if anew or outputs != port.outputs.live:
-                port.outputs = self._build(local, outputs)
-                built.append(port.outputs)
-                carried = self._carry(port.outputs, before[2])
+            lanes: dict[int | None, Block] = {}
+            for lane in lanes_of(flow.payloads, outputs):
+                members = outputs if lane is None else tuple(output for output in outputs if output.lane == lane)
+                lanes[lane] = port.lanes.get(lane, NO_BLOCK)
+                if anew or members != lanes[lane].live:
+                    lanes[lane] = self._build(local, members)
+                    built.append(lanes[lane])
+            port.lanes = lanes
+            left = [block for lane, block in before[2].items() if port.block(lane) is not block]
+            carried = self._carry(port, built, left)
             if anew or flow.rtcp_outputs != port.rtcp.live:
                 port.rtcp = self._build(local, flow.rtcp_outputs)
                 built.append(port.rtcp)
@@ -219,16 +178,17 @@ class Installer:
             if unlocked:
                 self.keys.release("in", flow.srtp)
                 port.srtp_in = srtp_before
-            port.flow, port.generation, port.outputs, port.rtcp = before
+            port.flow, port.generation, port.lanes, port.rtcp = before
             for block in built:
                 self._retire(local, block)
             raise
         if port.keyed:
             self.keys.release("in", before[0].srtp)
         port.keyed = True
-        if port.outputs is not before[2]:
+        if left:
             self._settle(port, carried)
-            self._retire(local, before[2])
+        for block in left:
+            self._retire(local, block)
         if port.rtcp is not before[3]:
             self._retire(local, before[3])
             self._reconsider_partners((*before[3].live, *port.rtcp.live))
@@ -240,8 +200,8 @@ class Installer:
         del self.by_slot[port.slot]
         self._flows.delete(local)
         self.keys.release("in", port.flow.srtp)
-        self._retire(local, port.outputs)
-        self._retire(local, port.rtcp)
+        for block in (*port.lanes.values(), port.rtcp):
+            self._retire(local, block)
         self._after_grace(lambda: self._free_slot(port.slot))
         self._reconsider_partners(port.rtcp.live)
 
@@ -251,9 +211,26 @@ class Installer:
         self._clear_state(slot)
         self._slots.free(slot, 0)
 
-    def _write_flow(self, port: Port, known: tuple[bytes, bytes] | None = None) -> None:
+    def _write_flow(self, port: Port, known: Entry | None = None, known_lanes: Mapping[int, Entry] = _NO_LANES) -> None:
         """The flow as its outputs and their next hops are now; `known`: what is there, where that has been read."""
-        flow, block = port.flow, port.outputs
+        local = port.flow.local
+        port.kernel_rtcp = self._rtcp_passes(port)
+        if None in port.lanes:
+            entry, _ = self._lane_entry(port, None)
+            if entry != known:
+                self._flows.put(local, *entry)
+            return
+        written = {lane: self._lane_entry(port, lane) for lane in port.lanes if lane is not None}
+        lanes = {lane: entry for lane, (entry, _) in written.items()}
+        entry = bundle_entry(
+            port.flow, self._place(port, NO_BLOCK), any(xdp for _, xdp in written.values()), port.kernel_rtcp
+        )
+        if entry != known or lanes != known_lanes:
+            self._flows.put(local, *entry, lanes)
+
+    def _lane_entry(self, port: Port, lane: int | None) -> tuple[Entry, bool]:
+        """The flow of a lane, and whether XDP can serve it."""
+        flow, block = port.flow, port.lanes[lane]
         mtu, xdp = _MAX_MTU, True
         for output in block.live:
             hop = self._hops.get(path_of(output))
@@ -261,8 +238,12 @@ class Installer:
             xdp = xdp and by_xdp(flow.local, output, hop) and self._groups.serve(hop.index)
         if xdp and len(block.outputs) > 1 and block.group is None:
             self._group(block)
-        port.kernel_rtcp = self._rtcp_passes(port)
-        place = Place(
+        xdp = xdp and (len(block.outputs) < 2 or block.group is not None)
+        rtcp = port.kernel_rtcp and lane is None
+        return flow_entry(flow, block.live, self._place(port, block), mtu, xdp, rtcp, lane), xdp
+
+    def _place(self, port: Port, block: Block) -> Place:
+        return Place(
             slot=port.slot,
             generation=port.generation,
             outputs=block.range,
@@ -270,10 +251,6 @@ class Installer:
             group=block.group.index if block.group is not None else abi.NONE,
             srtp_in=port.srtp_in,
         )
-        xdp = xdp and (len(block.outputs) < 2 or block.group is not None)
-        entry = flow_entry(flow, block.live, place, mtu, xdp, port.kernel_rtcp)
-        if entry != known:
-            self._flows.put(flow.local, *entry)
 
     # RTCP: the kernel forwards what userspace would not change
 
@@ -302,15 +279,17 @@ class Installer:
         port = self.ports.get(local)
         if port is None:
             raise BackendFault(f"no flow at {local} to add an output to")
-        block = port.outputs
+        if (output.lane is None) != (None in port.lanes):
+            raise BackendFault(f"an output of lane {output.lane} does not fit to the others at {local}")
+        block = port.block(output.lane)
         place = block.place_of(output.source)
         if place is not None:
             if block.outputs[place] != output:
-                members = tuple(output if member.source == output.source else member for member in block.live)
+                members = tuple(output if member.key == output.key else member for member in port.live)
                 self._switch(port, port.flow, members)
             return
-        members = (*block.live, output)
-        check_count(local, len(members))
+        members = (*port.live, output)
+        check_count(local, len(block.live) + 1)
         hop = self._acquire(local, output)
         place = self._free_place(block, hop)
         if place is None:
@@ -328,7 +307,7 @@ class Installer:
         return None if full else len(block.outputs)
 
     def _join(self, port: Port, place: int, output: Output, hop: NextHop) -> None:
-        block, entry = port.outputs, self._entry(output, hop)
+        block, entry = port.lanes[output.lane], self._entry(output, hop)
         self._write_sent(block.base + place, _NO_SENT)
         # A hole may be being read: everything but PRESENT first.
         self._write_output(block.base + place, without(entry, abi.OutputFlag.PRESENT))
@@ -339,28 +318,26 @@ class Installer:
         try:
             self._write_flow(port)
         except BackendFault:
-            self._leave(port, place)
+            self._leave(port, block, place)
             raise
 
-    def _drop_output(self, local: Endpoint, source: Endpoint) -> None:
+    def _drop_output(self, local: Endpoint, source: Endpoint, lane: int | None) -> None:
         port = self.ports.get(local)
-        place = port.outputs.place_of(source) if port is not None else None
+        block = port.block(lane) if port is not None else NO_BLOCK
+        place = block.place_of(source)
         if port is None or place is None:
             return
-        block = port.outputs
-        members = tuple(member for member in block.live if member.source != source)
-        if 2 * len(members) <= len(block.outputs):
+        if 2 * (len(block.live) - 1) <= len(block.outputs):
             # Without room for a smaller block the larger one stays, holes and all: a leave never fails.
             with contextlib.suppress(BackendFault):
-                self._switch(port, port.flow, members)
+                self._switch(port, port.flow, tuple(member for member in port.live if member.key != (source, lane)))
                 return
-        self._leave(port, place)
+        self._leave(port, block, place)
         port.settled.pop(source, None)
         self._write_flow_or_later(port)
 
-    def _leave(self, port: Port, place: int) -> None:
+    def _leave(self, port: Port, block: Block, place: int) -> None:
         """Make a hole."""
-        block = port.outputs
         output, hole = block.outputs[place], without(block.entries[place], abi.OutputFlag.PRESENT)
         self._write_output(block.base + place, hole)
         block.put(place, None, hole)
@@ -371,6 +348,7 @@ class Installer:
 
     def _build(self, local: Endpoint, outputs: tuple[Output, ...]) -> Block:
         """Write outputs to new places; nobody looks there yet."""
+        check_count(local, len(outputs))
         if not outputs:
             return Block(0, [], [])
         base = self._places.take(Range(0, len(outputs)).order)
@@ -410,29 +388,41 @@ class Installer:
 
     # Counters of outputs
 
-    def _carry(self, block: Block, before: Block) -> Carried:
-        """Outputs that move to `block` take along what they have counted."""
-        old = {output.source: before.base + i for i, output in enumerate(before.outputs) if output is not None}
-        carried: Carried = {}
-        for place, output in enumerate(block.live):
-            if output.source in old:
-                counts = self._read_sent(old[output.source])
-                carried[output.source] = old[output.source], counts
-                self._write_sent(block.base + place, _SENT.pack(*counts))
+    def _carry(self, port: Port, built: list[Block], left: list[Block]) -> list[Carried]:
+        """Outputs that move to another block, be it of another lane, take along what they have counted."""
+        if not left:
+            return []
+        new, there = _places(built), {output.source for output in port.live}
+        by_source = {key[0]: key for key in reversed(new)}
+        totals: defaultdict[OutputKey, Sent] = defaultdict(lambda: ZERO)
+        carried = []
+        for key, index in _places(left).items():
+            target = key if key in new else by_source.get(key[0])
+            counts = self._read_sent(index)
+            if target is not None:
+                totals[target] = _sum(totals[target], counts)
+            if key[0] in there:
+                carried.append(Carried(key[0], index, counts, target is not None))
+        for key, counts in totals.items():
+            self._write_sent(new[key], _SENT.pack(*counts))
         return carried
 
-    def _settle(self, port: Port, carried: Carried) -> None:
+    def _settle(self, port: Port, carried: list[Carried]) -> None:
         """Add what the old places count until nobody can be looking there; and forget receivers that have left."""
-        port.settled = {source: counts for source, counts in port.settled.items() if source in carried}
+        there = {output.source for output in port.live}
+        port.settled = {source: counts for source, counts in port.settled.items() if source in there}
+        for source, _, counts, along in carried:
+            if not along:
+                port.settled[source] = _sum(port.settled.get(source, ZERO), counts)
         if carried:
             self._after_grace(lambda: self._add_rest(port, carried))
 
-    def _add_rest(self, port: Port, carried: Carried) -> None:
-        for source, (index, known) in carried.items():
-            rest = tuple(now - then for now, then in zip(self._read_sent(index), known, strict=True))
-            if any(rest):
-                so_far = port.settled.get(source, (0, 0, 0))
-                port.settled[source] = (so_far[0] + rest[0], so_far[1] + rest[1], so_far[2] + rest[2])
+    def _add_rest(self, port: Port, carried: list[Carried]) -> None:
+        for source, index, known, _ in carried:
+            now = self._read_sent(index)
+            if now != known:
+                rest = now[0] - known[0], now[1] - known[1], now[2] - known[2]
+                port.settled[source] = _sum(port.settled.get(source, ZERO), rest)
 
     def further_sources(self, slot: int) -> Iterable[abi.Ssrc]:
         """The SSRCs beside the first one of the state."""
@@ -442,11 +432,11 @@ class Installer:
                 yield abi.Ssrc.from_buffer_copy(value)
 
     def output_reports(self, port: Port) -> Iterable[OutputReport]:
-        for place, output in enumerate(port.outputs.outputs):
-            if output is not None:
-                sent = self._read_sent(port.outputs.base + place)
-                rest = port.settled.get(output.source, (0, 0, 0))
-                yield OutputReport(output.source, sent[0] + rest[0], sent[1] + rest[1], sent[2] + rest[2])
+        found: dict[Endpoint, Sent] = {}
+        for (source, _), index in _places(port.lanes.values()).items():
+            so_far = found[source] if source in found else port.settled.get(source, ZERO)
+            found[source] = _sum(so_far, self._read_sent(index))
+        return [OutputReport(source, *counts) for source, counts in found.items()]
 
     # Next hops
 
@@ -480,7 +470,7 @@ class Installer:
 
     def _follow(self, port: Port, changed: dict[Path, NextHop]) -> None:
         moved = False
-        for block in (port.outputs, port.rtcp):
+        for block in (*port.lanes.values(), port.rtcp):
             places = []
             for place, output in enumerate(block.outputs):
                 hop = changed.get(path_of(output)) if output is not None else None
@@ -495,7 +485,7 @@ class Installer:
             self._write_flow_or_later(port)
             return
         try:
-            self._switch(port, port.flow, port.outputs.live, anew=True)
+            self._switch(port, port.flow, port.live, anew=True)
         except BackendFault:
             self._behind.add(port.flow.local)
 
@@ -511,31 +501,39 @@ class Installer:
     def adopt(self) -> list[Flow]:
         """Take over the flows a predecessor left in the maps. Entries that make no sense are removed."""
         found = {local: (flow, rules) for local, flow, rules in self._flows.items()}
-        inherited = {abi.Rules.from_buffer_copy(rules).group for _, rules in found.values()} - {abi.NONE}
+        lanes = {local: self._flows.lanes(local) for local in found}
+        entries = [*found.values(), *(entry for each in lanes.values() for entry in each.values())]
+        inherited = {abi.Rules.from_buffer_copy(rules).group for _, rules in entries} - {abi.NONE}
         self._groups.reserve(inherited)
-        for local, (flow, rules) in found.items():
-            port = self._adopt(local, abi.Flow.from_buffer_copy(flow), abi.Rules.from_buffer_copy(rules))
+        for local, entry in found.items():
+            port = self._adopt(local, entry, lanes[local])
             if port is None:
                 self._flows.delete(local)
             else:
                 self.ports[local] = self.by_slot[port.slot] = port
         for local, port in self.ports.items():
-            self._write_flow(port, found[local])
+            self._write_flow(port, found[local], lanes[local])
         self.keys.sweep()
         self._after_grace(lambda: self._groups.hand_back(inherited))
         return [port.flow for port in self.ports.values()]
 
-    def _adopt(self, local: Endpoint, entry: abi.Flow, rules: abi.Rules) -> Port | None:
-        outputs = Range(entry.output_base, entry.output_count)
+    def _adopt(self, local: Endpoint, raw: Entry, raw_lanes: Mapping[int, Entry]) -> Port | None:
+        entry, rules = _unpacked(raw)
+        lanes: dict[int | None, tuple[abi.Flow, abi.Rules]] = {None: (entry, rules)}
+        if is_bundle(entry):
+            lanes = {lane: _unpacked(each) for lane, each in raw_lanes.items()}
+        ranges = {lane: Range(each.output_base, each.output_count) for lane, (each, _) in lanes.items()}
         rtcp = Range(rules.rtcp_base, rules.rtcp_count)
-        if not self._claim(entry.slot, outputs, rtcp):
+        if not self._claim(entry.slot, *ranges.values(), rtcp):
             return None
         port = Port(Flow(local, None), entry.slot, entry.generation)
         srtp = self.keys.adopt("in", rules.srtp_in)
         port.srtp_in, port.keyed = self.keys.acquire("in", srtp), True
-        port.outputs = self._adopt_block(local, outputs)
+        port.lanes = {lane: self._adopt_block(local, places, lane) for lane, places in ranges.items()}
         port.rtcp = self._adopt_block(local, rtcp)
-        port.flow = flow_of(local, entry, rules, port.outputs.live, port.rtcp.live, srtp)
+        payloads = [rule for lane, (_, of_lane) in lanes.items() for rule in payload_rules(of_lane, lane)]
+        payloads.sort(key=lambda rule: (rule.payload_type, rule.lane or 0))
+        port.flow = flow_of(local, entry, rules, tuple(payloads), port.live, port.rtcp.live, srtp)
         return port
 
     def _claim(self, slot: int, *ranges: Range) -> bool:
@@ -552,10 +550,10 @@ class Installer:
                 claimed.append(wanted)
         return True
 
-    def _adopt_block(self, local: Endpoint, places: Range) -> Block:
+    def _adopt_block(self, local: Endpoint, places: Range, lane: int | None = None) -> Block:
         """The outputs found there, their next hops as they are now."""
         entries = [self._read_output(places.base + i) for i in range(places.count)]
-        outputs = [output_of(entry, self.keys.adopt("out", srtp_out_of(entry))) for entry in entries]
+        outputs = [output_of(entry, lane, self.keys.adopt("out", srtp_out_of(entry))) for entry in entries]
         block = Block(places.base, outputs, entries)
         for place, output in enumerate(block.outputs):
             if output is not None:
@@ -596,6 +594,24 @@ class Installer:
 
     def _after_grace(self, deed: Callable[[], None]) -> None:
         self._quarantine.after_grace(time.monotonic(), deed)
+
+
+def _unpacked(entry: Entry) -> tuple[abi.Flow, abi.Rules]:
+    flow, rules = entry
+    return abi.Flow.from_buffer_copy(flow), abi.Rules.from_buffer_copy(rules)
+
+
+def _places(blocks: Iterable[Block]) -> dict[OutputKey, int]:
+    return {
+        output.key: block.base + place
+        for block in blocks
+        for place, output in enumerate(block.outputs)
+        if output is not None
+    }
+
+
+def _sum(one: Sent, other: Sent) -> Sent:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
 
 
 def check_count(local: Endpoint, count: int) -> None:

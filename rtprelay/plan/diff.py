@@ -30,8 +30,8 @@ def _head(flow: Flow) -> Flow:
 
 
 def _output_ops(before: Flow, after: Flow) -> list[FlowOp]:
-    had = {output.source: output for output in before.outputs}
-    has = {output.source for output in after.outputs}
-    ops: list[FlowOp] = [DropOutput(before.local, source) for source in had if source not in has]
-    ops.extend(PutOutput(after.local, o) for o in after.outputs if had.get(o.source) != o)
+    had = {output.key: output for output in before.outputs}
+    has = {output.key for output in after.outputs}
+    ops: list[FlowOp] = [DropOutput(before.local, *key) for key in had if key not in has]
+    ops.extend(PutOutput(after.local, o) for o in after.outputs if had.get(o.key) != o)
     return ops

@@ -18,6 +18,8 @@ Theory of operation of one flow, in the order a packet meets it (all backends do
 6. Statistics per SSRC: packets, bytes, loss, reordering, duplicates, RFC 3550 jitter.
 7. Each of `outputs` gets a copy of RTP, rewritten. RTCP goes to `rtcp_outputs`; with one output and no SSRC rewriting
    the kernel may forward it itself, and always hands a copy up to be read. No outputs: counted, then dropped (hold).
+   At a port that bundles media which go different ways (RFC 9143), rules and outputs are of lanes: a packet goes to the
+   outputs of its payload type's lane.
 """
 
 from __future__ import annotations
@@ -49,11 +51,11 @@ class PayloadRule(msgspec.Struct, frozen=True, array_like=True):
     silence: int | None = None
     """The payload is overwritten with this byte: what the codec plays as silence."""
     lane: int | None = None
-    """Of a bundled port: only outputs of this lane (or of none) get it. None: all outputs do."""
+    """Of a bundled port: only outputs of this lane get it. None: all of the flow's rules and outputs are of none."""
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True):
-    """One copy of a packet: leaves from the local endpoint `source` (unique per receiver) to `destination`.
+    """One copy of a packet: leaves from the local endpoint `source` (unique in its lane) to `destination`.
 
     `ssrc` None keeps the sender's SSRC, otherwise it is substituted (also in RTCP, by userspace).
     `sequence_offset` (mod 2^16) and `timestamp_offset` (mod 2^32) are added. `tos` is the IP TOS / traffic class byte.
@@ -66,9 +68,18 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
     timestamp_offset: int = 0
     tos: int = 0
     lane: int | None = None
-    """Of a bundled port (RFC 9143): only payload types of this lane are copied; None: all."""
+    """Of a bundled port: only payload types of this lane are copied; None: all."""
     srtp: SrtpParameters | None = None
     """The copy is protected with these keys; None: it leaves as it is."""
+
+    @property
+    def key(self) -> OutputKey:
+        """Which output of its flow it is."""
+        return self.source, self.lane
+
+
+OutputKey = tuple[Endpoint, int | None]
+"""Where an output leaves from, and its lane."""
 
 
 class Flow(msgspec.Struct, frozen=True, array_like=True):
@@ -112,7 +123,7 @@ class DropFlow(msgspec.Struct, frozen=True, tag="drop_flow"):
 
 
 class PutOutput(msgspec.Struct, frozen=True, tag="put_output"):
-    """Add one RTP output to an installed flow, or replace the one with the same `source`; the other outputs are not
+    """Add one RTP output to an installed flow, or replace the one with the same `source` and lane; the others are not
     touched.
     """
 
@@ -121,10 +132,11 @@ class PutOutput(msgspec.Struct, frozen=True, tag="put_output"):
 
 
 class DropOutput(msgspec.Struct, frozen=True, tag="drop_output"):
-    """Take the RTP output that leaves from `source` off an installed flow."""
+    """Take the RTP output that leaves from `source`, of this lane, off an installed flow."""
 
     local: Endpoint
     source: Endpoint
+    lane: int | None = None
 
 
 FlowOp = PutFlow | DropFlow | PutOutput | DropOutput
@@ -149,6 +161,8 @@ class SsrcReport(msgspec.Struct, frozen=True):
 
 
 class OutputReport(msgspec.Struct, frozen=True):
+    """What has left from one local endpoint, by whatever lane."""
+
     source: Endpoint
     packets: int
     bytes: int
@@ -188,7 +202,3 @@ class Capabilities(msgspec.Struct, frozen=True):
     max_outputs: int = 256
     in_kernel: bool = False
     srtp_suites: frozenset[str] = frozenset()
-    silence: bool = False
-    """Payloads can be overwritten."""
-    lanes: bool = False
-    """Outputs that get only some of a flow's payload types."""

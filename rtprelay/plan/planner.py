@@ -27,6 +27,14 @@ class Sink(NamedTuple):
     ssrc: int | None
 
 
+class Lane(NamedTuple):
+    """Sections of a party on one port, and where they go; the number is None where there are no others."""
+
+    number: int | None
+    sections: list[tuple[Media, list[Sink]]]
+    outputs: tuple[Output, ...]
+
+
 def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
     """One flow for each open local port of the call."""
     sinks: defaultdict[MediaKey, list[Sink]] = defaultdict(list)
@@ -82,17 +90,16 @@ def _feedback(call: Call, source: MediaKey) -> list[Output]:
 def _flows(
     party: Party, carrier: Media, sources: list[tuple[Media, list[Sink]]], capabilities: Capabilities
 ) -> tuple[Flow, ...]:
-    """The flows of one port pair; more than one source is a bundle (RFC 9143), each of them a lane."""
+    """The flows of one port pair; more than one source is a bundle (RFC 9143)."""
     local = carrier.local
     assert local is not None
     if not _keyed(carrier):
         sources = [(media, []) for media, _ in sources]
     sources = [(media, [sink for sink in sinks if _keyed(sink.carrier)]) for media, sinks in sources]
-    outputs, laned = _outputs(sources, capabilities.max_outputs)
+    lanes = _lanes(sources, capabilities.max_outputs)
+    outputs = tuple(output for lane in lanes for output in lane.outputs)
     rtcp_outputs = _ordered((_rtcp_output(sink) for _, sinks in sources for sink in sinks), capabilities.max_outputs)
     srtp = _parameters(carrier.crypto_receive)
-    userspace = not _kernel_can(capabilities, srtp, outputs) or (laned and not capabilities.lanes)
-    userspace = userspace or (party.silenced and not capabilities.silence)
     expected = carrier.expected
     rtp = Flow(
         local=local,
@@ -101,16 +108,12 @@ def _flows(
         rtcp_expected=expected,
         on_mismatch=_on_mismatch(carrier),
         lock=not carrier.media_handover and carrier.ice is None,
-        payloads=tuple(
-            rule
-            for lane, (media, sinks) in enumerate(sources)
-            for rule in _payloads(party, media, sinks, lane if laned else None)
-        ),
+        payloads=_payloads(party, lanes),
         outputs=outputs,
         # Opaque datagrams may look like RTCP by chance.
         rtcp_outputs=outputs if carrier.opaque else rtcp_outputs if carrier.rtcp_mux else (),
         srtp=srtp,
-        userspace=userspace,
+        userspace=not _kernel_can(capabilities, srtp, outputs),
     )
     if carrier.local_rtcp is None or carrier.rtcp_mux or not carrier.rtp:
         return (rtp,)
@@ -123,20 +126,25 @@ def _flows(
         lock=not carrier.media_handover and carrier.ice is None,
         rtcp_outputs=rtcp_outputs if _rtcp_keyed(carrier) else (),
         srtp=_parameters(carrier.rtcp_receive),
-        userspace=userspace,
+        userspace=rtp.userspace,
     )
     return (rtp, rtcp)
 
 
-def _outputs(sources: list[tuple[Media, list[Sink]]], at_most: int) -> tuple[tuple[Output, ...], bool]:
-    """The RTP outputs of a port, and whether they differ by lane. Where all sections go the same ways, lanes mean
-    nothing.
-    """
-    by_lane = [_ordered((_rtp_output(sink) for sink in sinks), at_most) for _, sinks in sources]
-    if len(set(by_lane)) <= 1:
-        return by_lane[0] if by_lane else (), False
-    laned = (msgspec.structs.replace(o, lane=lane) for lane, outputs in enumerate(by_lane) for o in outputs)
-    return _ordered(laned, at_most), True
+def _lanes(sources: list[tuple[Media, list[Sink]]], at_most: int) -> list[Lane]:
+    """Sections of a bundle that go the same ways share a lane; where all do, lanes mean nothing."""
+    if len(sources) == 1:
+        ((_, sinks),) = sources
+        return [Lane(None, sources, _ordered((_rtp_output(sink) for sink in sinks), at_most))]
+    ways: defaultdict[tuple[Output, ...], list[tuple[Media, list[Sink]]]] = defaultdict(list)
+    for media, sinks in sources:
+        ways[_ordered((_rtp_output(sink) for sink in sinks), at_most)].append((media, sinks))
+    if len(ways) <= 1:
+        return [Lane(None, sections, outputs) for outputs, sections in ways.items()]
+    return [
+        Lane(number, sections, tuple(msgspec.structs.replace(output, lane=number) for output in outputs))
+        for number, (outputs, sections) in enumerate(ways.items())
+    ]
 
 
 def _keyed(media: Media) -> bool:
@@ -202,11 +210,18 @@ def _on_mismatch(media: Media) -> Mismatch:
     return Mismatch.DROP if never else Mismatch.PUNT
 
 
-def _payloads(party: Party, media: Media, sinks: list[Sink], lane: int | None) -> tuple[PayloadRule, ...]:
-    """What is known of all payload types either side named: senders use the receiver's (RFC 3264 section 5.1)."""
-    codecs = {codec.payload_type: codec for sink in sinks for codec in sink.media.codecs}
-    codecs.update((codec.payload_type, codec) for codec in media.codecs)
-    return tuple(_rule(codecs[payload_type], party, lane) for payload_type in sorted(codecs))
+def _payloads(party: Party, lanes: list[Lane]) -> tuple[PayloadRule, ...]:
+    """What is known of all payload types either side named: senders use the receiver's (RFC 3264 section 5.1). Always
+    in the same order, like outputs.
+    """
+    rules: dict[tuple[int, int], PayloadRule] = {}
+    for number, lane in enumerate(lanes):
+        for media, sinks in lane.sections:
+            codecs = {codec.payload_type: codec for sink in sinks for codec in sink.media.codecs}
+            codecs.update((codec.payload_type, codec) for codec in media.codecs)
+            for payload_type, codec in codecs.items():
+                rules.setdefault((payload_type, number), _rule(codec, party, lane.number))
+    return tuple(rules[key] for key in sorted(rules))
 
 
 _SILENCE = {"pcmu": 0xFF, "pcma": 0xD5, "l16": 0}

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from rtprelay.kernel import abi, libbpf
+from rtprelay.kernel.encode import Entry
 from rtprelay.kernel.flowmap import FlowMap
 from rtprelay.kernel.keyring import KeyPrograms
 from rtprelay.kernel.libbpf import Map, Object, Program, TestRun
@@ -211,6 +212,7 @@ class Plane:
         on_mismatch: abi.Mismatch = abi.Mismatch.DROP,
         flags: abi.FlowFlag = abi.FlowFlag.XDP | abi.FlowFlag.LOCK,
         payloads: dict[int, tuple[int, bool]] | None = None,
+        silences: dict[int, int] | None = None,
         group: int = abi.NONE,
         rtcp_output: int = abi.NONE,
         mtu: int = 1500,
@@ -221,6 +223,7 @@ class Plane:
         """Returns the slot. `payloads`: type -> (clock rate, dropped)."""
         if slot is None:
             slot, self._slots = self._slots, self._slots + 1
+        flags |= abi.FlowFlag.SILENCED if silences else 0
         flow = abi.Flow(
             local=abi.address_bytes(local),
             local_port=local.port,
@@ -247,8 +250,41 @@ class Plane:
             rules.payload[payload_type] = number | (abi.PayloadRule.DROP if dropped else 0)
             if not dropped and flow.usual_type == abi.NO_PAYLOAD_TYPE:
                 flow.usual_type, flow.usual_clock = payload_type, abi.tick(clock_rate)
+        for number, (payload_type, byte) in enumerate((silences or {}).items(), 1):
+            rules.silences[number] = byte
+            rules.payload[payload_type] |= number << abi.Limits.SILENCE_SHIFT
         self.flows.put(local, bytes(flow), bytes(rules))
         return slot
+
+    def lane(
+        self,
+        local: Endpoint,
+        expected: Endpoint,
+        outputs: range,
+        payloads: dict[int, tuple[int, bool]],
+        xdp: bool = True,
+    ) -> Entry:
+        """A lane of slot 0, for `put_bundle`: as if it were the whole flow, which it is for a moment."""
+        self.put_flow(
+            local, expected, outputs, payloads=payloads, flags=abi.FlowFlag.XDP if xdp else abi.FlowFlag(0), slot=0
+        )
+        ((_, flow, rules),) = self.flows.items()
+        return flow, rules
+
+    def put_bundle(self, local: Endpoint, expected: Endpoint, lanes: Sequence[Entry], lane_of: dict[int, int]) -> None:
+        flow = abi.Flow(
+            local=abi.address_bytes(local),
+            local_port=local.port,
+            expected=abi.address_bytes(expected),
+            expected_port=expected.port,
+            generation=1,
+            flags=abi.FlowFlag.XDP | abi.FlowFlag.LOCK | abi.FlowFlag.LANED,
+            usual_type=abi.NO_PAYLOAD_TYPE,
+        )
+        rules = abi.Rules(group=abi.NONE, rtcp_output=abi.NONE, srtp_in=abi.NONE)
+        for payload_type, number in lane_of.items():
+            rules.payload[payload_type] = number + 1
+        self.flows.put(local, bytes(flow), bytes(rules), dict(enumerate(lanes)))
 
     def _security(self, srtp: SrtpParameters | None, outputs: range) -> abi.FlowFlag:
         flags = abi.FlowFlag(0) if srtp is None else abi.FlowFlag.SRTP

@@ -90,3 +90,33 @@ def test_all_outputs_are_listed_holes_are_not(plane: Plane, listing: Path, famil
     for i in range(count):
         assert len(re.findall(rf"output #{i} ", text)) == (0 if i == 7 else 2)
     assert text.count("10000000000 packets") == 2 * (count - 1)
+
+
+def test_the_outputs_of_a_bundle_are_listed_by_medium(plane: Plane, listing: Path) -> None:
+    for i in range(4):
+        plane.put_output(i, Endpoint("203.0.113.5", 30002 + i), Endpoint("203.0.113.77", 5004 + i))
+    lanes = [
+        plane.lane(LOCAL, SENDER, range(1), {0: (8000, False)}),
+        plane.lane(LOCAL, SENDER, range(1, 4), {96: (90000, False)}),
+    ]
+    plane.put_bundle(LOCAL, SENDER, lanes, {0: 0, 96: 1})
+    plane.tc.run(bytes(Frame(SENDER, LOCAL, bytes(Rtp(payload_type=96)))))
+    text = listing.read_text()
+    assert text.count("local inet4") == 1
+    assert "options: RTP-stats SSRC-tracking XDP bundle\n" in text
+    assert re.findall(r"output #(\d) \(media #(\d)\)", text) == [("0", "0"), ("0", "1"), ("1", "1"), ("2", "1")]
+
+
+def test_a_bundle_of_many_is_listed_as_far_as_there_is_room(plane: Plane, listing: Path) -> None:
+    """The kernel would refuse the whole text if one flow's were too long."""
+    for i in range(512):
+        plane.put_output(
+            i, Endpoint("2001:db8:ffff:ffff:ffff:ffff:ffff:1", 30000), Endpoint.parse("2001:db8::1", 50000)
+        )
+        plane.put_sent(i, abi.Sent(packets=10**10, bytes=10**13, errors=10**6))
+    lanes = [plane.lane(LOCAL, SENDER, range(256 * n, 256 * n + 256), {n: (8000, False)}) for n in range(2)]
+    plane.put_bundle(LOCAL, SENDER, lanes, {0: 0, 1: 1})
+    text = listing.read_text()
+    assert text.count("output #") == 256
+    assert "    media #0, 256 of 256 outputs:\n" in text
+    assert "    media #1, 0 of 256 outputs:\n" in text

@@ -37,6 +37,9 @@ enum rtprelay_limits {
 	RTPRELAY_PAYLOAD_TYPES = 128,
 	RTPRELAY_CLOCKS = 8,
 	RTPRELAY_CLOCK_SHIFT = 8, /* clocks[] are in 1/256 ns */
+	RTPRELAY_SILENCES = 8,
+	RTPRELAY_SILENCE_SHIFT = 3,
+	RTPRELAY_MAX_LANES = 16, /* of one port */
 	RTPRELAY_JITTER_SHIFT = 4, /* jitter is kept in 1/16 ns, as in RFC 3550 A.8 */
 	RTPRELAY_SEQUENCE_WINDOW = 128, /* packets */
 	RTPRELAY_TTL = 64, /* of every packet sent: a relay is an endpoint, see docs/adr/0002-data-plane.md */
@@ -52,6 +55,8 @@ enum rtprelay_flow_flag {
 	RTPRELAY_FLOW_LOCK = 2, /* once the expected source has spoken, others are dropped */
 	RTPRELAY_FLOW_SRTP = 4, /* what comes in is SRTP, under rules.srtp_in */
 	RTPRELAY_FLOW_SRTP_OUT = 8, /* an output has a key */
+	RTPRELAY_FLOW_LANED = 16, /* a bundle: RTP is its lanes', see rules.lanes */
+	RTPRELAY_FLOW_SILENCED = 32, /* a payload type has a silence */
 };
 
 /* rtprelay_flow.on_mismatch; the numbers of rtprelay.plan.flow.Mismatch */
@@ -61,9 +66,10 @@ enum rtprelay_mismatch {
 	RTPRELAY_MISMATCH_ACCEPT = 2,
 };
 
-/* rtprelay_rules.payload[type] */
+/* rtprelay_rules.payload[type]; but see rules.lanes */
 enum rtprelay_payload_rule {
 	RTPRELAY_PAYLOAD_CLOCK_MASK = 7, /* index into clocks[] */
+	RTPRELAY_PAYLOAD_SILENCE_MASK = 56, /* index into silences[]; 0: the payload stays */
 	RTPRELAY_PAYLOAD_LISTED = 64, /* there is a rule; of no interest to the programs */
 	RTPRELAY_PAYLOAD_DROP = 128,
 };
@@ -127,7 +133,14 @@ struct rtprelay_flow {
 	__u32 usual_clock; /* its clock, as in clocks[] */
 };
 
-/* The rest of a flow, for packets that are not the ordinary ones. */
+/*
+ * The rest of a flow, for packets that are not the ordinary ones.
+ *
+ * At a port that bundles several media (RFC 9143), each has a flow of its own, a lane: with outputs, rules and flags of
+ * its own, and all else as the flow the port leads to. No chain leads to it; that flow, LANED, does: its payload[] is
+ * the number of the lane, from 1, and lanes[] says where that is. RTP of no lane, and all that is no RTP, is its own;
+ * it has no outputs.
+ */
 struct rtprelay_rules {
 	struct rtprelay_endpoint rtcp_expected;
 	struct rtprelay_endpoint signalled;
@@ -137,7 +150,9 @@ struct rtprelay_rules {
 	__u16 rtcp_count; /* see rtcp_base */
 	__u16 reserved;
 	__u32 srtp_in; /* into srtp_keys, with RTPRELAY_FLOW_SRTP; otherwise RTPRELAY_NONE */
+	__u32 lanes[RTPRELAY_MAX_LANES]; /* into flows */
 	__u32 clocks[RTPRELAY_CLOCKS]; /* length of one RTP tick in 1/256 ns; [0] is 0: unknown */
+	__u8 silences[RTPRELAY_SILENCES]; /* what the payload is overwritten with, byte by byte; [0] is not used */
 	__u8 payload[RTPRELAY_PAYLOAD_TYPES]; /* enum rtprelay_payload_rule */
 };
 

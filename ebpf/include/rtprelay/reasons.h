@@ -23,6 +23,7 @@
 	X(12, PUNT, NO_CHECKSUM, "IPv4 datagram without UDP checksum, bound for IPv6")                                 \
 	X(13, PUNT, NO_ROUTE, "no device is known for the output")                                                     \
 	X(14, PUNT, SRTP, "to be decrypted or encrypted, but too long for it: see srtp_abi.h")                         \
+	X(15, PUNT, SILENCE, "to be silenced, but too long for it")                                                    \
 	X(32, DROP, SOURCE_MISMATCH, "not from the expected source")                                                   \
 	X(33, DROP, SOURCE_LOCKED, "not from the expected source, which has spoken already")                           \
 	X(34, DROP, PAYLOAD_TYPE, "payload type blocked")                                                              \

@@ -1,0 +1,85 @@
+"""What is installed at a port: its flow, and where in the maps its outputs are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rtprelay.kernel import abi
+from rtprelay.kernel.encode import NOWHERE, Range
+from rtprelay.kernel.groups import Group
+from rtprelay.plan.flow import Flow, Output
+from rtprelay.values import Endpoint
+
+Sent = tuple[int, int, int]
+"""Packets, bytes, errors."""
+ZERO: Sent = (0, 0, 0)
+
+
+class Carried(NamedTuple):
+    """What an output has sent from a place it leaves."""
+
+    source: Endpoint
+    place: int
+    counts: Sent
+    along: bool
+    """It counts on from there at its new place; otherwise it has none, only its source lives on in another lane."""
+
+
+class Block:
+    """Outputs at consecutive places, None where one has left; `entries` is what the kernel sees."""
+
+    __slots__ = ("base", "entries", "group", "live", "outputs")
+
+    def __init__(self, base: int, outputs: list[Output | None], entries: list[bytes]) -> None:
+        self.base = base
+        self.outputs = outputs
+        self.entries = entries
+        self.group: Group | None = None
+        self.live = tuple(output for output in outputs if output is not None)
+
+    def put(self, place: int, output: Output | None, entry: bytes) -> None:
+        """At a place of the block, or at the next one behind it."""
+        self.outputs[place : place + 1] = [output]
+        self.entries[place : place + 1] = [entry]
+        self.live = tuple(member for member in self.outputs if member is not None)
+
+    @property
+    def range(self) -> Range:
+        return Range(self.base, len(self.outputs)) if self.outputs else NOWHERE
+
+    def place_of(self, source: Endpoint) -> int | None:
+        return next(
+            (i for i, output in enumerate(self.outputs) if output is not None and output.source == source), None
+        )
+
+
+NO_BLOCK = Block(0, [], [])
+
+
+class Port:
+    """An installed flow."""
+
+    __slots__ = ("flow", "generation", "kernel_rtcp", "keyed", "lanes", "rtcp", "settled", "slot", "srtp_in")
+
+    def __init__(self, flow: Flow, slot: int, generation: int) -> None:
+        self.flow = flow
+        """Its `outputs` are out of date once one has joined or left: `live` are the truth."""
+        self.slot = slot
+        self.generation = generation
+        self.lanes: Mapping[int | None, Block] = {}
+        """The outputs by lane; of a flow without lanes all under None."""
+        self.rtcp = NO_BLOCK
+        self.kernel_rtcp = False
+        self.srtp_in = abi.NONE
+        self.keyed = False
+        """The key of `flow` is in use by it: once it has been installed."""
+        self.settled: dict[Endpoint, Sent] = {}
+        """What outputs sent from places they have left meanwhile, beyond what was carried along."""
+
+    @property
+    def live(self) -> tuple[Output, ...]:
+        return tuple(output for block in self.lanes.values() for output in block.live)
+
+    def block(self, lane: int | None) -> Block:
+        return self.lanes.get(lane, NO_BLOCK)
