@@ -27,14 +27,9 @@ CLANG_FORMAT ?= clang-format-16
 FUZZ_INPUTS ?= 1000000
 FUZZ_SEED   ?= 1
 
-# The distribution's python: one with its own thousands of files starts slowly over the guest's file system.
 VM         ?= ../shared/vm/run
 VM_KERNELS ?= 6.1 6.12
-VM_SECONDS ?= 600
-VM_TESTS   ?= tests/bpf
-IN_VM       = mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; cd $(CURDIR) && \
-              PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$$(echo .venv/lib/python3*/site-packages) \
-              /usr/bin/python3 -m pytest -q -p no:cacheprovider
+VM_TESTS   ?= tests/bpf tests/backend
 
 .DEFAULT_GOAL := build
 .PHONY: run build test lint format demo bench fuzz vm clean
@@ -72,10 +67,7 @@ fuzz: build $(STAMPS)/dev
 	$(VENV)/python -m tests.fuzz $(FUZZ_INPUTS) $(FUZZ_SEED)
 
 vm: build $(STAMPS)/dev $(STAMPS)/vm-packages
-	@test -x $(VM) || { echo "no $(VM): name the program that boots a kernel, make vm VM=..." >&2; exit 1; }
-	for series in $(VM_KERNELS); do \
-	    $(VM) -k $$series -t $(VM_SECONDS) -v -c '$(IN_VM) $(VM_TESTS) $(ARGS)' || exit 1; \
-	done
+	RTPRELAY_VM=$(VM) $(VENV)/python -m tools.vm $(VM_KERNELS) --tests '$(VM_TESTS) $(ARGS)'
 
 clean:
 	$(MAKE) --no-print-directory -C ebpf clean

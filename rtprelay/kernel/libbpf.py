@@ -135,10 +135,20 @@ class _MapInfo(ctypes.Structure):
 
 
 class _ProgramInfo(ctypes.Structure):
-    """The head of struct bpf_prog_info."""
+    """struct bpf_prog_info (linux/bpf.h), as far as it is read here."""
 
     id: int
-    _fields_ = (("type", c_uint32), ("id", c_uint32))
+    jited_prog_len: int
+    verified_insns: int
+    _fields_ = (
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("tag", c_uint64),
+        ("jited_prog_len", c_uint32),
+        ("xlated_prog_len", c_uint32),
+        ("unread", c_uint64 * 24),
+        ("verified_insns", c_uint32),
+    )
 
 
 class _LinkInfo(ctypes.Structure):
@@ -428,6 +438,10 @@ class Program(_Descriptor):
         info = _ProgramInfo()
         self._info(info)
         self.id = info.id
+        self.machine_code = info.jited_prog_len
+        """Bytes."""
+        self.verified = info.verified_insns
+        """Instructions the verifier has walked, on all paths."""
 
     @classmethod
     def open(cls, path: Path) -> Program:
