@@ -104,6 +104,8 @@ class Daemon:
         ]
         if subject.pins:
             options += [f"--state-dir={self._home.path}/state", f"--bpf-path={self._home.pins}"]
+            # The sinks say nothing, and get far more than anybody would who says nothing.
+            options.append("--unheard-bandwidth=0")
         pin = () if core is None else ("taskset", "-c", str(core))
         self.client: NgClient = topology.client()
         started = time.monotonic()

@@ -77,6 +77,8 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     crypto_rtcp_receive: CryptoLine | None = None
     crypto_rtcp_send: CryptoLine | None = None
     """The same for RTCP on a port of its own, where DTLS gives it keys of its own (RFC 5764 section 3)."""
+    shielded: bool = False
+    """Without having been heard the party was to get more than such a one gets; nothing goes there until it is."""
     passthrough: bool = False
     """SRTP goes from leg to leg as it is, unchecked: the operator's explicit choice."""
 

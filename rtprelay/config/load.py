@@ -114,6 +114,7 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
             max_load=_or(options.max_load, 0.0),
             max_cpu=_or(options.max_cpu, 0.0),
             max_bandwidth=_or(options.max_bandwidth, 0),
+            unheard_bandwidth=_or(options.unheard_bandwidth, 1_000_000),
             control_addresses=_control_addresses(
                 [endpoint for endpoints in control.listen.values() for endpoint in endpoints], host
             ),

@@ -81,6 +81,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_
     max_load: Annotated[float, msgspec.Meta(ge=0)] | None = None
     max_cpu: Annotated[float, msgspec.Meta(ge=0)] | None = None
     max_bandwidth: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    unheard_bandwidth: Annotated[int, msgspec.Meta(ge=0)] | None = None
     drain_on_stop: Seconds | None = None
     dtls_cert_cipher: DtlsCertCipher | None = None
     dtls_rsa_key_size: Annotated[int, msgspec.Meta(ge=2048, le=8192)] | None = None
@@ -148,6 +149,10 @@ WORDS = {
     "max-load": Words("refuse further calls while the load average is above this; 0: never (default: 0)", "NUMBER"),
     "max-cpu": Words("the same, in percent of all cores' time (default: 0)", "NUMBER"),
     "max-bandwidth": Words("the same, in bytes of media per second (default: 0)", "INT"),
+    "unheard-bandwidth": Words(
+        "send nothing to a party never heard for which more bytes per second come in; 0: any number (default: 1000000)",
+        "INT",
+    ),
     "drain-on-stop": Words(
         "on SIGTERM refuse further calls and wait at most so long for the last one to end (default: 0)", "SECS"
     ),

@@ -21,6 +21,7 @@ SETTINGS = (
     "max_load",
     "max_cpu",
     "max_bandwidth",
+    "unheard_bandwidth",
 )
 CONTROL = ("acl", "templates")
 PROCESS = ("log_level", "drain_on_stop")

@@ -33,6 +33,11 @@ class EffectQueue:
     def later(self, produce: Produce, call_id: CallId | None = None, request_id: int | None = None) -> None:
         self._waiting.append(Later(produce, call_id, request_id))
 
+    @property
+    def idle(self) -> bool:
+        """Nothing waits: what happens now is not part of something else."""
+        return not self._waiting
+
     def discard(self) -> None:
         self._waiting.clear()
 

@@ -24,6 +24,7 @@ from rtprelay.core.settings import Settings
 from rtprelay.core.timers import Timers
 from rtprelay.core.totals import EndReason, Totals
 from rtprelay.core.transports import Transports
+from rtprelay.core.unheard import Unheard
 from rtprelay.negotiate.address import AddressPolicy, Interfaces
 from rtprelay.plan.diff import diff
 from rtprelay.plan.flow import Capabilities, Flow, FlowReport
@@ -47,6 +48,7 @@ class Registry:
         self.requests = RequestCounts()
         self.admission = Admission()
         self.learning = Learning()
+        self.unheard = Unheard()
         self.timers: Timers[CallId] = Timers()
         self.transports = Transports(DtlsIdentity(self.wall(now)))
         self.queue = EffectQueue()
@@ -143,6 +145,7 @@ class Registry:
         pair = (rtp, rtp.with_port(rtp.port + 1))
         for endpoint in pair:
             self.learning.forget(endpoint)
+            self.unheard.forget(endpoint)
             self.totals.forget(endpoint)
             self.spoken.discard(endpoint)
         return tuple(ClosePort(endpoint) for endpoint in pair)

@@ -65,8 +65,11 @@ class Relay:
 
     def handle_report(self, reports: Sequence[FlowReport], now: float) -> None:
         """Counters: liveness, totals, and what a ReadFlows asked for."""
+        alone = self.registry.queue.idle
         for report in reports:
             self.registry.observe(report)
+            if alone:
+                self.registry.unheard.look(self.registry, report, now)
         self.registry.totals.look(now)
 
     def handle_load(self, average: float, cpu: float, now: float) -> None:

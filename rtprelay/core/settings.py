@@ -32,5 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Percent of all cores."""
     max_bandwidth: int = 0
     """Bytes of media per second."""
+    unheard_bandwidth: int = 1_000_000
+    """Bytes per second for a party that was never heard; 0: any."""
     control_addresses: tuple[str, ...] = ()
     """Never a media destination."""

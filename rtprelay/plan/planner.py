@@ -171,7 +171,7 @@ def _rtp_output(sink: Sink) -> Output | None:
     sender.
     """
     carrier = sink.carrier
-    if not sink.media.direction.receives or sink.media.held:
+    if not sink.media.direction.receives or sink.media.held or carrier.shielded:
         return None
     return _output(carrier, carrier.local, carrier.destination, sink.ssrc, carrier.crypto_send)
 
@@ -179,7 +179,7 @@ def _rtp_output(sink: Sink) -> Output | None:
 def _rtcp_output(sink: Sink) -> Output | None:
     """RTCP goes on during hold (RFC 3264 section 8.4)."""
     carrier = sink.carrier
-    if carrier.opaque or not _rtcp_keyed(carrier):
+    if carrier.opaque or carrier.shielded or not _rtcp_keyed(carrier):
         return None
     return _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, sink.ssrc, carrier.rtcp_send)
 

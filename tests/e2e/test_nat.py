@@ -6,10 +6,13 @@ stranger 192.0.2.2, another port      == RTP ==>
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.e2e.harness.polling import until
 from tests.e2e.harness.rtp import assert_heard
-from tests.e2e.harness.stage import Stage
+from tests.e2e.harness.stage import Stage, open_stage
 
 PRIVATE = "10.23.0.5"
 UNREACHABLE = "203.0.113.77"
@@ -74,3 +77,24 @@ def test_a_stranger_who_comes_first_does_not_steal_the_call(scene: Stage) -> Non
             call.talk(20)
             assert not stranger.collect()
         phones.hang_up("bleed")
+
+
+def test_who_was_never_heard_is_not_flooded(kind: str, tmp_path: Path) -> None:
+    """The callee's address may be that of somebody who knows nothing of the call; its first packet shows it is not."""
+    if kind.startswith("rtpengine"):
+        pytest.skip("rtpengine sends whatever comes in")
+    with open_stage(kind, tmp_path, "--unheard-bandwidth=5000") as stage, stage.relay.client() as ng:
+        call = stage.call_over_ng(ng, "flood")
+
+        def shielded() -> bool:
+            call.a.send(call.a_target, 20)
+            return "too much for a party never heard" in stage.relay.log.read_text()
+
+        until(shielded, "the way to be closed")
+        call.forget()
+        call.a.send(call.a_target, 20)
+        unwanted = set(call.a.sent)
+        call.find_each_other()
+        assert not unwanted & {seen.data for seen in call.b.collect()}
+        call.talk()
+        call.close()
