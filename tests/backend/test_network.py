@@ -12,12 +12,14 @@ from collections.abc import Iterator
 import pytest
 
 from rtprelay.plan.flow import Flow, Output, PayloadRule
+from rtprelay.security.srtp import SrtpContext
 from rtprelay.values import Family
 from rtprelay.wire import rtp
 from tests.backend.conftest import needs_root
 from tests.backend.namespaces import KernelRig, SocketParty, cable, inside, mac, veth_lab
 from tests.backend.packets import audio
 from tests.backend.rig import datas, put, report
+from tests.backend.test_fallback import keys
 from tools.netns import Namespace, veth
 
 CALLEE_SIDE = "to-b"
@@ -204,21 +206,38 @@ def test_sequence_numbers_are_one_stream_whichever_way_they_went(rig: KernelRig)
     assert (stream.packets, stream.lost, stream.highest_sequence) == (11, 1, 65534 + 11)
 
 
-def test_a_vlan_device_is_served_by_tc(rig: KernelRig) -> None:
+@pytest.mark.parametrize("tags", [(7,), (7, 8)], ids=["one-tag", "two-tags"])
+def test_a_vlan_device_is_served_by_tc_with_keys_and_without(rig: KernelRig, tags: tuple[int, ...]) -> None:
     relay, side = rig.lab.relay, rig.lab.callee
+    names = [f"tag{tag}" for tag in tags]
     for namespace, device in ((relay, CALLEE_SIDE), (side.namespace, "eth0")):
-        try:
-            namespace.ip("link", "add", "link", device, "name", "tagged", "type", "vlan", "id", "7")
-        except RuntimeError:
-            pytest.skip("this kernel has no VLAN devices (8021q)")
-        namespace.ip("link", "set", "tagged", "up")
+        for tag, lower, name in zip(tags, (device, *names), names, strict=False):
+            try:
+                namespace.ip("link", "add", "link", lower, "name", name, "type", "vlan", "id", str(tag))
+            except RuntimeError:
+                pytest.skip("this kernel has no VLAN devices (8021q)")
+            namespace.ip("link", "set", name, "up")
     ours, theirs = side.relay[Family.IP4], side.party[Family.IP4]
     relay.ip("address", "delete", f"{ours}/24", "dev", CALLEE_SIDE)
-    relay.address("tagged", f"{ours}/24")
+    relay.address(names[-1], f"{ours}/24")
     side.namespace.ip("address", "delete", f"{theirs}/24", "dev", "eth0")
-    side.namespace.address("tagged", f"{theirs}/24")
+    side.namespace.address(names[-1], f"{theirs}/24")
     side.namespace.route("10.71.1.0/24", ours)
-    rig.wait(lambda: modes(rig).get("tagged") == "tc", lambda: f"not served: {modes(rig)}")
+    rig.wait(lambda: modes(rig).get(names[-1]) == "tc", lambda: f"not served: {modes(rig)}")
     caller, callees = rig.caller(), [rig.callee(), rig.callee()]
     flow = relay_to(rig, caller, *callees)
     served(rig, flow, caller, *callees)
+
+    handled, callee = rig.handled, callees[0]
+    there, back = keys(), keys()
+    protected = Output(rig.source(), callee.endpoint, srtp=there)
+    to_callee = put(rig, Flow(rig.local(), caller.endpoint, outputs=(protected,)))
+    plain = (Output(to_callee.local, caller.endpoint),)
+    to_caller = put(rig, Flow(protected.source, callee.endpoint, outputs=plain, srtp=back))
+    for sequence in range(5):
+        caller.send(to_callee.local, audio(sequence))
+        callee.send(to_caller.local, SrtpContext(back).protect(audio(sequence)))
+    receiver = SrtpContext(there)
+    assert [receiver.unprotect(data) for data in datas(callee.receive(5))] == [audio(n) for n in range(5)]
+    assert datas(caller.receive(5)) == [audio(n) for n in range(5)]
+    assert rig.handled == handled
