@@ -33,7 +33,7 @@ _OFFERING = _AT_ONCE | {"offer"}
 
 def offered(offerer: Party, answerer: Party, view: SessionView, flags: MediaFlags) -> None:
     """The offerer's bundle, and what of it the answerer is offered. Comes before ports are opened and closed."""
-    if not _concerns(view, flags, offerer, answerer):
+    if not (flags.bundle or _concerns(view, offerer, answerer)):
         return
     members = _members(view)
     like = all(is_feedback(media.protocol) for media in answerer.medias if media.rtp and not media.rejected)
@@ -52,6 +52,8 @@ def offered(offerer: Party, answerer: Party, view: SessionView, flags: MediaFlag
 
 def answered(offerer: Party, answerer: Party, view: SessionView, context: Context) -> None:
     """Comes before the ports of what was rejected are closed."""
+    if not _concerns(view, offerer, answerer):
+        return
     _accept(answerer, view, context)
     wanted = offerer.bundle_wanted
     _share(offerer, [i for i in wanted if i < len(answerer.medias) and not answerer.medias[i].rejected], context)
@@ -126,11 +128,11 @@ def _bundled(party: Party) -> bool:
     return any(media.transport is not None for media in party.medias)
 
 
-def _concerns(view: SessionView, flags: MediaFlags, *parties: Party) -> bool:
-    """Whether there is a bundle, has been or is to be one: most calls never have any."""
-    if view.bundles or flags.bundle:
-        return True
-    return any(party.bundle_wanted or party.bundle_proposed or _bundled(party) for party in parties)
+def _concerns(view: SessionView, *parties: Party) -> bool:
+    """Whether there is a bundle or has been one: most calls never have any."""
+    return bool(view.bundles) or any(
+        party.bundle_wanted or party.bundle_proposed or _bundled(party) for party in parties
+    )
 
 
 def _propose(party: Party, members: Sequence[int], flags: MediaFlags) -> None:

@@ -111,6 +111,8 @@ def propose(
 
 def acceptable(received: tuple[CryptoLine, ...], options: SdesOptions) -> tuple[CryptoLine, ...]:
     """The offered lines that may be answered, those to be answered first in front."""
+    if not received:
+        return ()
     rank = {name: place for place, name in enumerate(options.preferred)}
     allowed = (line for line in received if options.allows(line.suite))
     return tuple(sorted(allowed, key=lambda line: rank.get(line.suite.name, len(rank))))

@@ -174,7 +174,7 @@ def read(document: SessionDescription) -> SessionView:
         origin=origin,
         name=name,
         connection=connection,
-        media=_as_bundled(media, bundles),
+        media=_as_bundled(media, bundles) if bundles else tuple(media),
         bundles=bundles,
         ice_lite="ice-lite" in attributes,
         lines=attributes,
