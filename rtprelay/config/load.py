@@ -13,10 +13,11 @@ from rtprelay.config.addresses import HostAddress, host_addresses
 from rtprelay.config.command_line import read_command_line
 from rtprelay.config.files import explain, read_toml
 from rtprelay.config.ini import read_ini
-from rtprelay.config.options import DtlsCertCipher, Options
+from rtprelay.config.options import DtlsCertCipher, DtlsSignature, Options
 from rtprelay.config.schema import BackendChoice, Config, ConfigError, ControlConfig, LogFormat
 from rtprelay.config.specs import access_lists, listen_endpoints, media_interfaces
 from rtprelay.core.settings import Settings
+from rtprelay.security.dtls import CIPHERS, MTU, check_ciphers
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.signalling.options import parse_flag, tokens
 from rtprelay.signalling.templates import DEFAULT
@@ -86,6 +87,8 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
     if not interfaces:
         raise ConfigError("interface: this host has no address to relay media from")
     control = _control(options)
+    if options.dtls_signature is DtlsSignature.SHA1:
+        notices.append("dtls-signature SHA-1: certificates are signed with SHA-256, browsers take nothing else")
     for kind, endpoints in control.listen.items():
         if not control.acl[kind] and not (control.token_file and kind not in ("ng", "cli")):
             notices += [
@@ -115,6 +118,8 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
             max_cpu=_or(options.max_cpu, 0.0),
             max_bandwidth=_or(options.max_bandwidth, 0),
             unheard_bandwidth=_or(options.unheard_bandwidth, 1_000_000),
+            dtls_ciphers=_ciphers(_or(options.dtls_ciphers, CIPHERS)),
+            dtls_mtu=_or(options.dtls_mtu, MTU),
             control_addresses=_control_addresses(
                 [endpoint for endpoints in control.listen.values() for endpoint in endpoints], host
             ),
@@ -137,6 +142,14 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
         source=source,
         notices=tuple(notices),
     )
+
+
+def _ciphers(text: str) -> str:
+    try:
+        check_ciphers(text)
+    except ValueError as error:
+        raise ConfigError(f"dtls-ciphers: {error}") from error
+    return text
 
 
 def _control(options: Options) -> ControlConfig:

@@ -12,6 +12,7 @@ import msgspec
 
 from rtprelay.config.schema import LISTENERS, BackendChoice, LogFormat
 from rtprelay.security.certificate import KeyType
+from rtprelay.security.dtls import MIN_MTU
 from rtprelay.signalling.command import EndpointLearning
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -28,6 +29,14 @@ class DtlsCertCipher(enum.Enum):
     @property
     def key_type(self) -> KeyType:
         return KeyType.RSA if self is DtlsCertCipher.RSA else KeyType.ECDSA
+
+
+class DtlsSignature(enum.Enum):
+    """As rtpengine spells them."""
+
+    SHA256 = "SHA-256"
+    SHA1 = "SHA-1"
+    """Understood, but nothing is signed so any more."""
 
 
 class InterfaceTable(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
@@ -85,6 +94,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_
     drain_on_stop: Seconds | None = None
     dtls_cert_cipher: DtlsCertCipher | None = None
     dtls_rsa_key_size: Annotated[int, msgspec.Meta(ge=2048, le=8192)] | None = None
+    dtls_signature: DtlsSignature | None = None
+    dtls_ciphers: str | None = None
+    dtls_mtu: Annotated[int, msgspec.Meta(ge=MIN_MTU, le=16384)] | None = None
     dtls_passive: bool | None = None
     sip_source: bool | None = None
     templates: str | dict[str, str] | None = None
@@ -158,6 +170,9 @@ WORDS = {
     ),
     "dtls-cert-cipher": Words("key of the DTLS certificate: prime256v1 or RSA (default: prime256v1)", "NAME"),
     "dtls-rsa-key-size": Words("bits of an RSA key (default: 2048)", "INT"),
+    "dtls-signature": Words("hash the certificate is signed with: SHA-256", "NAME"),
+    "dtls-ciphers": Words("ciphers of DTLS handshakes, as OpenSSL writes them", "LIST"),
+    "dtls-mtu": Words("bytes of a DTLS handshake datagram (default: 1200)", "INT"),
     "dtls-passive": Words("the flag DTLS=passive in every request"),
     "sip-source": Words("the flag SIP-source-address in every request that does not say trust-address"),
     "templates": Words("section of an INI file with named sets of flags; in TOML the table [templates]", "NAME"),
@@ -175,6 +190,7 @@ REPEATABLE = frozenset({"interface", "control-acl", *(f"listen-{kind}" for kind 
 CHOICES: dict[str, type[enum.Enum]] = {
     "backend": BackendChoice,
     "dtls-cert-cipher": DtlsCertCipher,
+    "dtls-signature": DtlsSignature,
     "endpoint-learning": EndpointLearning,
     "log-format": LogFormat,
 }

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from OpenSSL.SSL import Context as DtlsContext
 
 from rtprelay.security.certificate import Certificate, generate
-from rtprelay.security.dtls import make_context
+from rtprelay.security.dtls import CIPHERS, MTU, make_context
 
 MAX_CERTIFICATES = 8
 """Four months' worth: RENEW_AFTER is half of a month."""
@@ -22,15 +22,20 @@ class DtlsIdentity:
     none was added before it is needed; it must not block.
     """
 
-    def __init__(self, now: float, make: Callable[[float], Certificate] = generate) -> None:
+    def __init__(
+        self, now: float, make: Callable[[float], Certificate] = generate, *, ciphers: str = CIPHERS, mtu: int = MTU
+    ) -> None:
         self._now = now
         self._make = make
+        self._ciphers = ciphers
+        self._mtu = mtu
         self._known: dict[str, tuple[Certificate, DtlsContext]] = {}
 
     def add(self, certificates: Iterable[Certificate]) -> None:
         """The last one is what is shown from now on."""
         for certificate in certificates:
-            self._known[certificate.fingerprint("sha-256")] = certificate, make_context(certificate)
+            context = make_context(certificate, ciphers=self._ciphers, mtu=self._mtu)
+            self._known[certificate.fingerprint("sha-256")] = certificate, context
         for oldest in list(self._known)[:-MAX_CERTIFICATES]:
             del self._known[oldest]
 

@@ -50,7 +50,7 @@ class Registry:
         self.learning = Learning()
         self.unheard = Unheard()
         self.timers: Timers[CallId] = Timers()
-        self.transports = Transports(DtlsIdentity(self.wall(now)))
+        self.transports = Transports(DtlsIdentity(self.wall(now), ciphers=settings.dtls_ciphers, mtu=settings.dtls_mtu))
         self.queue = EffectQueue()
         self.owners = Owners()
         self.calls: dict[CallId, Call] = {}

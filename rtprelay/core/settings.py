@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from rtprelay.call.interface import MediaInterface
+from rtprelay.security.dtls import CIPHERS, MTU
 from rtprelay.signalling.command import EndpointLearning
 
 __all__ = ["MediaInterface", "Settings"]
@@ -34,5 +35,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of media per second."""
     unheard_bandwidth: int = 1_000_000
     """Bytes per second for a party that was never heard; 0: any."""
+    dtls_ciphers: str = CIPHERS
+    """Of handshakes, as OpenSSL writes them."""
+    dtls_mtu: int = MTU
+    """Of handshake datagrams."""
     control_addresses: tuple[str, ...] = ()
     """Never a media destination."""

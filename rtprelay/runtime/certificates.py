@@ -51,7 +51,9 @@ class CertificateKeeper:
 
     def _fresh(self) -> bool:
         newest = self._kept[-1] if self._kept else None
-        return newest is not None and newest.key_type is self._key_type and newest.expires - self._wall() > RENEW_BEFORE
+        if newest is None or newest.key_type is not self._key_type or newest.expires - self._wall() <= RENEW_BEFORE:
+            return False
+        return newest.key_type is KeyType.ECDSA or newest.key_bits == self._rsa_bits
 
     async def _renew(self) -> Certificate:
         # A thread of its own: one of a pool would wait for the next key for two weeks.

@@ -38,6 +38,12 @@ class Certificate(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Certificate({self.fingerprint('sha-256')})"
 
+    @property
+    def key_bits(self) -> int:
+        key = x509.load_der_x509_certificate(self.certificate).public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey)
+        return key.key_size
+
     def fingerprint(self, name: str) -> str:
         """`AB:CD:...` (RFC 8122 section 5). Raises ValueError for a hash that is not in HASHES."""
         return fingerprint(self.certificate, name)

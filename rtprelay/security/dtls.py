@@ -25,10 +25,12 @@ from rtprelay.security.suites import SUITES, Suite
 
 MTU = 1200
 """Of a handshake datagram: through every tunnel."""
+MIN_MTU = 576
+"""What every host takes (RFC 1122 section 3.3.2)."""
 _RECORD_HEADER = 13
 _MAX_MESSAGE = 16384
 _MAX_RECORD = _MAX_MESSAGE + 2048 + _RECORD_HEADER
-_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!eNULL:!MD5"
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!eNULL:!MD5"
 _EXPORTER = b"EXTRACTOR-dtls_srtp"
 
 PROFILES = {
@@ -72,17 +74,30 @@ class SrtpKeys(msgspec.Struct, frozen=True):
     receive: SrtpParameters
 
 
-def make_context(certificate: Certificate, profiles: Sequence[str] = DEFAULT_PROFILES) -> SSL.Context:
-    """Shared by all associations under one certificate: loading a key costs more than a handshake's share of it."""
+def make_context(
+    certificate: Certificate, profiles: Sequence[str] = DEFAULT_PROFILES, *, ciphers: str = CIPHERS, mtu: int = MTU
+) -> SSL.Context:
+    """Shared by all associations under one certificate: loading a key costs more than a handshake's share of it.
+    `ciphers` as OpenSSL writes lists of them; `mtu` is that of the associations.
+    """
     context = SSL.Context(SSL.DTLS_METHOD)
+    context.set_app_data(mtu)
     context.use_certificate(x509.load_der_x509_certificate(certificate.certificate))
     context.use_privatekey(_private_key(certificate))
-    context.set_cipher_list(_CIPHERS)
+    context.set_cipher_list(ciphers.encode())
     context.set_tlsext_use_srtp(":".join(profiles).encode())
     context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION)
     # Every certificate is let through here, being self-signed; the fingerprint decides afterwards.
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
     return context
+
+
+def check_ciphers(ciphers: str) -> None:
+    """Raises ValueError where OpenSSL knows none of them."""
+    try:
+        SSL.Context(SSL.DTLS_METHOD).set_cipher_list(ciphers.encode())
+    except SSL.Error as error:
+        raise ValueError(f"OpenSSL knows no cipher of {ciphers!r}") from error
 
 
 class DtlsAssociation:
@@ -100,12 +115,18 @@ class DtlsAssociation:
         self._out: deque[bytes] = deque()
         self._messages: deque[bytes] = deque()
         self._connection = SSL.Connection(context, None)
-        self._connection.set_ciphertext_mtu(MTU)
+        self._mtu: int = context.get_app_data()
+        self._connection.set_ciphertext_mtu(self._mtu)
         if role is DtlsRole.CLIENT:
             self._connection.set_connect_state()
             self._step()
         else:
             self._connection.set_accept_state()
+
+    @property
+    def cipher(self) -> str | None:
+        """The suite of the association, as OpenSSL calls it; None: none has been agreed on."""
+        return self._connection.get_cipher_name()
 
     def expect(self, fingerprints: Iterable[str]) -> None:
         """Signalling has named the peer's certificate (the answer came after the handshake)."""
@@ -229,7 +250,7 @@ class DtlsAssociation:
                 pending += self._connection.bio_read(_MAX_RECORD)
             except SSL.WantReadError:
                 break
-        self._out.extend(_datagrams(bytes(pending)))
+        self._out.extend(_datagrams(bytes(pending), self._mtu))
 
 
 _ALERT = 21
@@ -252,11 +273,11 @@ def _complete_records(datagram: bytes) -> bytes:
     return datagram[:at]
 
 
-def _datagrams(records: bytes) -> Iterable[bytes]:
+def _datagrams(records: bytes, mtu: int) -> Iterable[bytes]:
     start = at = 0
     while at < len(records):
         end = at + _RECORD_HEADER + int.from_bytes(records[at + 11 : at + 13])
-        if end - start > MTU and at > start:
+        if end - start > mtu and at > start:
             yield records[start:at]
             start = at
         at = end

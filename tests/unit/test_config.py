@@ -484,3 +484,21 @@ def test_the_command_line_may_name_the_section_of_templates(tmp_path: Path) -> N
         load([f"--config-file={file}", "--templates=Missing"])
     with pytest.raises(ConfigError, match="names a section of an INI file"):
         load(["--config-file=none", "--templates=Named"])
+
+
+def test_what_dtls_is_to_be_like_is_read_from_rtpengines_file(tmp_path: Path) -> None:
+    file = tmp_path / "rtpengine.conf"
+    lines = ("dtls-mtu = 900", "dtls-ciphers = ECDHE-ECDSA-AES256-GCM-SHA384", "dtls-signature = SHA-256")
+    file.write_text("[rtpengine]\ninterface = 127.0.0.1\n" + "".join(f"{line}\n" for line in lines))
+    config = load([f"--config-file={file}"])
+    assert (config.settings.dtls_mtu, config.settings.dtls_ciphers) == (900, "ECDHE-ECDSA-AES256-GCM-SHA384")
+    assert config.notices == ()
+    config = load([f"--config-file={file}", "--dtls-signature=SHA-1", "--dtls-mtu=576"])
+    assert config.settings.dtls_mtu == 576
+    assert config.notices[0].startswith("dtls-signature SHA-1: ")
+
+
+@pytest.mark.parametrize("option", ["--dtls-mtu=500", "--dtls-ciphers=rot13", "--dtls-signature=MD5"])
+def test_what_dtls_cannot_be_like_is_refused(option: str) -> None:
+    with pytest.raises(ConfigError, match=option.removeprefix("--").partition("=")[0]):
+        load(["--config-file=none", "-i", "127.0.0.1", option])

@@ -28,8 +28,8 @@ class Clock:
         return self.now
 
 
-def start(directory: Path, clock: Clock, key_type: KeyType = KeyType.ECDSA) -> list[Certificate]:
-    return asyncio.run(CertificateKeeper(directory, key_type, 2048, LOG, clock).start())
+def start(directory: Path, clock: Clock, key_type: KeyType = KeyType.ECDSA, rsa_bits: int = 2048) -> list[Certificate]:
+    return asyncio.run(CertificateKeeper(directory, key_type, rsa_bits, LOG, clock).start())
 
 
 def test_the_successor_has_the_same_certificate(tmp_path: Path) -> None:
@@ -59,6 +59,11 @@ def test_an_expired_one_is_forgotten(tmp_path: Path) -> None:
 def test_another_kind_of_key_is_made_at_once(tmp_path: Path) -> None:
     start(tmp_path, Clock())
     assert [c.key_type for c in start(tmp_path, Clock(), KeyType.RSA)] == [KeyType.ECDSA, KeyType.RSA]
+
+
+def test_so_is_a_key_of_another_size(tmp_path: Path) -> None:
+    start(tmp_path, Clock(), KeyType.RSA)
+    assert [c.key_bits for c in start(tmp_path, Clock(), KeyType.RSA, 3072)] == [2048, 3072]
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xc1", b"\x91\x93"])

@@ -6,17 +6,20 @@ import random
 import struct
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from OpenSSL import SSL
 
 from rtprelay.security.certificate import Certificate, KeyType, generate
 from rtprelay.security.dtls import (
+    MIN_MTU,
     MTU,
     PROFILES,
     DtlsAssociation,
     DtlsRole,
     DtlsState,
+    check_ciphers,
     make_context,
 )
 from rtprelay.security.srtp import SrtpContext
@@ -28,8 +31,8 @@ _HANDSHAKE, _ALERT, _APPLICATION = 22, 21, 23
 class Side:
     """A certificate, its context and its fingerprint."""
 
-    def __init__(self, certificate: Certificate, profiles: Sequence[str] = tuple(PROFILES)) -> None:
-        self.context: SSL.Context = make_context(certificate, profiles)
+    def __init__(self, certificate: Certificate, profiles: Sequence[str] = tuple(PROFILES), **options: Any) -> None:
+        self.context: SSL.Context = make_context(certificate, profiles, **options)
         self.fingerprint = "sha-256 " + certificate.fingerprint("sha-256")
 
 
@@ -261,3 +264,32 @@ def test_the_hello_of_another_client_does_not_reset_the_keys(alice: Side, bob: S
         pair.server.receive(hello)
     assert pair.server.state is DtlsState.CONNECTED
     assert pair.server.keys == keys
+
+
+@pytest.mark.parametrize("mtu", [MIN_MTU, 900, 1400])
+def test_flights_are_cut_to_the_size_the_operator_says(mtu: int) -> None:
+    """The certificate of RSA with 4,096 bits takes more than a record of 576 bytes."""
+    certificate = generate(NOW, KeyType.RSA, 4096)
+    pair = Pair(Side(certificate, mtu=mtu), Side(certificate, mtu=mtu))
+    while pair.exchange():
+        pass
+    assert pair.client.state is pair.server.state is DtlsState.CONNECTED
+    assert mtu - 300 < max(pair.sizes) <= mtu
+
+
+def test_only_the_ciphers_that_are_allowed_are_agreed_on(alice: Side) -> None:
+    narrow = Side(generate(NOW), ciphers="ECDHE-ECDSA-AES256-GCM-SHA384")
+    pair = Pair(alice, narrow)
+    while pair.exchange():
+        pass
+    assert pair.client.cipher == "ECDHE-ECDSA-AES256-GCM-SHA384"
+    nothing = Pair(Side(generate(NOW), ciphers="ECDHE-ECDSA-AES128-GCM-SHA256"), narrow)
+    while nothing.exchange():
+        pass
+    assert nothing.server.state is DtlsState.FAILED
+
+
+def test_a_list_of_no_cipher_at_all_is_refused() -> None:
+    check_ciphers("DEFAULT:!NULL:!aNULL:!SHA256:!SHA384:!aECDH:!AESGCM+AES256:!aPSK")  # rtpengine's own default
+    with pytest.raises(ValueError, match="knows no cipher"):
+        check_ciphers("rot13")
