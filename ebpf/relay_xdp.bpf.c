@@ -191,6 +191,8 @@ static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 			return XDP_PASS;
 		if (flow->output_count == 1 && !secure_room(ctx, flow, index, output))
 			return XDP_PASS;
+		if (flow->output_count > 1 && flow->flags & RTPRELAY_FLOW_SRTP_OUT && !secure_room_behind(ctx))
+			return XDP_PASS;
 		complete_checksum(ctx, &packet);
 		if (flow->flags & RTPRELAY_FLOW_SRTP)
 			reason = secure_accept(ctx, flow, index, state, &packet);

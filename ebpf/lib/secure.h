@@ -156,6 +156,14 @@ static __always_inline bool secure_room(ctx_t *ctx, const struct rtprelay_flow *
 	return needed <= spare || ctx_resize(ctx, ctx_length(ctx) + needed - spare);
 }
 
+/* The same where there will be copies: the kernel gives each a page of its own but the last, which is this frame. */
+static __always_inline bool secure_room_behind(ctx_t *ctx)
+{
+	__u32 length = ctx_length(ctx);
+
+	return ctx_resize(ctx, length + SRTP_MAX_TRAILER) && ctx_resize(ctx, length);
+}
+
 /*
  * Before the packet is written for this output: use an index up, and let the packet grow. secured->rtp gets the number
  * under which it is sent.

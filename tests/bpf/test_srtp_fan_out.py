@@ -38,10 +38,10 @@ def keys_of(name: str) -> SrtpParameters:
 class SecureConference(Conference):
     """Publisher and subscribers have keys; `seen` are the parties' own ideas of what they should get."""
 
-    def __init__(self, stage: Stage, count: int) -> None:
+    def __init__(self, stage: Stage, count: int, published: SrtpParameters | None) -> None:
         super().__init__(stage)
-        self.published = keys_of("AEAD_AES_256_GCM")
-        self.publisher = SrtpContext(self.published)
+        self.published = published
+        self.publisher = SrtpContext(published) if published else None
         names = [OUT[i % len(OUT)] for i in range(count)]
         self.keys = [keys_of(name) if name else None for name in names]
         self.seen = [SrtpContext(keys) if keys else None for keys in self.keys]
@@ -66,7 +66,8 @@ class SecureConference(Conference):
         self.plane.put_flow(self.local, self.sender, outputs, flags=flags, group=GROUP, srtp=self.published)
 
     def frame(self, rtp: Rtp) -> Frame:
-        return replace(super().frame(rtp), payload=self.publisher.protect(bytes(rtp)))
+        plain = super().frame(rtp)
+        return plain if self.publisher is None else replace(plain, payload=self.publisher.protect(bytes(rtp)))
 
     def copy(self, i: int, rtp: Rtp) -> bytes:
         own = bytes(replace(rtp, ssrc=self.ssrc(i), sequence=(rtp.sequence + i) & 0xFFFF))
@@ -99,8 +100,11 @@ def make(stage: Stage) -> Iterator[list[SecureConference]]:
             conference.devmap.close()
 
 
-def conference(stage: Stage, make: list[SecureConference], count: int, path: str) -> SecureConference:
-    made = SecureConference(stage, count)
+def conference(
+    stage: Stage, make: list[SecureConference], count: int, path: str, plain: bool = False
+) -> SecureConference:
+    """`plain`: the publisher has no key."""
+    made = SecureConference(stage, count, None if plain else keys_of("AEAD_AES_256_GCM"))
     make.append(made)
     made.start(path)
     return made
@@ -118,6 +122,18 @@ def test_every_receiver_gets_its_own_packet_under_its_own_key(
         assert sorted(stage.heard(count)) == sorted((room.device(i), room.copy(i, rtp)) for i in range(count))
     assert [stage.plane.sent(BASE + i).packets for i in range(count)] == [5] * count
     assert stage.plane.counts() == {f"{path}_forwarded": 5}
+
+
+@PATHS
+def test_packets_of_any_length_reach_all_where_each_copy_has_to_grow(
+    stage: Stage, make: list[SecureConference], path: str
+) -> None:
+    """Whether a driver has left room behind a frame depends on its length; where none is, tc makes the copies."""
+    room = conference(stage, make, 3, path, plain=True)
+    for sequence, length in enumerate(range(64, 320, 3)):
+        rtp = Rtp(sequence=sequence, payload=os.urandom(length))
+        stage.send(bytes(room.frame(rtp)))
+        assert sorted(stage.heard(3)) == sorted((room.device(i), room.copy(i, rtp)) for i in range(3)), length
 
 
 @PATHS
