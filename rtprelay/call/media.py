@@ -68,6 +68,8 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Milliseconds per packet to ask of the party in the answer to its offer."""
     crypto_received: tuple[CryptoLine, ...] = ()
     """The keys of the party's pending offer (SDES)."""
+    crypto_optional: bool = False
+    """They are an offer to a phone that may know SRTP: taken only if the other side takes ours (RFC 8643)."""
     crypto_proposed: tuple[CryptoLine, ...] = ()
     """The keys we offered to the party last."""
     crypto_receive: CryptoLine | None = None

@@ -1,4 +1,9 @@
-"""Keys in offer and answer: each leg has its own, agreed with that party alone by DTLS or SDES (RFC 4568, 8643)."""
+"""Keys in offer and answer: each leg has its own, agreed with that party alone by DTLS or SDES (RFC 4568).
+
+Keys in plain RTP/AVP (opportunistic SRTP, RFC 8643) are offered on, and taken if the other side answers with keys or
+the answer says `OSRTP=accept`. Where a profile is asked for by name, the legs go their own ways: the keys are taken,
+and none are offered to a plain one. With `OSRTP=offer` keys are offered in any case.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +25,13 @@ def offered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, cont
     ours.passthrough = theirs.passthrough = passthrough
     dtls.offered(ours, theirs, view, flags, context)
     options = sdes_options(flags.sdes)
-    opportunistic = not is_savp(ours.protocol)
-    accepted = not opportunistic or _osrtp(flags, "accept")
-    lines = _lines(view) if accepted and not passthrough and ours.dtls is None else ()
+    lines = _lines(view) if not passthrough and ours.dtls is None else ()
     ours.crypto_received = acceptable(lines, options)
+    opportunistic = not is_savp(ours.protocol) and bool(ours.crypto_received)
+    ours.crypto_optional = opportunistic and (flags.transport_protocol is None or _osrtp(flags, "offer"))
     if ours.dtls is None and not ours.crypto_received:
         _forget(ours)
-    offers = is_savp(theirs.protocol) or _osrtp(flags, "offer")
+    offers = is_savp(theirs.protocol) or ours.crypto_optional or (theirs.rtp and _osrtp(flags, "offer"))
     _propose(theirs, lines, options, context, offers=offers and not passthrough)
 
 
@@ -41,7 +46,9 @@ def answered(ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, con
     dtls.replied(ours, flags)
     options = sdes_options(flags.sdes)
     chosen = choose(ours.crypto_received, options)
-    if chosen is not None:
+    if ours.crypto_optional and not theirs.secure and not _osrtp(flags, "accept"):
+        _forget(ours)
+    elif chosen is not None:
         _respond(ours, chosen, options, context)
     return keyed and _keyed(ours)
 

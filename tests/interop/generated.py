@@ -27,7 +27,9 @@ WITH_EVENTS = (3, EVENTS)
 WIDE = frozenset({"96", "97"})
 """Whose clock rate is not that of the events: rtpengine drops events beside them."""
 VIDEO_CODECS = {102: ("VP8/90000", ""), 103: ("H264/90000", "packetization-mode=1"), 34: ("H263/90000", "")}
+FAX = ("a=T38FaxVersion:0", "a=T38MaxBitRate:14400", "a=T38FaxRateManagement:transferredTCF", "a=sendrecv")
 NAMES = ("PCMU", "PCMA", "G722", "opus", "opus/48000/2", "speex/16000", "AMR")
+WORDS = ("strip", "offer", "except")
 KEY = "A" * 40
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 ANSWERED = {
@@ -69,7 +71,9 @@ class Section(NamedTuple):
 
 
 def _lines(secure: bool) -> st.SearchStrategy[tuple[str, ...]]:
-    crypto = st.just(f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}") if secure else st.just("")
+    keys = f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"
+    # In a plain profile it is opportunistic SRTP (RFC 8643).
+    crypto = st.just(keys) if secure else st.sampled_from(["", "", keys])
     plain = st.sampled_from(["", "a=x-unknown:1", "a=silenceSupp:off - - - -", "a=label:7", "a=maxptime:60"])
     direction = st.sampled_from(["", *(f"a={name}" for name in DIRECTIONS)])
     mux = st.sampled_from(["", "a=rtcp-mux"])
@@ -94,19 +98,28 @@ def descriptions(draw: st.DrawFn) -> str:
     if draw(st.booleans()):
         video = Section("video", draw(_codecs(tuple(VIDEO_CODECS))), draw(_lines(secure)))
         sections.append(video.text(5000, profile))
+    if draw(st.booleans()):
+        sections.append(["m=image 6000 udptl t38", *draw(st.lists(st.sampled_from(FAX), unique=True))])
     origin = draw(st.sampled_from(["- 1 1", "alice 42 7"]))
     return sdp(A, 4000, *(line for section in sections for line in section), audio=False, origin=origin)
 
 
 def options(offering: bool) -> st.SearchStrategy[dict[str, Any]]:
     names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True)
-    everything = st.just(["all"])
+    everything = st.sampled_from([["all"], ["full"]])
     codec = st.one_of(
         *(st.fixed_dictionaries({word: names}) for word in ("strip", "offer", "except")),
         *(st.fixed_dictionaries({"strip": everything, kept: names}) for kept in ("offer", "except")),
+        st.fixed_dictionaries({"strip": everything, "offer": names, "except": names}),
     )
+    spelled = st.builds(lambda word, names: [f"codec-{word}-{name}" for name in names], st.sampled_from(WORDS), names)
     common: dict[str, st.SearchStrategy[Any]] = {
-        "flags": st.lists(st.sampled_from(FLAGS), max_size=3, unique=True),
+        "flags": st.builds(
+            list.__add__,
+            st.lists(st.sampled_from(FLAGS), max_size=3, unique=True),
+            st.one_of(st.just([]), spelled) if offering else st.just([]),
+        ),
+        "OSRTP": st.sampled_from([["accept"], ["offer"], ["offer", "accept"]] if offering else [["accept"]]),
         "replace": st.lists(
             st.sampled_from(["origin", "session-connection", "username", "session-name", "sdp-version"]),
             max_size=3,
@@ -126,10 +139,19 @@ def options(offering: bool) -> st.SearchStrategy[dict[str, Any]]:
         "via-branch": st.just("z9hG4bK1"),
         "TOS": st.sampled_from([0, 184]),
     }
-    return st.fixed_dictionaries(
+    made_up = st.fixed_dictionaries(
         {"DTLS": st.just("off"), "received-from": st.sampled_from([["IP4", A], ["IP4", B]])},
         optional={**common, **(said if offering else {})},
     )
+    return made_up.filter(_alike)
+
+
+def _alike(options: dict[str, Any]) -> bool:
+    """Not so: keys offered in plain RTP/AVPF and passed on in RTP/AVP come back from rtpengine in RTP/AVP; a codec that
+    is stripped by one option and offered by another is transcoded there.
+    """
+    osrtp = "transport-protocol" in options and "offer" in options.get("OSRTP", ())
+    return not osrtp and not ("codec" in options and any("codec" in flag for flag in options.get("flags", ())))
 
 
 @st.composite
@@ -146,6 +168,9 @@ def answers(draw: st.DrawFn, offered: str) -> str:
         kind, port, profile, *formats = lines[0].removeprefix("m=").split()
         voices = [number for number in formats if number != str(EVENTS)]
         events = [number for number in formats if number not in voices]
+        if kind == "image":
+            out += [f"m=image {draw(st.sampled_from([0, 4002 + 1000 * index]))} {profile} t38"]
+            continue
         refused = port == "0" or not voices or (index > 0 and draw(st.booleans()))
         taken = draw(st.lists(st.sampled_from(voices or formats), min_size=1, unique=True))
         if WIDE.isdisjoint(taken):
@@ -158,7 +183,7 @@ def answers(draw: st.DrawFn, offered: str) -> str:
             ):
                 out.append(line)
         suites = [line.split(" inline:")[0] for line in lines if line.startswith("a=crypto:") and "AES_CM_128" in line]
-        if suites and not refused:
+        if suites and not refused and ("SAVP" in profile or draw(st.booleans())):
             out.append(f"{suites[0]} inline:{'B' * 39}A")
         offered_way = next((line[2:] for line in lines if line[2:] in ANSWERED), "sendrecv")
         if not refused and (direction := draw(st.sampled_from(ANSWERED[offered_way]))):

@@ -157,7 +157,31 @@ CONVERSATIONS = (
     Conversation(
         "a lifetime and an MKI", [offer(caller(SAVP, *crypto(SUITE, more="|2^20|1:4")), "Key identifiers", DTLS="off")]
     ),
-    Conversation("crypto lines in plain RTP", [offer(caller(PLAIN, *crypto(SUITE)), OPPORTUNISTIC), answer()]),
+    Conversation("crypto lines in plain RTP", [offer(caller(PLAIN, *crypto(SUITE)), DTLS="off"), answer()]),
+    Conversation(
+        "crypto lines in plain RTP, answered",
+        [
+            offer(caller(PLAIN, *crypto(SUITE)), DTLS="off"),
+            answer(callee(PLAIN, *crypto(SUITE, first=1, key="B"))),
+            QUERY,
+        ],
+    ),
+    Conversation(
+        "crypto lines in plain RTP, towards SRTP",
+        [
+            offer(caller(PLAIN, *crypto(SUITE)), DTLS="off", transport_protocol=SAVP),
+            answer(callee(SAVP, *crypto(SUITE, first=1, key="B"))),
+            QUERY,
+        ],
+    ),
+    Conversation(
+        "crypto lines in plain RTP, accepted late",
+        [
+            offer(caller(PLAIN, *crypto(SUITE)), DTLS="off"),
+            answer(callee(PLAIN), OSRTP=["accept"]),
+            ask("query", OPPORTUNISTIC),
+        ],
+    ),
     Conversation("unknown suites", [offer(caller(SAVP, "a=crypto:1 FOO_BAR inline:AAAA"), transport_protocol=PLAIN)]),
     Conversation("the transport of the answer", [_offered(PLAIN, transport_protocol="accept"), answer()]),
     *(
@@ -171,11 +195,11 @@ CONVERSATIONS = (
         )
         for words, keyed, offered, answered, queried in (
             (["offer"], False, "", "", OPPORTUNISTIC),
-            (["offer"], True, OPPORTUNISTIC, "", OPPORTUNISTIC),
+            (["offer"], True, "", "", OPPORTUNISTIC),
             (["accept"], False, "", "", ""),
-            (["accept"], True, OPPORTUNISTIC, OPPORTUNISTIC, OPPORTUNISTIC),
+            (["accept"], True, "", "", OPPORTUNISTIC),
             (["offer", "accept"], False, "", "", OPPORTUNISTIC),
-            (["offer", "accept"], True, "", OPPORTUNISTIC, OPPORTUNISTIC),
+            (["offer", "accept"], True, "", "", OPPORTUNISTIC),
         )
     ),
     Conversation(
