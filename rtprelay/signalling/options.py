@@ -289,7 +289,7 @@ def _change(text: str) -> Any:
     """`COMMAND-WHERE-ATTRIBUTE` as a dictionary; `--` stands for an equals sign, `..` for a space."""
     command, _, rest = text.partition("-")
     where, dash, attribute = rest.partition("-")
-    attribute = attribute.replace("--", "=").replace("..", " ")
+    attribute = _spaced(attribute)
     if not dash or not attribute:
         return text
     return {where: {command: [attribute.split(">", 1)] if command == "substitute" else [attribute]}}
@@ -308,12 +308,20 @@ def _joined(one: Any, other: Any) -> Any:
 
 
 def _nested(words: Iterable[str]) -> Any:
-    """Words that are all `name=[...]` make a dictionary, others a list; a word in brackets is a list of its own."""
+    """Words that are all `name=[...]` make a dictionary, others a list; a word in brackets is a list of its own. Within
+    one `--` stands for an equals sign and `..` for a space.
+    """
     words = list(words)
     entries = [word.partition("=") for word in words]
     if words and all(equals and value.startswith("[") and value.endswith("]") for _, equals, value in entries):
         return {name: _nested(tokens(value[1:-1])) for name, _, value in entries}
-    return [_nested(tokens(word[1:-1])) if word.startswith("[") and word.endswith("]") else word for word in words]
+    return [
+        _nested(tokens(word[1:-1])) if word.startswith("[") and word.endswith("]") else _spaced(word) for word in words
+    ]
+
+
+def _spaced(word: str) -> str:
+    return word.replace("--", "=").replace("..", " ")
 
 
 _TAKE: dict[Kind, Callable[[Options, Flag, Any], None]] = {

@@ -268,6 +268,11 @@ def test_what_is_not_understood_is_noted_and_the_call_goes_on(keys: dict[str, An
     assert command.flags == MediaFlags()
 
 
+def test_what_is_in_brackets_may_have_spaces_and_equals_signs() -> None:
+    said = offer(rtpp_flags="sdp-attr=[audio=[add=[fmtp:96..useinbandfec--1 x]]]").flags
+    assert said.sdp_attr == {"audio": {"add": ["fmtp:96 useinbandfec=1", "x"]}}
+
+
 def test_changes_of_attributes_may_be_flags_one_by_one() -> None:
     said = flags(
         "sdp-attr-add-audio-fmtp:96..x--1",
