@@ -147,6 +147,7 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True):
         end.
         """
         pair = (one.number, other.number)
+        blocked = {(s.source, s.sink) for s in self.subscriptions if s.blocked}
         self.subscriptions = [
             s
             for s in self.subscriptions
@@ -154,8 +155,8 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True):
         ]
         for index in range(min(len(one.medias), len(other.medias))):
             a, b = MediaKey(one.number, index), MediaKey(other.number, index)
-            self.subscriptions.append(Subscription(a, b, SubscriptionKind.OFFER_ANSWER))
-            self.subscriptions.append(Subscription(b, a, SubscriptionKind.OFFER_ANSWER))
+            for way in ((a, b), (b, a)):
+                self.subscriptions.append(Subscription(*way, SubscriptionKind.OFFER_ANSWER, blocked=way in blocked))
 
     def feed(self, source: Party, sink: Party) -> None:
         """`sink` hears `source`, and no other partner of a dialogue."""

@@ -20,7 +20,7 @@ def sources(call: Call, command: Command) -> list[Party]:
         return [found[tag] for tag in dict.fromkeys(tags)]
     if command.flags.label is not None:
         senders = [party for party in senders if party.label == command.flags.label]
-    elif not command.all_tags:
+    elif command.all != "all":
         raise PeerFault("No from-tag, label or 'all' in message: nobody to subscribe to")
     senders = [party for party in senders if any(media.live for media in party.medias)]
     if not senders:

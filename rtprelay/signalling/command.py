@@ -193,7 +193,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """delete: the operator's say, not a proxy's."""
     to_call_id: CallId = CallId("")
     """connect: the call of the to-tag's party, if it is another one."""
-    all_tags: bool = False
+    all: str = ""
+    """`all`: every participant. For `block media` kinds of flows, too: offer-answer, except-offer-answer, flows."""
     directional: bool = False
     """Block commands: only what the party of the from-tag sends, not the whole call."""
     address: str | None = None

@@ -139,7 +139,13 @@ TABLE: tuple[Flag, ...] = (
         _flags(_ANY, "flags", "flags of this table"),
         _flags(_ANY, "rtpp-flags", "what Kamailio >= 5.8 passes unparsed: `ICE=remove codec=[strip=[G722]]`"),
         _text(_SDP, "label", "name of the participant, shown in replies and logs", "label", aliases=("from-label",)),
-        _text(_SDP, "set-label", "name of a new participant", "set_label", aliases=("to-label",)),
+        _text(
+            _SDP,
+            "set-label",
+            "name of a new participant; `block media`: who hears the flow",
+            "set_label",
+            aliases=("to-label",),
+        ),
         _text(_SDP, "metadata", "kept with the call, shown by `query`", "metadata", high=4096),
         _list(
             _SDP,
@@ -151,9 +157,9 @@ TABLE: tuple[Flag, ...] = (
         _word(
             _ANY,
             "all",
-            "all participants",
-            "all_tags",
-            choices={"none": False, "offer-answer": False, "except-offer-answer": False, "flows": False, "all": True},
+            "all participants; `block media`: all flows of one, or those of a kind",
+            "all",
+            choices={"none": "", **_words("offer-answer", "except-offer-answer", "flows", "all")},
             bare="all",
         ),
         _text("connect", "to-call-id", "call of the other participant", "to_call_id"),

@@ -136,7 +136,7 @@ class Commands(RuleBasedStateMachine):
     @rule(call=CALLS, tags=st.lists(OFFERERS, max_size=2).map(tuple), tag=SUBSCRIBERS, options=OPTIONS)
     def subscribe(self, call: CallId, tags: tuple[Tag, ...], tag: Tag, options: dict[str, Any]) -> None:
         name = CommandName.SUBSCRIBE_REQUEST
-        self._ask(name, call_id=call, from_tags=tags, to_tag=tag, all_tags=not tags, **options)
+        self._ask(name, call_id=call, from_tags=tags, to_tag=tag, all="" if tags else "all", **options)
 
     @rule(text=descriptions(), call=CALLS, tag=SUBSCRIBERS, options=OPTIONS)
     def subscribe_answer(self, text: str, call: CallId, tag: Tag, options: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ def stage_with_call() -> tuple[Stage, Endpoint, Endpoint]:
     stage = Stage()
     media = ("m=audio {} RTP/AVP 0 101",)
     (to_b,) = stage.offered(sdp(A, media=[m.format(4000) for m in media] + list(EVENTS)), label="alice")
-    (to_a,) = stage.answered(sdp(B, media=[m.format(4002) for m in media] + list(EVENTS)))
+    (to_a,) = stage.answered(sdp(B, media=[m.format(4002) for m in media] + list(EVENTS)), label="bob")
     return stage, to_a.local, to_b.local
 
 
@@ -40,8 +40,9 @@ def heard(stage: Stage, from_a: Endpoint, from_b: Endpoint, payload_type: int = 
         ({"address": A}, FROM_B_ONLY),
         ({"label": "alice"}, FROM_B_ONLY),
         ({"from_tag": Tag("a"), "directional": True, "to_tag": Tag("b")}, FROM_B_ONLY),
+        ({"label": "alice", "set_label": "bob"}, FROM_B_ONLY),
     ],
-    ids=["call", "from-tag alone", "directional", "address", "label", "one flow"],
+    ids=["call", "from-tag alone", "directional", "address", "label", "one flow", "one flow by labels"],
 )
 def test_blocked_media_reaches_nobody_until_it_is_unblocked(
     fields: dict[str, Any], expected: tuple[bool, bool]
@@ -119,3 +120,36 @@ def test_traffic_is_dropped_until_an_offer_or_answer_says_otherwise() -> None:
     assert heard(stage, from_a, from_b) == NOTHING
     stage.answer(sdp(B, 4002), drop_traffic=False)
     assert heard(stage, from_a, from_b) == BOTH_WAYS
+
+
+def test_one_flow_by_labels_spares_the_others() -> None:
+    stage, from_a, _ = stage_with_call()
+    stage.ask(CommandName.SUBSCRIBE_REQUEST, from_tag=Tag("a"), to_tag=Tag("tap"))
+    stage.ask(CommandName.SUBSCRIBE_ANSWER, sdp(address="198.51.100.7", port=6000), to_tag=Tag("tap"))
+    assert len(stage.receive(from_a, CALLER, rtp(1))) == 2
+    stage.ask(CommandName.BLOCK_MEDIA, label="alice", set_label="bob")
+    assert [str(to) for _, _, to in stage.receive(from_a, CALLER, rtp(2))] == ["198.51.100.7:6000"]
+    assert "No party with label" in stage.ask(CommandName.BLOCK_MEDIA, label="alice", set_label="eve")["error-reason"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "heard_by"),
+    [("offer-answer", ["198.51.100.7:6000"]), ("except-offer-answer", [str(CALLEE)]), ("flows", [])],
+)
+def test_flows_are_blocked_by_how_they_came_about(kind: str, heard_by: list[str]) -> None:
+    stage, from_a, from_b = stage_with_call()
+    stage.ask(CommandName.SUBSCRIBE_REQUEST, from_tag=Tag("a"), to_tag=Tag("tap"))
+    stage.ask(CommandName.SUBSCRIBE_ANSWER, sdp(address="198.51.100.7", port=6000), to_tag=Tag("tap"))
+    stage.ask(CommandName.BLOCK_MEDIA, from_tag=Tag("a"), all=kind)
+    assert [str(to) for _, _, to in stage.receive(from_a, CALLER, rtp(1))] == heard_by
+    assert stage.receive(from_b, CALLEE, rtp(1))
+    stage.ask(CommandName.UNBLOCK_MEDIA, from_tag=Tag("a"), all=kind)
+    assert len(stage.receive(from_a, CALLER, rtp(2))) == 2
+
+
+def test_a_blocked_flow_stays_blocked_when_the_call_is_offered_again() -> None:
+    stage, from_a, from_b = stage_with_call()
+    stage.ask(CommandName.BLOCK_MEDIA, from_tag=Tag("a"), directional=True, to_tag=Tag("b"))
+    stage.offer(sdp(A), to_tag="b")
+    stage.answer(sdp(B, 4002))
+    assert heard(stage, from_a, from_b) == FROM_B_ONLY

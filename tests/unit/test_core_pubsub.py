@@ -224,7 +224,7 @@ def test_a_running_call_can_be_subscribed_to_without_its_parties_noticing() -> N
 
 @pytest.mark.parametrize(
     ("fields", "tags"),
-    [({"all_tags": True}, ["a", "b"]), ({"label": "left"}, ["a"]), ({"from_tag": Tag("b")}, ["b"])],
+    [({"all": "all"}, ["a", "b"]), ({"label": "left"}, ["a"]), ({"from_tag": Tag("b")}, ["b"])],
 )
 def test_sources_are_named_by_tag_label_or_all(fields: dict[str, Any], tags: list[str]) -> None:
     stage = Stage()
@@ -237,7 +237,7 @@ def test_subscribers_are_no_sources_of_all() -> None:
     stage = Stage()
     published(stage)
     joined(stage)
-    assert subscribe(stage, to_tag="s2", all_tags=True)["from-tags"] == ["p"]
+    assert subscribe(stage, to_tag="s2", all="all")["from-tags"] == ["p"]
 
 
 def test_a_label_set_for_the_subscriber_is_its_own() -> None:

@@ -99,7 +99,7 @@ def test_several_tags_keep_their_order() -> None:
     assert command.from_tags == ("Ernie", "Bert")
     by_flags = {"command": "subscribe request", "flags": ["from-tags-Ernie", "from-tags=[Bert]", "all"]} | CALL
     assert parse_command(by_flags).from_tags == ("Ernie", "Bert")
-    assert parse_command(by_flags).all_tags
+    assert parse_command(by_flags).all == "all"
 
 
 def test_the_limit_of_a_list() -> None:
