@@ -166,10 +166,19 @@ class Transport:
             self._out.append(Datagram(transmit.local, transmit.remote, transmit.data))
         while (event := self._ice.poll_event()) is not None:
             self._on_ice(event)
+        self._begin()
         for path, data in list(self._waiting.items()):
             if self._heard(path):
                 del self._waiting[path]
                 self._feed(path, data)
+
+    def _begin(self) -> None:
+        """DTLS need not wait until a pair is selected, a valid one will do: it costs one round trip less."""
+        for component, associations in self._associations.items():
+            usable = self._ice.usable(component) if self._ice is not None and component not in self._paths else None
+            if usable is not None:
+                associations.follow(Path(*usable))
+                self._out.extend(associations.outcomes())
 
     def _on_ice(self, event: Event) -> None:
         match event:

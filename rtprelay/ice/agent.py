@@ -213,6 +213,12 @@ class IceAgent:
                 return self._response(local, source, message, now)
         return False
 
+    def usable(self, component: int) -> tuple[Endpoint, Endpoint] | None:
+        """The best way to the peer so far, which need not be the one that will be selected."""
+        valid = (pair for pair in self._valid() if pair.component == component)
+        best = max(valid, key=self._rank, default=None)
+        return None if best is None else (best.base, best.remote.endpoint)
+
     def moved(self, local: Endpoint, remote: Endpoint, now: float) -> None:
         """The peer's packets come on this valid pair: ours go there as well."""
         pair = next((p for p in self._valid() if (p.base, p.remote.endpoint) == (local, remote)), None)

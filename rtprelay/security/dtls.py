@@ -139,8 +139,8 @@ class DtlsAssociation:
         if self.state in (DtlsState.FAILED, DtlsState.CLOSED):
             return
         records = _complete_records(datagram)
-        if not records or (self._finished and records[0] == _ALERT and records[3:5] == b"\0\0"):
-            return  # the latter is a clear-text alert after keying: anyone could have sent it
+        if not records or (records[0] == _ALERT and records[3:5] == b"\0\0"):
+            return  # the latter is an alert in clear text: anyone could have sent it (RFC 6347 section 4.1.2.7)
         try:
             self._connection.bio_write(records)
         except SSL.Error as error:

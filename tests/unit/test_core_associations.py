@@ -19,6 +19,7 @@ from rtprelay.security.dtls import DtlsAssociation, DtlsRole, DtlsState
 from rtprelay.security.srtp import SrtpContext
 from rtprelay.signalling.command import IceOption
 from rtprelay.values import Endpoint
+from rtprelay.wire import stun
 from tests.unit.core_stage import B, Section, Stage, receiver_report, rtp, sdp
 from tests.unit.webrtc_stage import BROWSER, FINGERPRINT, IDENTITY, PHONE, Browser, run
 
@@ -212,3 +213,27 @@ def test_both_associations_outlive_a_restart() -> None:
     report = SrtpContext(party.keys[RTCP].keys.send).protect_rtcp(receiver_report())
     ((_, data, _),) = stage.receive(facing.rtcp, BROWSER_RTCP, report)
     assert data == receiver_report()
+
+
+# --- paths ---
+
+
+def test_the_handshake_begins_on_a_valid_pair_before_one_is_selected() -> None:
+    """The party answers our checks and nominates nothing: it controls."""
+    stage, browser = Stage(), Browser()
+    stage.offered(browser.sdp("passive"), **PLAIN)
+    (facing,) = stage.answered(sdp(B, 4002))
+    assert facing.attribute("setup") == "active"
+    pwd = browser.credentials.pwd
+    hellos = []
+    for _ in range(20):
+        stage.sent = []
+        stage.wait(0.02)
+        for local, data, destination in list(stage.sent):
+            if destination == BROWSER and data[0] < 4:
+                request = stun.parse(data)
+                response = [(stun.Attribute.XOR_MAPPED_ADDRESS, stun.xor_address(local, request.transaction))]
+                reply = stun.build(stun.Class.SUCCESS, request.transaction, response, pwd)
+                hellos += [out for out in stage.receive(local, BROWSER, reply) if out[1][0] == 22]
+    assert hellos
+    assert stage.flow(facing.local).expected is None

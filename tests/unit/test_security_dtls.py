@@ -215,15 +215,30 @@ def test_a_wrong_fingerprint_after_the_handshake_fails_it(alice: Side, bob: Side
     assert pair.server.keys is None
 
 
+def forged_alerts(description: int) -> list[bytes]:
+    """In clear text, warnings and fatal ones."""
+    sequences = (0, 1, 1 << 40)
+    heads = [(level, sequence >> 32, sequence & 0xFFFFFFFF) for level in (1, 2) for sequence in sequences]
+    return [struct.pack("!BHHHIHBB", _ALERT, 0xFEFD, 0, high, low, 2, level, description) for level, high, low in heads]
+
+
 @pytest.mark.parametrize("description", [0, 10, 40, 80, 90])
 def test_a_clear_text_alert_from_anyone_ends_nothing(alice: Side, bob: Side, description: int) -> None:
     pair = Pair(alice, bob)
     pair.run()
-    for level in (1, 2):
-        for sequence in (0, 1, 1 << 40):
-            forged = struct.pack(
-                "!BHHHIHBB", _ALERT, 0xFEFD, 0, sequence >> 32, sequence & 0xFFFFFFFF, 2, level, description
-            )
+    for forged in forged_alerts(description):
+        pair.server.receive(forged)
+        pair.client.receive(forged)
+    assert pair.states == CONNECTED
+
+
+@pytest.mark.parametrize("description", [0, 10, 40, 80, 90])
+def test_neither_does_one_in_the_middle_of_the_handshake(alice: Side, bob: Side, description: int) -> None:
+    pair = Pair(alice, bob)
+    going = True
+    while going:
+        going = pair.exchange()
+        for forged in forged_alerts(description):
             pair.server.receive(forged)
             pair.client.receive(forged)
     assert pair.states == CONNECTED
