@@ -1,0 +1,84 @@
+"""A WebRTC party that moves in the middle of a call: media follows it, and nothing is lost on the way.
+
+caller namespace: peer, first socket  ==+
+                        second socket ==+== SRTP ==> west [ relay ] east == RTP ==> phone in the callee namespace
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.e2e.harness.moving_peer import MovingPeer
+from tests.e2e.harness.polling import until
+from tests.e2e.harness.rtp import Party
+from tests.e2e.harness.sdp import describe, section
+from tests.e2e.harness.stage import Stage
+from tests.e2e.ng import NgClient, Value
+
+TO_PHONE: dict[str, Value] = {
+    "ICE": "remove",
+    "transport-protocol": "RTP/AVP",
+    "rtcp-mux": ["demux"],
+    "direction": ["west", "east"],
+}
+
+
+def connect(ng: NgClient, peer: MovingPeer, phone: Party) -> tuple[str, int]:
+    """Where the phone sends to, once the peer is connected by its first socket."""
+    offer = ng.offer("rtc", "a", peer.offer(), **TO_PHONE)
+    peer.accept(ng.answer("rtc", "a", "b", describe(phone.address, [phone.port]), ICE="force").sdp)
+
+    def up() -> bool:
+        peer.nominate(peer.at)
+        peer.work()
+        time.sleep(0.02)
+        return peer.connected
+
+    until(up, "the peer to connect", 20)
+    return section(offer.sdp).rtp
+
+
+def exchange(peer: MovingPeer, phone: Party, target: tuple[str, int], packets: int) -> None:
+    """Both ways, one every 10 ms."""
+    for _ in range(packets):
+        phone.send(target, spacing=0.01)
+        peer.say()
+        peer.work()
+
+
+def arrived(peer: MovingPeer, phone: Party) -> bool:
+    """All that was said."""
+    peer.work()
+    phone.collect()
+    return len(peer.heard) == len(phone.sent) and len(phone.received) == peer.said
+
+
+@pytest.mark.parametrize("speaking", [True, False])
+def test_a_peer_that_moves_is_followed_without_loss(scene: Stage, speaking: bool) -> None:
+    """Its packets tell where it is, or its nomination alone; the old socket stays open for what is under way."""
+    if not scene.relay.ours:
+        pytest.skip("rtpengine's own interoperability is not ours to test")
+    lab = scene.lab
+    with (
+        scene.relay.client() as ng,
+        scene.party(lab.callee) as phone,
+        MovingPeer(lab.caller.namespace, lab.caller.ip4) as peer,
+    ):
+        target = connect(ng, peer, phone)
+        exchange(peer, phone, target, 150)
+        peer.nominate(1)
+        for _ in range(10 if speaking else 60):
+            phone.send(target, spacing=0.01)
+            peer.work()
+        assert speaking or {number for number, _ in peer.heard[-30:]} == {1}
+        peer.at = 1
+        exchange(peer, phone, target, 20)
+        read = scene.relay.rtp_read() if scene.relay.in_kernel else 0
+        exchange(peer, phone, target, 150)
+        until(lambda: arrived(peer, phone), "all packets of both to arrive")
+        assert [number for number, _ in peer.heard[-100:]] == [1] * 100
+        if scene.relay.in_kernel:
+            assert scene.relay.rtp_read() - read <= 5, "the new path is the kernel's as well"
+        ng.delete("rtc")
