@@ -23,6 +23,7 @@ Maps, all shared by the programs, named as in ebpf/lib:
 from __future__ import annotations
 
 import ctypes
+import functools
 
 from rtprelay.kernel._abi import (
     COUNTER_TEXT,
@@ -125,10 +126,15 @@ def address_bytes(value: Address | None) -> ctypes.Array[ctypes.c_uint8]:
 def address_of(raw: ctypes.Array[ctypes.c_uint8], port: int) -> Address | None:
     """The way back."""
     packed = bytes(raw)
-    if not any(packed) and not port:
+    if not port and not any(packed):
         return None
-    groups = packed.hex(":", 2)
-    return Address(canonical_address(groups), port)
+    return Address(_spelled(packed), port)
+
+
+@functools.lru_cache(maxsize=65536)
+def _spelled(packed: bytes) -> str:
+    """Many ports have few addresses."""
+    return canonical_address(packed.hex(":", 2))
 
 
 def offset_of(structure: type[ctypes.Structure], member: str) -> int:
