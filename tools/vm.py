@@ -22,6 +22,9 @@ TESTS = "tests/bpf tests/backend"
 PATIENCE = 3600
 """Seconds for each kernel: without hardware virtualisation the tests take some ten minutes on a quiet machine."""
 
+_PATIENTLY = ("-o", "timeout=900")
+"""What takes a second on the machine itself takes a minute there."""
+
 _PYTHON = Path("/usr/bin/python3")
 """The distribution's: one with thousands of small files of its own starts slowly over the guest's file system."""
 
@@ -39,7 +42,7 @@ def command(tests: list[str]) -> str:
             f"cd {shlex.quote(str(ROOT))}",
             f"export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={shlex.quote(str(packages))}",
             shlex.join([str(_PYTHON), "-m", "tools.verified"]),
-            shlex.join([str(_PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]),
+            shlex.join([str(_PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider", *_PATIENTLY, *tests]),
         )
     )
 
