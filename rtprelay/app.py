@@ -129,8 +129,10 @@ async def _serve(
         keeper = CertificateKeeper(config.state_dir, config.dtls_key_type, config.dtls_rsa_bits, log)
         identity.add(await keeper.start())
         indices = SrtpIndices(config.state_dir)
-        data_plane.forwarder.srtp.remember(indices.load())
-        stack.callback(_save_indices, indices, data_plane, log)
+        data_plane.forwarder.srtp.remember(*indices.load())
+        # From now on what has been kept is not the last word any more.
+        _save_indices(indices, data_plane, log)
+        stack.callback(_save_indices, indices, data_plane, log, settled=True)
         loop = RelayLoop(relay, data_plane, journal, log)
         stack.callback(loop.stop)
         loop.start(data_plane.adopt())
@@ -174,9 +176,11 @@ async def _keep_indices(indices: SrtpIndices, data_plane: DataPlane, log: Filter
         _save_indices(indices, data_plane, log)
 
 
-def _save_indices(indices: SrtpIndices, data_plane: DataPlane, log: FilteringBoundLogger) -> None:
+def _save_indices(
+    indices: SrtpIndices, data_plane: DataPlane, log: FilteringBoundLogger, settled: bool = False
+) -> None:
     try:
-        indices.save(data_plane.forwarder.srtp.export())
+        indices.save(data_plane.forwarder.srtp.export(), settled)
     except OSError as error:
         log.error("SRTP indices not kept", error=str(error))
 

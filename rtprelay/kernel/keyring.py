@@ -216,6 +216,7 @@ def _window(stream: abi.SrtpStream) -> ReplayWindow | None:
 
 
 def _stream(window: ReplayWindow) -> abi.SrtpStream:
+    window.settle()
     stream = abi.SrtpStream(bridge=window.bridge)
     if window.restart >= 0:
         stream.restart = _RESTART | window.restart

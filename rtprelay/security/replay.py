@@ -9,6 +9,9 @@ import msgspec
 WINDOW = 128
 """Packets; RFC 3711 asks for 64 at least."""
 _MASK = (1 << WINDOW) - 1
+CRASH_MARGIN = 2048
+"""Indices not used after a crash: more than a source sends in the second that may not have been kept, and less than a
+receiver takes for a new source (RFC 3550 appendix A.1: 3000)."""
 MAX_RTP_INDEX = (1 << 48) - 1
 MAX_RTCP_INDEX = (1 << 31) - 1
 
@@ -24,6 +27,8 @@ class ReplayWindow(msgspec.Struct, array_like=True):
     """Sender: added to sequence numbers since the source started anew, modulo 65536."""
     restart: int = -1
     """Sender: the sequence number that would confirm that it has; -1: none."""
+    doubtful: bool = False
+    """Sender: since a crash; more may have been used than is known of."""
 
     def fresh(self, index: int) -> bool:
         """False for an index that has come, or is too old to tell. Changes nothing: ask before, commit after
@@ -40,6 +45,14 @@ class ReplayWindow(msgspec.Struct, array_like=True):
         else:
             self.seen |= 1 << -ahead
 
+    def settle(self) -> None:
+        """Go on behind whatever may have been used. Numbers are bridged to it."""
+        if self.doubtful:
+            self.highest += CRASH_MARGIN
+            self.seen = _MASK
+            self.bridge = self.bridge + CRASH_MARGIN & 0xFFFF
+            self.doubtful = False
+
     def following(self, sequence: int) -> int | None:
         """Use up the index that a packet to be sent stands for; above MAX_RTP_INDEX nothing is used up. None: it has
         been used, or is too old to tell.
@@ -47,6 +60,7 @@ class ReplayWindow(msgspec.Struct, array_like=True):
         A packet too old may be the first after its source has started anew. SRTP cannot go back, so if the next number
         follows (RFC 3550 appendix A.1), numbers are bridged from there on to continue where the old ones ended.
         """
+        self.settle()
         index = guess_index(self.highest, sequence + self.bridge & 0xFFFF)
         if not self.fresh(index):
             if self.highest - index < WINDOW or not self._restarted(sequence):

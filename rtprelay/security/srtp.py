@@ -285,6 +285,7 @@ class SrtpContexts:
         self._receiving: WeakValueDictionary[SrtpParameters, SrtpContext] = WeakValueDictionary()
         self._sending: WeakValueDictionary[SrtpParameters, SrtpContext] = WeakValueDictionary()
         self._remembered: dict[str, SrtpState] = {}
+        self._settled = True
         self._retired: dict[str, SrtpState] = {}
         """Of keys nobody uses for the moment: media that was taken out of a call may come back with its keys."""
 
@@ -312,9 +313,10 @@ class SrtpContexts:
         if self._found(direction, parameters) is None:
             self._retire(_name(parameters, direction), state)
 
-    def remember(self, states: Mapping[str, SrtpState]) -> None:
-        """What a predecessor had come to, for the contexts there are and those that are made from now on."""
-        self._remembered = dict(states)
+    def remember(self, states: Mapping[str, SrtpState], settled: bool) -> None:
+        """What a predecessor had come to, for the contexts there are and those that are made from now on. `settled`: it
+        has sent nothing since."""
+        self._remembered, self._settled = dict(states), settled
         for context in self._receiving.values():
             self._recall(context, "in")
         for context in self._sending.values():
@@ -338,11 +340,18 @@ class SrtpContexts:
         """Of a key that nobody uses for the moment, or since the restart."""
         state = self._remembered.pop(name, None)
         if state is not None:
-            for window in state.rtcp.values() if direction == "out" else ():
-                window.highest += RESTART_MARGIN
-                window.seen = 1
+            if direction == "out":
+                self._doubt(state)
             self._retire(name, state)
         return self._retired.get(name)
+
+    def _doubt(self, state: SrtpState) -> None:
+        """More may have been sent than was kept."""
+        for window in state.rtcp.values():
+            window.highest += RESTART_MARGIN
+            window.seen = 1
+        for window in state.rtp.values():
+            window.doubtful |= not self._settled
 
     def _found(self, direction: Direction, parameters: SrtpParameters) -> SrtpContext | None:
         return (self._receiving if direction == "in" else self._sending).get(parameters)

@@ -158,7 +158,7 @@ def test_indices_of_a_key_outlive_the_daemon_and_the_change_of_path(kernel: Kern
     passes(65_530)
     known = kernel.backend.forwarder.srtp.export()
     kernel.replace()
-    kernel.backend.forwarder.srtp.remember(known)
+    kernel.backend.forwarder.srtp.remember(known, settled=False)
     assert kernel.backend.adopt()[flow.local] == flow
     passes(65_540)
     put(kernel, msgspec.structs.replace(flow, userspace=True))

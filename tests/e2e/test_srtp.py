@@ -78,6 +78,29 @@ def test_real_audio_and_video_come_through_unharmed(scene: Stage, receivers: tup
             assert len(seen) >= len(expected) - 1, recorder.path
 
 
+def test_a_call_goes_on_when_the_daemon_is_killed(scene: Stage) -> None:
+    """In the kernel as if nothing had happened. Userspace skips what it may have sent: numbers jump, and go on."""
+    if not scene.relay.ours:
+        pytest.skip("what rtpengine remembers is its own affair")
+    with scene.relay.client() as ng:
+        call, a = srtp.call(scene, ng, "survivor")
+        call.talk(20)
+        for _ in range(2):
+            scene.relay.kill()
+            scene.relay.start()
+            call.forget()
+            for _ in range(20):
+                a.send(call.a_target, 1)
+                call.b.send(call.b_target, 1)
+            for listener, speaker in ((a, call.b), (call.b, a)):
+                listener.hears(20)
+                assert [seen.payload for seen in listener.received] == [packet[12:] for packet in speaker.sent]
+        if scene.relay.in_kernel:
+            call.talk(20)
+        ng.delete("survivor")
+        call.close()
+
+
 def test_keys_are_in_no_log_and_shown_on_request_alone(kind: str, tmp_path: Path) -> None:
     """At the highest level, with everything about the call traced, and with refusals on the way."""
     with open_stage(kind, tmp_path, "--log-level=7") as stage:
