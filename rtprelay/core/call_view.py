@@ -16,6 +16,8 @@ from rtprelay.signalling import query as view
 from rtprelay.signalling.command import Body
 from rtprelay.values import Endpoint
 
+_NOTHING = view.Counts()
+
 
 def query(registry: Registry, call: Call, parties: Collection[Party]) -> Body:
     """The reply about these parties of the call."""
@@ -41,7 +43,9 @@ class _Reader:
         for report in self._reports.values():
             for output in report.outputs:
                 counts = view.Counts(output.packets, output.bytes, output.errors)
-                self._sent[output.source] = self._sent.get(output.source, view.Counts()) + counts
+                others = self._sent.get(output.source)
+                self._sent[output.source] = counts if others is None else others + counts
+        self._heard = any(report.ssrcs for report in self._reports.values())
 
     def tag(self, party: Party) -> view.TagView:
         return view.TagView(
@@ -121,10 +125,10 @@ class _Reader:
 
     def _ingress(self, media: Media | None) -> tuple[view.SsrcView, ...]:
         report = self._reports.get(media.local) if media is not None and media.local is not None else None
-        return tuple(map(_ssrc, report.ssrcs)) if report is not None else ()
+        return tuple(map(_ssrc, report.ssrcs)) if report is not None and report.ssrcs else ()
 
     def _egress(self, sink: MediaKey) -> Iterable[view.SsrcView]:
-        for s in self._call.subscriptions:
+        for s in self._call.subscriptions if self._heard else ():
             if s.sink == sink:
                 for ssrc in self._ingress(self._call.media(s.source)):
                     yield ssrc if s.ssrc is None else msgspec.structs.replace(ssrc, ssrc=s.ssrc)
@@ -168,7 +172,7 @@ class _Reader:
             flags.append("kernelized")
         elif confirmed:
             flags.append("no kernel support")
-        received, last, by_kernel, by_user = view.Counts(), 0, False, False
+        received, last, by_kernel, by_user = _NOTHING, 0, False, False
         if report is not None:
             received = _received(kind, report)
             last = int(self._wall(report.last_packet)) if report.last_packet else 0
@@ -184,7 +188,7 @@ class _Reader:
             ssrc=ingress[-1].ssrc if ingress else None,
             flags=tuple(flags),
             received=received,
-            sent=self._sent.get(local, view.Counts()) if local is not None and kind == "RTP" else view.Counts(),
+            sent=self._sent.get(local, _NOTHING) if local is not None and kind == "RTP" else _NOTHING,
         )
 
 

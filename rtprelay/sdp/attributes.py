@@ -18,11 +18,11 @@ class Direction(enum.StrEnum):
 
     @property
     def sends(self) -> bool:
-        return self in (Direction.SENDRECV, Direction.SENDONLY)
+        return self in _SENDING
 
     @property
     def receives(self) -> bool:
-        return self in (Direction.SENDRECV, Direction.RECVONLY)
+        return self in _RECEIVING
 
     @property
     def reversed(self) -> Direction:
@@ -35,6 +35,10 @@ class Direction(enum.StrEnum):
             return cls.SENDRECV if receives else cls.SENDONLY
         return cls.RECVONLY if receives else cls.INACTIVE
 
+
+# Enumerations are slow to name their members: each is asked a dozen times per call.
+_SENDING = frozenset({Direction.SENDRECV, Direction.SENDONLY})
+_RECEIVING = frozenset({Direction.SENDRECV, Direction.RECVONLY})
 
 DIRECTIONS: Mapping[str, Direction] = {direction.value: direction for direction in Direction}
 

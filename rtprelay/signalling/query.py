@@ -1,18 +1,15 @@
 """The reply to `query` (and to `delete`): what is known of a call, in rtpengine's keys and their order.
 
-The views are filled by the core; times are whole seconds of the UNIX epoch, 0 where nothing happened yet.
+The views are filled by the core; times are whole seconds of the UNIX epoch, 0 where nothing happened yet. As rtpengine
+does, keys without a value are left out.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from rtprelay.signalling.command import Body
-from rtprelay.values import Endpoint, Family
-
-_FAMILY = {Family.IP4: "IPv4", Family.IP6: "IPv6"}
+from rtprelay.values import Endpoint
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -173,28 +170,36 @@ def _impression(view: Impression) -> Body:
 
 
 def _tag(view: TagView) -> Body:
-    return {
-        "tag": view.tag,
-        **_said({"via-branch": view.via_branch, "tag-aliases": list(view.aliases), "label": view.label}),
-        "created": view.created,
-        **_said({"metadata": view.metadata}),
-        "subscriptions": [{"tag": other.tag, "type": other.kind} for other in view.subscriptions],
-        "subscribers": [{"tag": other.tag, "type": other.kind} for other in view.subscribers],
-        "medias": [_media(media) for media in view.medias],
-        "VSC": [],
-    }
+    body: Body = {"tag": view.tag}
+    if view.via_branch:
+        body["via-branch"] = view.via_branch
+    if view.aliases:
+        body["tag-aliases"] = list(view.aliases)
+    if view.label:
+        body["label"] = view.label
+    body["created"] = view.created
+    if view.metadata:
+        body["metadata"] = view.metadata
+    body["subscriptions"] = [{"tag": other.tag, "type": other.kind} for other in view.subscriptions]
+    body["subscribers"] = [{"tag": other.tag, "type": other.kind} for other in view.subscribers]
+    body["medias"] = [_media(media) for media in view.medias]
+    body["VSC"] = []
+    return body
 
 
 def _media(view: MediaView) -> Body:
-    return {
-        "index": view.index,
-        "type": view.type,
-        **_said({"protocol": view.protocol, "codec": view.codec, "label": view.label}),
-        "streams": [_stream(stream) for stream in view.streams],
-        "flags": list(view.flags),
-        "ingress SSRCs": [{"SSRC": ssrc.ssrc, **_source(ssrc)} for ssrc in view.ingress],
-        "egress SSRCs": [{"SSRC": ssrc.ssrc, **_source(ssrc)} for ssrc in view.egress],
-    }
+    body: Body = {"index": view.index, "type": view.type}
+    if view.protocol:
+        body["protocol"] = view.protocol
+    if view.codec:
+        body["codec"] = view.codec
+    if view.label:
+        body["label"] = view.label
+    body["streams"] = [_stream(stream) for stream in view.streams]
+    body["flags"] = list(view.flags)
+    body["ingress SSRCs"] = [{"SSRC": ssrc.ssrc, **_source(ssrc)} for ssrc in view.ingress]
+    body["egress SSRCs"] = [{"SSRC": ssrc.ssrc, **_source(ssrc)} for ssrc in view.egress]
+    return body
 
 
 def _stream(view: StreamView) -> Body:
@@ -202,12 +207,13 @@ def _stream(view: StreamView) -> Body:
     if view.local is not None:
         body["local port"] = view.local.port
         body["local address"] = view.local.address
-        body["family"] = _FAMILY[view.local.family]
+        body["family"] = _family(view.local)
     if view.endpoint is not None:
         body["endpoint"] = _endpoint(view.endpoint)
     if view.advertised is not None:
         body["advertised endpoint"] = _endpoint(view.advertised)
-    body |= _said({"crypto suite": view.crypto_suite})
+    if view.crypto_suite:
+        body["crypto suite"] = view.crypto_suite
     body["last packet"] = view.last_packet
     body["last kernel packet"] = view.last_kernel_packet
     body["last user packet"] = view.last_user_packet
@@ -220,7 +226,11 @@ def _stream(view: StreamView) -> Body:
 
 
 def _endpoint(endpoint: Endpoint) -> Body:
-    return {"family": _FAMILY[endpoint.family], "address": endpoint.address, "port": endpoint.port}
+    return {"family": _family(endpoint), "address": endpoint.address, "port": endpoint.port}
+
+
+def _family(endpoint: Endpoint) -> str:
+    return "IPv6" if ":" in endpoint.address else "IPv4"
 
 
 def _source(view: SsrcView) -> Body:
@@ -234,8 +244,3 @@ def _source(view: SsrcView) -> Body:
 
 def _counts(counts: Counts) -> Body:
     return {"packets": counts.packets, "bytes": counts.bytes, "errors": counts.errors}
-
-
-def _said(entries: dict[str, Any]) -> Body:
-    """Only what holds something: rtpengine leaves out keys without a value."""
-    return {key: value for key, value in entries.items() if value}
