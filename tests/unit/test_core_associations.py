@@ -237,3 +237,71 @@ def test_the_handshake_begins_on_a_valid_pair_before_one_is_selected() -> None:
                 hellos += [out for out in stage.receive(local, BROWSER, reply) if out[1][0] == 22]
     assert hellos
     assert stage.flow(facing.local).expected is None
+
+
+# --- a new association, by signalling (RFC 8842 section 5) ---
+
+
+def test_another_tls_id_of_the_party_asks_for_another_association() -> None:
+    """Media goes on under the keys there are until the new ones have come."""
+    stage, browser = Stage(), Browser()
+    stage.offered(browser.sdp() + "a=tls-id:first-of-the-party\r\n", **PLAIN)
+    (first,) = stage.answered(sdp(B, 4002))
+    browser.learn(first, setup="passive", controlling=True)
+    run(stage, browser)
+    before = stage.flow(first.local).srtp
+    stage.offered(browser.sdp() + "a=tls-id:second-of-the-party\r\n", to_tag="b", **PLAIN)
+    (second,) = stage.answered(sdp(B, 4002))
+    hellos = list(stage.sent)
+    assert second.local == first.local
+    assert second.attribute("tls-id") != first.attribute("tls-id")
+    assert stage.flow(first.local).srtp == before
+    ((_, data, _),) = stage.receive(first.local, BROWSER, browser.protect(rtp(1)))
+    assert data == rtp(1)
+    renewed = Browser(seed=12)
+    renewed.credentials = browser.credentials
+    renewed.learn(second, setup="passive", controlling=True)
+    for local, hello, destination in hellos:
+        renewed.transport.dtls(destination, local, hello)
+    run(stage, renewed)
+    assert renewed.connected is not None
+    assert stage.flow(first.local).srtp not in (before, None)
+    ((_, data, _),) = stage.receive(first.local, BROWSER, renewed.protect(rtp(2)))
+    assert data == rtp(2)
+
+
+def test_the_same_tls_id_goes_on_with_the_association() -> None:
+    stage, browser = Stage(), Browser()
+    offer = browser.sdp() + "a=tls-id:first-of-the-party\r\n"
+    stage.offered(offer, **PLAIN)
+    (first,) = stage.answered(sdp(B, 4002))
+    browser.learn(first, setup="passive", controlling=True)
+    run(stage, browser)
+    stage.offered(offer, to_tag="b", **PLAIN)
+    (second,) = stage.answered(sdp(B, 4002))
+    assert second.attribute("tls-id") == first.attribute("tls-id")
+    ((_, data, _),) = stage.receive(first.local, BROWSER, browser.protect(rtp(1)))
+    assert data == rtp(1)
+
+
+def test_reset_offers_everything_anew_to_whoever_the_call_was_transferred_to() -> None:
+    stage, browser = Stage(), Browser()
+    to_browser: dict[str, Any] = {"ice": IceOption.FORCE, "transport_protocol": "UDP/TLS/RTP/SAVPF"}
+    mux = frozenset({"require"})
+    (first,) = stage.offered(sdp(B, 4002), rtcp_mux=mux, **to_browser)
+    stage.answered(browser.sdp("active"))
+    browser.learn(first, setup="active", controlling=False)
+    run(stage, browser)
+    (same,) = stage.offered(sdp(B, 4002), to_tag="b", **to_browser)
+    assert same.attribute("ice-ufrag") == first.attribute("ice-ufrag")
+    assert same.attribute("tls-id") == first.attribute("tls-id")
+    (anew,) = stage.offered(sdp(B, 4002), to_tag="b", reset=True, **to_browser)
+    assert anew.local == first.local
+    assert anew.attribute("ice-ufrag") != first.attribute("ice-ufrag")
+    assert anew.attribute("tls-id") != first.attribute("tls-id")
+    other = Browser(endpoint=BROWSER.with_port(50044), seed=13)
+    stage.answered(other.sdp("active"))
+    other.learn(anew, setup="active", controlling=False)
+    run(stage, other)
+    ((_, data, destination),) = stage.receive(anew.local, other.endpoint, other.protect(rtp(1)))
+    assert (data, destination) == (rtp(1), PHONE)
