@@ -41,3 +41,7 @@ class DtlsLeg(msgspec.Struct, kw_only=True, omit_defaults=True):
     tls_id: str = ""
     """Ours (RFC 8842): a new one asks for a new association."""
     remote_tls_id: str | None = None
+    lost: bool = False
+    """The association died with a former process, and what it carried needs one: the party is to be told."""
+    fingerprint_hash: str = ""
+    """By which the party knows our certificate since then; empty: as the proxy says."""

@@ -209,7 +209,7 @@ class Associations:
 
 def _bound_to(leg: DtlsLeg) -> tuple[object, ...]:
     """Another one of these asks for a new association (RFC 8842 section 5.1)."""
-    return leg.fingerprints, leg.remote_tls_id, leg.certificate
+    return leg.fingerprints, leg.remote_tls_id, leg.certificate, leg.tls_id
 
 
 def _hello(data: bytes) -> bytes | None:

@@ -48,15 +48,29 @@ def restore(registry: Registry, records: Iterable[bytes], installed: FlowTable, 
 
 def _revive(registry: Registry, call: Call, now: float) -> None:
     found = registry.tables[call.call_id]
+    channels = _lose_channels(registry, call)
     flows = registry.replan(call)
     for _, media in call.medias():
         for rtp in media.rtp_ports:
             registry.emit(OpenPort(rtp, media.tos), OpenPort(rtp.with_port(rtp.port + 1), media.tos))
     registry.emit(*flows)
     registry.emit(*registry.transports.sync(registry, call, now))
+    if channels:
+        registry.emit(registry.persist(call))
     if any(local not in found for local in registry.tables[call.call_id]):
         registry.touch(call.call_id, now)
     schedule(registry, call)
+
+
+def _lose_channels(registry: Registry, call: Call) -> bool:
+    """Keys of media outlive a process, DTLS associations do not: whoever has a data channel needs another one."""
+    lost = [party.carrier(media) for party, media in call.medias() if media.channel and media.live]
+    for carrier in lost:
+        if carrier.dtls is not None:
+            carrier.dtls.lost = True
+            text = "data channel waits for the next offer or answer"
+            registry.notify(text, call.call_id, level="warning", port=str(carrier.local))
+    return bool(lost)
 
 
 def _read(registry: Registry, records: Iterable[bytes]) -> Iterable[Call]:

@@ -63,8 +63,12 @@ def attributes(media: Media, flags: MediaFlags, context: Context, *, offering: b
     if not context.identity.knows(leg.certificate):
         # Lost in a restart, or long expired: the party is told of the one we have now, and of a new association.
         media.dtls = leg = structs.replace(leg, tls_id=_tls_id(context), certificate=context.identity.newest())
+    if leg.lost:
+        # Chromium begins anew only where the fingerprint changes: the same certificate, by another hash.
+        name = "sha-256" if leg.fingerprint_hash == "sha-384" else "sha-384"
+        media.dtls = leg = structs.replace(leg, tls_id=_tls_id(context), fingerprint_hash=name, lost=False)
     setup = "actpass" if offering else leg.setup
-    name = flags.dtls_fingerprint.lower()
+    name = leg.fingerprint_hash or flags.dtls_fingerprint.lower()
     fingerprint = context.identity.fingerprint(leg.certificate, name)
     tls_id = () if flags.no_tls_id else (f"tls-id:{leg.tls_id}",)
     return (f"setup:{setup}", f"fingerprint:{name} {fingerprint}", *tls_id)

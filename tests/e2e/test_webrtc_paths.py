@@ -1,4 +1,5 @@
-"""A WebRTC party that moves in the middle of a call: media follows it, and nothing is lost on the way.
+"""A WebRTC party that moves in the middle of a call: media follows it, and nothing is lost on the way; and a relay that
+dies in the middle of one.
 
 caller namespace: peer, first socket  ==+
                         second socket ==+== SRTP ==> west [ relay ] east == RTP ==> phone in the callee namespace
@@ -6,10 +7,12 @@ caller namespace: peer, first socket  ==+
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
 
+from tests.e2e.harness.browser import CHROMIUM, Browser
 from tests.e2e.harness.moving_peer import MovingPeer
 from tests.e2e.harness.polling import until
 from tests.e2e.harness.rtp import Party
@@ -81,4 +84,29 @@ def test_a_peer_that_moves_is_followed_without_loss(scene: Stage, speaking: bool
         assert [number for number, _ in peer.heard[-100:]] == [1] * 100
         if scene.relay.in_kernel:
             assert scene.relay.rtp_read() - read <= 5, "the new path is the kernel's as well"
+        ng.delete("rtc")
+
+
+@pytest.mark.skipif(shutil.which(CHROMIUM) is None, reason="not installed: chromium (see `make build`)")
+def test_a_data_channel_goes_on_after_a_restart_and_a_new_offer(
+    scene: Stage, browsers: tuple[Browser, Browser]
+) -> None:
+    """DTLS dies with the process, SCTP within it lives on at both ends: it needs another DTLS association."""
+    one, other = browsers
+    with scene.relay.client() as ng:
+        one.make("rtc", "data")
+        other.make("rtc")
+        offer = ng.offer("rtc", "a", one.offer("rtc"), direction=["west", "east"])
+        one.accept("rtc", ng.answer("rtc", "a", "b", other.answer("rtc", offer.sdp)).sdp)
+        one.say("rtc", "before")
+        until(lambda: other.heard("rtc") == ["before"], "the first message", 20)
+    scene.relay.kill()
+    scene.relay.start()
+    with scene.relay.client() as ng:
+        offer = ng.offer("rtc", "a", one.offer("rtc"), **{"to-tag": "b"})
+        one.accept("rtc", ng.answer("rtc", "a", "b", other.answer("rtc", offer.sdp)).sdp)
+        one.say("rtc", "after")
+        until(lambda: other.heard("rtc") == ["before", "after"], "the second message", 20)
+        for browser in browsers:
+            browser.close("rtc")
         ng.delete("rtc")

@@ -12,7 +12,7 @@ from rtprelay.call.media import Media
 from rtprelay.call.secure import DtlsLeg
 from rtprelay.ice.agent import CONSENT_EXPIRY, Credentials
 from rtprelay.security.certificate import generate
-from rtprelay.signalling.command import CommandName, IceOption
+from rtprelay.signalling.command import Body, CommandName, IceOption
 from rtprelay.values import CallId, Endpoint, Tag
 from tests.unit.core_stage import (
     INTERFACES,
@@ -374,6 +374,33 @@ def test_a_phone_is_offered_no_data_channel() -> None:
     run(stage, browser)
     ((_, data, _),) = stage.receive(facing_browser.local, BROWSER, browser.protect(rtp(1)))
     assert data == rtp(1)
+
+
+def test_data_channels_go_on_after_a_restart_once_the_parties_were_told_of_it() -> None:
+    """The association died with the process; the next offer and answer ask for another one."""
+    certificate = generate(WALL)
+    stage, one, other = two_browsers(("application",), certificate)
+    told = (fingerprints(stage.offer(one.sdp(), to_tag="b")), fingerprints(stage.answer(other.sdp("active"))))
+    stage.restart()
+    stage.relay.registry.transports.identity.add([certificate])
+    assert stage.events().count("data channel waits for the next offer or answer") == 2
+    offer, answer = stage.offer(one.sdp(), to_tag="b"), stage.answer(other.sdp("active"))
+    assert fingerprints(offer) != told[0]
+    assert fingerprints(answer) != told[1]
+    again = stage.offer(one.sdp(), to_tag="b"), stage.answer(other.sdp("active"))
+    assert [fingerprints(body) for body in again] == [fingerprints(offer), fingerprints(answer)]
+    renewed = Browser(("application",), seed=21), Browser(("application",), other.endpoint, seed=22)
+    renewed[0].credentials, renewed[1].credentials = one.credentials, other.credentials
+    renewed[0].learn(sections(answer["sdp"])[0], setup="passive", controlling=True)
+    renewed[1].learn(sections(offer["sdp"])[0], setup="active", controlling=False)
+    run(stage, *renewed)
+    renewed[0].transport.send(b"DATA")
+    run(stage, *renewed, seconds=0.1)
+    assert renewed[1].messages == [b"DATA"]
+
+
+def fingerprints(body: Body) -> list[str | None]:
+    return [section.attribute("fingerprint") for section in sections(body["sdp"])]
 
 
 def test_what_a_stranger_says_is_no_message() -> None:

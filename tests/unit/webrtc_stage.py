@@ -14,6 +14,7 @@ from rtprelay.core.identity import DtlsIdentity
 from rtprelay.core.transport import Broken, Datagram, Keyed, Message, PathChanged, Transport
 from rtprelay.ice.agent import Credentials
 from rtprelay.ice.candidate import RTP, Candidate, local_candidate, parse_candidate
+from rtprelay.security.certificate import Certificate
 from rtprelay.security.srtp import SrtpContext
 from rtprelay.signalling.command import IceOption
 from rtprelay.values import Endpoint
@@ -173,9 +174,11 @@ def browser_calls_phone(stage: Stage, browser: Browser, **answer: object) -> tup
     return facing_browser.local, facing_phone.local
 
 
-def two_browsers(kinds: Sequence[str]) -> tuple[Stage, Browser, Browser]:
-    """In a call with each other, everything up."""
+def two_browsers(kinds: Sequence[str], certificate: Certificate | None = None) -> tuple[Stage, Browser, Browser]:
+    """In a call with each other, everything up. `certificate` is the relay's."""
     stage, one = Stage(), Browser(kinds)
+    if certificate is not None:
+        stage.relay.registry.transports.identity.add([certificate])
     other = Browser(kinds, at("198.51.100.11:50011"), seed=9)
     facing_other, *_ = stage.offered(one.sdp())
     facing_one, *_ = stage.answered(other.sdp("active"))
