@@ -269,14 +269,14 @@ static __always_inline struct rtprelay_flow *laned(const struct __sk_buff *skb, 
 {
 	const struct rtp_header *rtp = rtp_of(skb, packet);
 
-	return rtp ? flow_lane(flow, index, rtp_payload_type(rtp)) : flow;
+	return rtp ? flow_lane(flow, index, rtp) : flow;
 }
 
 SEC("tc")
 int relay_tc(struct __sk_buff *skb)
 {
 	struct rtprelay_state *state;
-	struct rtprelay_flow *flow;
+	struct rtprelay_flow *flow, *port;
 	struct packet packet = {};
 	enum rtprelay_reason reason;
 	enum kind kind;
@@ -298,8 +298,12 @@ int relay_tc(struct __sk_buff *skb)
 	reason = flow_judge(flow, index, state, &packet, kind);
 	if (unlikely(reason))
 		return refuse(skb, flow, &packet, reason);
-	if (unlikely(flow->flags & RTPRELAY_FLOW_LANED) && kind == KIND_RTP)
-		flow = laned(skb, flow, &index, &packet);
+	if (unlikely(flow->flags & RTPRELAY_FLOW_LANED) && kind == KIND_RTP) {
+		port = flow;
+		flow = laned(skb, port, &index, &packet);
+		if (!flow)
+			return punt_some(skb, port, &packet, RTPRELAY_PUNT_CONTROL, RTPRELAY_REASON_LANE);
+	}
 	reason = obstacle_of(skb, &packet, flow);
 	if (unlikely(reason))
 		return punt(skb, flow, &packet, reason);

@@ -169,9 +169,8 @@ static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 	}
 	if (secured && flow->flags & RTPRELAY_FLOW_LANED) {
 		rtp = rtp_of(ctx, &packet);
-		if (rtp)
-			flow = flow_lane(flow, &index, rtp_payload_type(rtp));
-		if (!(flow->flags & RTPRELAY_FLOW_XDP))
+		flow = rtp ? flow_lane(flow, &index, rtp) : NULL;
+		if (!flow || !(flow->flags & RTPRELAY_FLOW_XDP))
 			return XDP_PASS;
 	}
 	state = state_at(flow->slot);

@@ -134,23 +134,40 @@ static __always_inline int flow_silence(const struct rtprelay_flow *flow, __u32 
 	return number ? rules->silences[number & (RTPRELAY_SILENCES - 1)] : -1;
 }
 
+/* Which lane a source belongs to, by number, where its payload type does not tell. Userspace writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct rtprelay_ssrc_key);
+	__type(value, __u32);
+} rtprelay_lanes SEC(".maps");
+
 /*
- * The flow whose packet this is at a port with lanes (RFC 9143 section 9.2): that of the payload type's lane, and the
- * port's own where no lane has it.
+ * The flow whose packet this is at a port with lanes (RFC 9143 section 9.2): that of the payload type's lane, or of the
+ * source's where several have the type; the port's own where none has it. Null: the source is not known yet.
  */
-static __always_inline struct rtprelay_flow *flow_lane(struct rtprelay_flow *flow, __u32 *index, __u8 payload_type)
+static __always_inline struct rtprelay_flow *flow_lane(struct rtprelay_flow *flow, __u32 *index,
+						       const struct rtp_header *rtp)
 {
 	const struct rtprelay_rules *rules = rules_at(*index);
 	struct rtprelay_flow *lane;
-	__u32 number, at;
+	__u32 number, at, *known;
 
 	if (!rules)
 		return flow;
-	number = rules_payload(rules, payload_type);
+	number = rules_payload(rules, rtp_payload_type(rtp));
+	if (unlikely(number == RTPRELAY_LANE_BY_SSRC)) {
+		struct rtprelay_ssrc_key key = { .slot = flow->slot, .ssrc = bpf_ntohl(rtp->ssrc) };
+
+		known = bpf_map_lookup_elem(&rtprelay_lanes, &key);
+		if (!known)
+			return NULL;
+		number = *known;
+	}
 	if (!number || number > RTPRELAY_MAX_LANES)
 		return flow;
 	at = rules->lanes[(number - 1) & (RTPRELAY_MAX_LANES - 1)];
-	lane = flow_at(at);
+	lane = at ? flow_at(at) : NULL;
 	if (!lane)
 		return flow;
 	*index = at;

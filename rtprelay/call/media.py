@@ -84,6 +84,10 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     passthrough: bool = False
     """SRTP goes from leg to leg as it is, unchecked: the operator's explicit choice."""
 
+    ssrcs: tuple[int, ...] = ()
+    """The party's streams of this section, by its a=ssrc lines (RFC 5576) or by the MID in their packets."""
+    mid_extension: int = 0
+    """The number of the header extension that carries the MID (RFC 9143 section 15); 0: none does."""
     extmap_masked: tuple[str, ...] = ()
     """Header extensions the party offered and the other side does not see, as attributes."""
 

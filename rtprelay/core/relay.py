@@ -19,6 +19,7 @@ from rtprelay.core.queue import fault
 from rtprelay.core.registry import Registry
 from rtprelay.core.restore import restore
 from rtprelay.core.settings import Settings
+from rtprelay.core.streams import LANE_UNKNOWN, learn_stream
 from rtprelay.errors import RelayError
 from rtprelay.plan.flow import Capabilities, FlowOp, FlowReport, FlowTable, PutFlow
 from rtprelay.signalling import reply
@@ -59,9 +60,14 @@ class Relay:
             registry.emit(*fault(error, command.call_id or None, request.request_id))
 
     def handle_datagram(self, local: Endpoint, source: Endpoint, data: bytes, reason: str, now: float) -> None:
-        """A packet the data plane would not judge (`reason`): an unexpected source, or no RTP at all."""
+        """A packet the data plane would not judge (`reason`): an unexpected source, a stream of a bundle that nobody
+        knows, or no RTP at all.
+        """
         self._begin()
-        judge(self.registry, local, source, data, now)
+        if reason == LANE_UNKNOWN:
+            learn_stream(self.registry, local, source, data)
+        else:
+            judge(self.registry, local, source, data, now)
 
     def handle_report(self, reports: Sequence[FlowReport], now: float) -> None:
         """Counters: liveness, totals, and what a ReadFlows asked for."""

@@ -369,6 +369,7 @@ class Limits(enum.IntEnum):
     SILENCES = 8
     SILENCE_SHIFT = 3
     MAX_LANES = 16
+    LANE_BY_SSRC = 255
     JITTER_SHIFT = 4
     SEQUENCE_WINDOW = 128
     TTL = 64
@@ -447,6 +448,7 @@ class Reason(enum.IntEnum):
     NO_ROUTE = 13
     SRTP = 14
     SILENCE = 15
+    LANE = 16
     SOURCE_MISMATCH = 32
     SOURCE_LOCKED = 33
     PAYLOAD_TYPE = 34
@@ -490,6 +492,7 @@ REASON_ACTION: dict[Reason, str] = {
     Reason.NO_ROUTE: "punt",
     Reason.SRTP: "punt",
     Reason.SILENCE: "punt",
+    Reason.LANE: "punt",
     Reason.SOURCE_MISMATCH: "drop",
     Reason.SOURCE_LOCKED: "drop",
     Reason.PAYLOAD_TYPE: "drop",
@@ -526,6 +529,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.NO_ROUTE: "no device is known for the output",
     Reason.SRTP: "to be decrypted or encrypted, but too long for it: see srtp_abi.h",
     Reason.SILENCE: "to be silenced, but too long for it",
+    Reason.LANE: "of a bundle, and neither payload type nor SSRC tells of which medium",
     Reason.SOURCE_MISMATCH: "not from the expected source",
     Reason.SOURCE_LOCKED: "not from the expected source, which has spoken already",
     Reason.PAYLOAD_TYPE: "payload type blocked",

@@ -13,6 +13,7 @@ Maps, all shared by the programs, named as in ebpf/lib:
     rtprelay_aside   ARRAY, mmap          Flow.slot -> Aside               programs write, userspace zeroes
     rtprelay_sent    ARRAY, mmap          index of an Output -> Sent       programs write, userspace zeroes
     rtprelay_ssrcs   HASH                 SsrcKey -> Ssrc                  programs make, userspace deletes
+    rtprelay_lanes   HASH                 SsrcKey -> number of a lane      userspace writes
     rtprelay_srtp_keys HASH               place of a key -> srtp key       userspace writes: see keyring.py
     rtprelay_srtp_state ARRAY, mmap       the same place -> SrtpState      programs write, userspace zeroes and starts
     rtprelay_srtp_streams HASH            SrtpStreamKey -> SrtpStream      programs make, userspace starts and deletes

@@ -82,6 +82,7 @@ class EbpfBackend:
             "rtprelay_state": max_flows,
             "rtprelay_aside": max_flows,
             "rtprelay_ssrcs": max_flows,
+            "rtprelay_lanes": max_flows,
             # Each flow may come in under a key, and go out under another.
             "rtprelay_srtp_keys": 2 * max_flows,
             "rtprelay_srtp_state": 2 * max_flows,

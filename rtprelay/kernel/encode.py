@@ -14,7 +14,7 @@ from rtprelay.kernel import abi
 from rtprelay.kernel.nexthop import NextHop, Path
 from rtprelay.kernel.slots import order_of
 from rtprelay.kernel.srtp_keys import fits, trailer_length
-from rtprelay.plan.flow import Flow, Mismatch, Output, PayloadRule
+from rtprelay.plan.flow import Flow, LaneSource, Mismatch, Output, PayloadRule
 from rtprelay.security.srtp import SrtpParameters
 from rtprelay.values import Endpoint, Family
 
@@ -31,6 +31,7 @@ _SILENCED = int(abi.FlowFlag.SILENCED)
 _CLOCK_MASK, _LISTED = int(abi.PayloadRule.CLOCK_MASK), int(abi.PayloadRule.LISTED)
 _DROP, _SILENCE_MASK = int(abi.PayloadRule.DROP), int(abi.PayloadRule.SILENCE_MASK)
 _SILENCE_SHIFT, _SILENCES = int(abi.Limits.SILENCE_SHIFT), int(abi.Limits.SILENCES)
+_BY_SSRC = int(abi.Limits.LANE_BY_SSRC)
 _LANES, _PAYLOAD_TYPES = int(abi.Limits.MAX_LANES), int(abi.Limits.PAYLOAD_TYPES)
 
 
@@ -157,6 +158,7 @@ def flow_fits(flow: Flow) -> bool:
         on_mismatch=flow.on_mismatch,
         lock=flow.lock,
         payloads=flow.payloads,
+        lane_sources=flow.lane_sources,
         outputs=flow.outputs,
         rtcp_outputs=flow.rtcp_outputs,
         srtp=flow.srtp,
@@ -368,7 +370,8 @@ def _lane_table(rules: tuple[PayloadRule, ...]) -> PayloadTable:
     """Which lane a payload type belongs to."""
     payload = bytearray(_PAYLOAD_TYPES)
     for rule in rules:
-        payload[rule.payload_type] = rule.lane + 1 if rule.lane is not None else 0
+        number = rule.lane + 1 if rule.lane is not None else 0
+        payload[rule.payload_type] = _BY_SSRC if payload[rule.payload_type] else number
     return PayloadTable(bytes(_CLOCKS()), bytes(_SILENCES), bytes(payload), False, abi.NO_PAYLOAD_TYPE, 0)
 
 
@@ -401,6 +404,7 @@ def flow_of(
     outputs: tuple[Output, ...],
     rtcp_outputs: tuple[Output, ...],
     srtp: SrtpParameters | None = None,
+    lane_sources: tuple[LaneSource, ...] = (),
 ) -> Flow:
     """The way back."""
     return Flow(
@@ -411,6 +415,7 @@ def flow_of(
         on_mismatch=Mismatch(entry.on_mismatch),
         lock=bool(entry.flags & _LOCK),
         payloads=payloads,
+        lane_sources=lane_sources,
         outputs=outputs,
         rtcp_outputs=rtcp_outputs,
         srtp=srtp,

@@ -154,6 +154,7 @@ class _Lane:
 
 
 _NO_LANE = _Lane()
+_SEVERAL = -1
 
 
 def _add(reports: dict[Endpoint, OutputReport], report: OutputReport) -> None:
@@ -191,6 +192,7 @@ class _State:
         "sender",
         "sender_reports",
         "silence",
+        "source_lanes",
         "spoken",
         "srtp",
         "streams",
@@ -219,6 +221,7 @@ class _State:
         self.flow = flow
         self.expected = flow.expected
         self.clocks, self.silence, self.lane_of = _by_payload_type(flow.payloads)
+        self.source_lanes = {source.ssrc: source.lane for source in flow.lane_sources}
         self.srtp = contexts.receiving(flow.srtp)
         self.rtcp_outputs = {output.source: (output, contexts.sending(output.srtp)) for output in flow.rtcp_outputs}
         self.feedback = [(output, contexts.sending(output.srtp)) for output in flow.feedback]
@@ -238,6 +241,11 @@ class _State:
     def drop_output(self, source: Endpoint, lane: int | None) -> None:
         if lane in self.lanes and self.lanes[lane].outputs.pop(source, None) is not None:
             self._plan()
+
+    def lane_for(self, payload_type: int, ssrc: int) -> _Lane:
+        """Of a flow that has several."""
+        number = self.lane_of.get(payload_type)
+        return self.lanes.get(self.source_lanes.get(ssrc) if number == _SEVERAL else number, _NO_LANE)
 
     def _lane(self, number: int | None) -> _Lane:
         return self.lanes.setdefault(number, _Lane())
@@ -291,11 +299,14 @@ class _State:
 def _by_payload_type(
     rules: tuple[PayloadRule, ...],
 ) -> tuple[Mapping[int, int], Mapping[int, int], Mapping[int, int | None]]:
-    """Clock rate (-1: dropped), silence and lane. Nearly all flows have the rules of many others."""
+    """Clock rate (-1: dropped), silence and lane (-1: of several). Nearly all flows have the rules of many others."""
+    lanes: dict[int, int | None] = {}
+    for rule in rules:
+        lanes[rule.payload_type] = _SEVERAL if rule.payload_type in lanes else rule.lane
     return (
         {rule.payload_type: -1 if rule.drop else rule.clock_rate for rule in rules},
         {rule.payload_type: rule.silence for rule in rules if rule.silence is not None},
-        {rule.payload_type: rule.lane for rule in rules},
+        lanes,
     )
 
 
@@ -323,6 +334,7 @@ _SOURCE_MISMATCH = Dropped("source_mismatch")
 _SOURCE_LOCKED = Dropped("source_locked")
 _UNKNOWN_SOURCE = Punt("unknown_source")
 _SIGNALLED_SOURCE = Punt("signalled_source")
+_LANE = Punt("lane")
 _STUN = Punt("stun")
 _DTLS = Punt("dtls")
 _NOT_RTP = Punt("not_rtp")
@@ -403,6 +415,10 @@ class UserspaceForwarder:
             refusal = self._judge(state, source, data)
             if refusal is not None:
                 return refusal
+        if state.lane is None:
+            refusal = self._look_for_lane(state, data)
+            if refusal is not None:
+                return refusal
         if state.srtp is not None:
             try:
                 data = state.srtp.unprotect(data)
@@ -424,7 +440,7 @@ class UserspaceForwarder:
             self._note_moved(state)
         stream = state.streams.get(ssrc) or state.stream(ssrc)
         stream.update(sequence, timestamp, payload_type, size, now, clock)
-        lane = state.lane or state.lanes.get(state.lane_of.get(payload_type), _NO_LANE)
+        lane = state.lane or state.lane_for(payload_type, ssrc)
         if not lane.outputs:
             return self._dropped(_HOLD)
         if state.silence and payload_type in state.silence:
@@ -455,6 +471,16 @@ class UserspaceForwarder:
                     continue
             datagrams.append((output.source, packet, output.destination))
         return Forwarded(datagrams)
+
+    def _look_for_lane(self, state: _State, data: bytes) -> Punt | Dropped | None:
+        """The verdict on a packet whose lane is not known; nobody is asked about one that is not authentic."""
+        ssrc = int.from_bytes(data[8:12])
+        if state.lane_of.get(data[1] & 0x7F) != _SEVERAL or ssrc in state.source_lanes:
+            return None
+        if state.srtp is not None and not state.srtp.authentic(data):
+            state.dropped += 1
+            return self._dropped(_NOT_AUTHENTIC)
+        return self._punted(state, _LANE)
 
     def _forward_other(
         self, state: _State, data: bytes, source: Endpoint, now: float, already_forwarded: bool

@@ -52,7 +52,18 @@ from rtprelay.kernel.libbpf import Map, stride
 from rtprelay.kernel.nexthop import NextHop, NextHops, Path
 from rtprelay.kernel.port import NO_BLOCK, ZERO, Block, Carried, Port, Sent
 from rtprelay.kernel.slots import Blocks, Quarantine
-from rtprelay.plan.flow import DropFlow, DropOutput, Flow, FlowOp, Output, OutputKey, OutputReport, PutFlow, PutOutput
+from rtprelay.plan.flow import (
+    DropFlow,
+    DropOutput,
+    Flow,
+    FlowOp,
+    LaneSource,
+    Output,
+    OutputKey,
+    OutputReport,
+    PutFlow,
+    PutOutput,
+)
 from rtprelay.security.srtp import SrtpContexts
 from rtprelay.values import Endpoint
 
@@ -81,6 +92,7 @@ class Installer:
     ) -> None:
         self._outputs = maps["rtprelay_output"].mmap(writable=True)
         self._ssrcs = maps["rtprelay_ssrcs"]
+        self._lanes = maps["rtprelay_lanes"]
         self.state = maps["rtprelay_state"].mmap(writable=True)
         self.aside = maps["rtprelay_aside"].mmap(writable=True)
         self.sent = maps["rtprelay_sent"].mmap(writable=True)
@@ -199,6 +211,7 @@ class Installer:
             return
         del self.by_slot[port.slot]
         self._flows.delete(local)
+        self._forget_sources(port, {})
         self.keys.release("in", port.flow.srtp)
         for block in (*port.lanes.values(), port.rtcp):
             self._retire(local, block)
@@ -219,14 +232,32 @@ class Installer:
             entry, _ = self._lane_entry(port, None)
             if entry != known:
                 self._flows.put(local, *entry)
+            self._forget_sources(port, {})
             return
         written = {lane: self._lane_entry(port, lane) for lane in port.lanes if lane is not None}
         lanes = {lane: entry for lane, (entry, _) in written.items()}
         entry = bundle_entry(
             port.flow, self._place(port, NO_BLOCK), any(xdp for _, xdp in written.values()), port.kernel_rtcp
         )
+        sources = {source.ssrc: source.lane for source in port.flow.lane_sources}
+        self._forget_sources(port, sources)
         if entry != known or lanes != known_lanes:
             self._flows.put(local, *entry, lanes)
+        self._name_sources(port, sources)
+
+    def _forget_sources(self, port: Port, wanted: Mapping[int, int]) -> None:
+        """Those that change their lane as well, before the flow does: rather asked for than sent to somebody else."""
+        for ssrc in [ssrc for ssrc, lane in port.sources.items() if wanted.get(ssrc) != lane]:
+            self._lanes.delete(bytes(abi.SsrcKey(port.slot, ssrc)))
+            del port.sources[ssrc]
+
+    def _name_sources(self, port: Port, wanted: Mapping[int, int]) -> None:
+        for ssrc, lane in wanted.items():
+            if ssrc not in port.sources:
+                # Without room userspace will be asked, and knows.
+                with contextlib.suppress(BackendFault):
+                    self._lanes.update(bytes(abi.SsrcKey(port.slot, ssrc)), (lane + 1).to_bytes(4, "little"))
+                    port.sources[ssrc] = lane
 
     def _lane_entry(self, port: Port, lane: int | None) -> tuple[Entry, bool]:
         """The flow of a lane, and whether XDP can serve it."""
@@ -502,11 +533,12 @@ class Installer:
         """Take over the flows a predecessor left in the maps. Entries that make no sense are removed."""
         found = {local: (flow, rules) for local, flow, rules in self._flows.items()}
         lanes = {local: self._flows.lanes(local) for local in found}
+        sources = self._named_sources()
         entries = [*found.values(), *(entry for each in lanes.values() for entry in each.values())]
         inherited = {abi.Rules.from_buffer_copy(rules).group for _, rules in entries} - {abi.NONE}
         self._groups.reserve(inherited)
         for local, entry in found.items():
-            port = self._adopt(local, entry, lanes[local])
+            port = self._adopt(local, entry, lanes[local], sources)
             if port is None:
                 self._flows.delete(local)
             else:
@@ -517,7 +549,17 @@ class Installer:
         self._after_grace(lambda: self._groups.hand_back(inherited))
         return [port.flow for port in self.ports.values()]
 
-    def _adopt(self, local: Endpoint, raw: Entry, raw_lanes: Mapping[int, Entry]) -> Port | None:
+    def _named_sources(self) -> dict[int, dict[int, int]]:
+        """By slot, as a predecessor has left them."""
+        found: defaultdict[int, dict[int, int]] = defaultdict(dict)
+        for raw, value in self._lanes.items():
+            key = abi.SsrcKey.from_buffer_copy(raw)
+            found[key.slot][key.ssrc] = int.from_bytes(value, "little") - 1
+        return found
+
+    def _adopt(
+        self, local: Endpoint, raw: Entry, raw_lanes: Mapping[int, Entry], sources: Mapping[int, dict[int, int]]
+    ) -> Port | None:
         entry, rules = _unpacked(raw)
         lanes: dict[int | None, tuple[abi.Flow, abi.Rules]] = {None: (entry, rules)}
         if is_bundle(entry):
@@ -533,7 +575,9 @@ class Installer:
         port.rtcp = self._adopt_block(local, rtcp)
         payloads = [rule for lane, (_, of_lane) in lanes.items() for rule in payload_rules(of_lane, lane)]
         payloads.sort(key=lambda rule: (rule.payload_type, rule.lane or 0))
-        port.flow = flow_of(local, entry, rules, tuple(payloads), port.live, port.rtcp.live, srtp)
+        port.sources = sources.get(port.slot, {})
+        lane_sources = tuple(LaneSource(ssrc, lane) for ssrc, lane in sorted(port.sources.items()))
+        port.flow = flow_of(local, entry, rules, tuple(payloads), port.live, port.rtcp.live, srtp, lane_sources)
         return port
 
     def _claim(self, slot: int, *ranges: Range) -> bool:

@@ -60,7 +60,7 @@ NO_BLOCK = Block(0, [], [])
 class Port:
     """An installed flow."""
 
-    __slots__ = ("flow", "generation", "kernel_rtcp", "keyed", "lanes", "rtcp", "settled", "slot", "srtp_in")
+    __slots__ = ("flow", "generation", "kernel_rtcp", "keyed", "lanes", "rtcp", "settled", "slot", "sources", "srtp_in")
 
     def __init__(self, flow: Flow, slot: int, generation: int) -> None:
         self.flow = flow
@@ -69,6 +69,8 @@ class Port:
         self.generation = generation
         self.lanes: Mapping[int | None, Block] = {}
         """The outputs by lane; of a flow without lanes all under None."""
+        self.sources: dict[int, int] = {}
+        """SSRC -> lane, as the kernel knows them."""
         self.rtcp = NO_BLOCK
         self.kernel_rtcp = False
         self.srtp_in = abi.NONE

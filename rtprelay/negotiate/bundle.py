@@ -24,7 +24,7 @@ from rtprelay.call.call import Party
 from rtprelay.call.media import Media
 from rtprelay.negotiate.context import Context, close_ports
 from rtprelay.sdp.codecs import Codec
-from rtprelay.sdp.view import SessionView, is_feedback
+from rtprelay.sdp.view import MID_URI, SessionView, is_feedback
 from rtprelay.signalling.command import MediaFlags
 
 _AT_ONCE = frozenset({"require", "strict"})
@@ -96,6 +96,18 @@ def agreed_group(party: Party) -> str | None:
     members = [media for media in party.medias if media.index in party.bundle_wanted and media.live]
     known = [media for media in members if media.mid is not None]
     return _group(known) if len(known) == 1 or _bundled(party) else None
+
+
+def mid_extension(party: Party, media: Media) -> tuple[str, ...]:
+    """The extmap attribute for an answer to the party, where its sections share a port and payload types: only the MID
+    in their packets tells them apart then (section 9.2), unless the offer has named their SSRCs.
+    """
+    carrier = party.carrier(media)
+    together = [other for other in party.medias if party.carrier(other) is carrier and not other.rejected]
+    types = [codec.payload_type for other in together for codec in other.codecs]
+    masked = any(MID_URI in line for line in media.extmap_masked)
+    needed = media.mid_extension and not masked and len(together) > 1 and len(set(types)) < len(types)
+    return (f"extmap:{media.mid_extension} {MID_URI}",) if needed else ()
 
 
 def mid(media: Media) -> str:

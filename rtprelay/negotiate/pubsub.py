@@ -262,6 +262,7 @@ def _spec(
             *((f"mid:{media.mid}",) if media.mid is not None else ()),
             # By which the receiver of a bundle tells streams apart that have one payload type (RFC 9143 section 9.2).
             *((f"ssrc:{ssrc} cname:{context.instance}",) if named else ()),
+            *(() if offering else bundle.mid_extension(party, media)),
         ),
         append=(
             *keys.attributes(carrier, flags, context, offering=offering),

@@ -39,6 +39,9 @@ def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Cont
     """
     media.direction = view.direction
     media.codecs = view.codecs
+    # Those learned from packets are good for as long as the SDP says nothing.
+    media.ssrcs = view.ssrcs or media.ssrcs
+    media.mid_extension = view.mid_extension
     media.hint = flags.received_from or media.hint
     endpoint, rtcp = view.endpoint, view.rtcp_fallback
     if endpoint is None:

@@ -170,6 +170,7 @@ def _media_edit(
             remove_lines=extmap.removed(view, flags),
             append=(
                 *(() if offering else media.extmap_masked),
+                *(() if offering or view.mid_extension else bundle.mid_extension(receiver, media)),
                 *(() if ptime is None else (f"ptime:{ptime}",)),
                 *keys.attributes(carrier, flags, context, offering=offering),
                 *ice.attributes(carrier, flags, context, with_candidates=carrier is media),

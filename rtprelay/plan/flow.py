@@ -19,7 +19,8 @@ Theory of operation of one flow, in the order a packet meets it (all backends do
 7. Each of `outputs` gets a copy of RTP, rewritten. RTCP goes to `rtcp_outputs`; with one output and no SSRC rewriting
    the kernel may forward it itself, and always hands a copy up to be read. No outputs: counted, then dropped (hold).
    At a port that bundles media which go different ways (RFC 9143), rules and outputs are of lanes: a packet goes to the
-   outputs of its payload type's lane.
+   outputs of its payload type's lane. Where several lanes have the type, the SSRC decides; one that is not among
+   `lane_sources` is punted, once it has been found authentic.
 """
 
 from __future__ import annotations
@@ -52,6 +53,13 @@ class PayloadRule(msgspec.Struct, frozen=True, array_like=True):
     """The payload is overwritten with this byte: what the codec plays as silence."""
     lane: int | None = None
     """Of a bundled port: only outputs of this lane get it. None: all of the flow's rules and outputs are of none."""
+
+
+class LaneSource(msgspec.Struct, frozen=True, array_like=True):
+    """Which lane a source is of, where several have its payload types."""
+
+    ssrc: int
+    lane: int
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True):
@@ -100,6 +108,7 @@ class Flow(msgspec.Struct, frozen=True, array_like=True):
     """
     userspace: bool = False
     """The kernel hands every packet up: it lacks something this flow needs."""
+    lane_sources: tuple[LaneSource, ...] = ()
     feedback: tuple[Output, ...] = ()
     """Where a receiver's requests for a key frame (PLI, FIR; RFC 4585, RFC 5104) go: to the sources it subscribed to.
     """

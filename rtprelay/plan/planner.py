@@ -11,7 +11,7 @@ import msgspec
 
 from rtprelay.call.call import Call, Echo, MediaKey, Party, SubscriptionKind
 from rtprelay.call.media import Media
-from rtprelay.plan.flow import Capabilities, Flow, Mismatch, Output, PayloadRule
+from rtprelay.plan.flow import Capabilities, Flow, LaneSource, Mismatch, Output, PayloadRule
 from rtprelay.sdp.codecs import Codec
 from rtprelay.security.sdes import CryptoLine
 from rtprelay.security.srtp import SrtpParameters
@@ -101,6 +101,7 @@ def _flows(
     rtcp_outputs = _ordered((_rtcp_output(sink) for _, sinks in sources for sink in sinks), capabilities.max_outputs)
     srtp = _parameters(carrier.crypto_receive)
     expected = carrier.expected
+    payloads = _payloads(party, lanes)
     rtp = Flow(
         local=local,
         expected=expected,
@@ -108,7 +109,8 @@ def _flows(
         rtcp_expected=expected,
         on_mismatch=_on_mismatch(carrier),
         lock=not carrier.media_handover and carrier.ice is None,
-        payloads=_payloads(party, lanes),
+        payloads=payloads,
+        lane_sources=_lane_sources(lanes, payloads),
         outputs=outputs,
         # Opaque datagrams may look like RTCP by chance.
         rtcp_outputs=outputs if carrier.opaque else rtcp_outputs if carrier.rtcp_mux else (),
@@ -222,6 +224,18 @@ def _payloads(party: Party, lanes: list[Lane]) -> tuple[PayloadRule, ...]:
             for payload_type, codec in codecs.items():
                 rules.setdefault((payload_type, number), _rule(codec, party, lane.number))
     return tuple(rules[key] for key in sorted(rules))
+
+
+def _lane_sources(lanes: list[Lane], payloads: tuple[PayloadRule, ...]) -> tuple[LaneSource, ...]:
+    """Needed only where payload types are not enough to tell lanes apart."""
+    if len(lanes) == 1 or len({rule.payload_type for rule in payloads}) == len(payloads):
+        return ()
+    found: dict[int, int] = {}
+    for number, lane in enumerate(lanes):
+        for media, _ in lane.sections:
+            for ssrc in media.ssrcs:
+                found.setdefault(ssrc, number)
+    return tuple(LaneSource(ssrc, number) for ssrc, number in sorted(found.items()))
 
 
 _SILENCE = {"pcmu": 0xFF, "pcma": 0xD5, "l16": 0}

@@ -18,6 +18,9 @@ from rtprelay.sdp.codecs import MAX_PAYLOAD_TYPE, Codec, read_codecs
 from rtprelay.sdp.document import LONGEST, REMEMBERED, Block, Line, Section, SessionDescription
 from rtprelay.values import Endpoint, canonical_address
 
+MID_URI = "urn:ietf:params:rtp-hdrext:sdes:mid"
+"""RFC 9143 section 15."""
+MAX_STREAMS = 16
 MAX_FORMATS = 128
 """As many as there are RTP payload types."""
 
@@ -101,6 +104,21 @@ class MediaView(msgspec.Struct, frozen=True):
 
     def attributes(self, name: str) -> tuple[str, ...]:
         return self.lines.all(name)
+
+    @property
+    def ssrcs(self) -> tuple[int, ...]:
+        """The streams it names (RFC 5576), the first few."""
+        values = (number(value.partition(" ")[0], 2**32 - 1) for value in self.attributes("ssrc"))
+        return tuple(dict.fromkeys(value for value in values if value is not None))[:MAX_STREAMS]
+
+    @property
+    def mid_extension(self) -> int:
+        """The number of the header extension for the MID (RFC 8285 section 5); 0: there is none."""
+        for value in self.attributes("extmap"):
+            words = value.split()
+            if len(words) > 1 and words[1] == MID_URI:
+                return number(words[0].partition("/")[0], 255) or 0
+        return 0
 
     @property
     def rejected(self) -> bool:

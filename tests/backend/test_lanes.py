@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from rtprelay.errors import BackendFault
-from rtprelay.plan.flow import DropOutput, Flow, Output, OutputReport, PayloadRule, PutOutput
+from rtprelay.plan.flow import DropOutput, Flow, LaneSource, Output, OutputReport, PayloadRule, PutOutput
 from rtprelay.security.kdf import MasterKey
 from rtprelay.security.srtp import SrtpContext, SrtpParameters
 from rtprelay.security.suites import SUITES
@@ -23,7 +23,7 @@ from rtprelay.values import Family
 from rtprelay.wire import rtp
 from tests.backend.namespaces import KernelRig
 from tests.backend.packets import audio
-from tests.backend.rig import Party, Received, Rig, datas, put, report
+from tests.backend.rig import Party, Received, Rig, datas, drop, put, report
 
 AUDIO, VIDEO = 0, 96
 LANES = (
@@ -176,9 +176,81 @@ def test_an_output_is_of_a_lane_where_the_others_are(rig: Rig) -> None:
 
 def test_adopt_tells_of_lanes_and_silence(rig: Rig) -> None:
     caller, callee = rig.caller(), rig.callee()
-    rules = (*LANES[:3], PayloadRule(101, 8000, drop=True, silence=0xD5, lane=0), PayloadRule(110, 8000, False, 0, 1))
-    flow = bundle(rig, caller, lane(rig, 0, callee), lane(rig, 0, callee), lane(rig, 1, callee), payloads=rules)
+    rules = (
+        *LANES[:3],
+        PayloadRule(101, 8000, drop=True, silence=0xD5, lane=0),
+        PayloadRule(110, 8000, False, 0, 1),
+        PayloadRule(111, 8000, lane=0),
+        PayloadRule(111, 90000, lane=1),
+    )
+    sources = (LaneSource(1, 0), LaneSource(0xFFFFFFFF, 1))
+    outputs = lane(rig, 0, callee), lane(rig, 0, callee), lane(rig, 1, callee)
+    flow = bundle(rig, caller, *outputs, payloads=rules, lane_sources=sources)
     assert rig.backend.adopt() == {flow.local: flow}
+
+
+# --- two media with the same payload types: the source says which ---
+
+CAMERA, SCREEN = 0xCA4E4A, 0x5C4EE9
+SHARED = (PayloadRule(AUDIO, 8000, lane=0), PayloadRule(VIDEO, 90000, lane=1), PayloadRule(VIDEO, 90000, lane=2))
+BOTH = (LaneSource(CAMERA, 1), LaneSource(SCREEN, 2))
+
+
+def picture(sequence: int, ssrc: int) -> bytes:
+    return audio(sequence, ssrc=ssrc, payload_type=VIDEO, size=700)
+
+
+def test_two_media_of_one_payload_type_are_told_apart_by_their_sources(rig: Rig) -> None:
+    caller, hears, camera, screen = rig.caller(), rig.callee(), rig.callee(), rig.callee()
+    outputs = [lane(rig, number, callee) for number, callee in enumerate((hears, camera, screen))]
+    flow = bundle(rig, caller, *outputs, payloads=SHARED, lane_sources=BOTH)
+    for n in range(10):
+        caller.send(flow.local, audio(n), picture(n, CAMERA), picture(n, SCREEN))
+    assert datas(hears.receive(10)) == [audio(n) for n in range(10)]
+    assert datas(camera.receive(10)) == [picture(n, CAMERA) for n in range(10)]
+    assert datas(screen.receive(10)) == [picture(n, SCREEN) for n in range(10)]
+    assert untouched(rig)
+
+
+@pytest.mark.parametrize("secured", [False, True], ids=["rtp", "srtp"])
+def test_a_source_nobody_knows_is_asked_about_once_it_is_authentic(rig: Rig, secured: bool) -> None:
+    caller, camera, screen = rig.caller(), rig.callee(), rig.callee()
+    receive = keys() if secured else None
+    outputs = lane(rig, 1, camera), lane(rig, 2, screen)
+    flow = bundle(rig, caller, *outputs, payloads=SHARED, lane_sources=BOTH[:1], srtp=receive)
+    sender = SrtpContext(receive) if receive is not None else None
+
+    def says(*packets: bytes) -> list[bytes]:
+        return [sender.protect(data) if sender is not None else data for data in packets]
+
+    first, *rest = says(picture(1, SCREEN), picture(1, CAMERA))
+    if secured:
+        caller.send(flow.local, picture(7, SCREEN), first[:-1] + bytes((first[-1] ^ 1,)))
+    caller.send(flow.local, first, *rest)
+    camera.receive(1)
+    (asked,) = rig.punted(1)
+    assert (asked.data, asked.reason) == (first, "lane")
+    put(rig, msgspec.structs.replace(flow, lane_sources=BOTH))
+    caller.send(flow.local, first, *says(picture(2, SCREEN)))
+    assert datas(screen.receive(2)) == [picture(1, SCREEN), picture(2, SCREEN)]
+    assert len(rig.punts) == 1
+
+
+def test_a_source_may_change_its_lane_and_be_forgotten(rig: Rig) -> None:
+    caller, camera, screen = rig.caller(), rig.callee(), rig.callee()
+    outputs = lane(rig, 1, camera), lane(rig, 2, screen)
+    flow = bundle(rig, caller, *outputs, payloads=SHARED, lane_sources=BOTH)
+    caller.send(flow.local, picture(1, CAMERA))
+    put(rig, msgspec.structs.replace(flow, lane_sources=(LaneSource(CAMERA, 2),)))
+    caller.send(flow.local, picture(2, CAMERA), picture(3, SCREEN))
+    assert datas(camera.receive(1)) == [picture(1, CAMERA)]
+    assert datas(screen.receive(1)) == [picture(2, CAMERA)]
+    assert [punt.data for punt in rig.punted(1)] == [picture(3, SCREEN)]
+    put(rig, msgspec.structs.replace(flow, lane_sources=BOTH, payloads=LANES, outputs=()))
+    drop(rig, flow.local)
+    put(rig, msgspec.structs.replace(flow, lane_sources=()))
+    caller.send(flow.local, picture(4, CAMERA))
+    assert [punt.data for punt in rig.punted(2)] == [picture(3, SCREEN), picture(4, CAMERA)]
 
 
 # --- silence ---
@@ -274,7 +346,8 @@ def test_a_bundle_is_protected_by_one_key_and_each_copy_by_its_own(kernel: Kerne
 def test_a_successor_finds_the_lanes_and_their_counters(kernel: KernelRig) -> None:
     caller, hears, see = kernel.caller(), kernel.callee(), [kernel.callee() for _ in range(3)]
     hearing, *seeing = lane(kernel, 0, hears, ssrc=1), *(lane(kernel, 1, callee, ssrc=2) for callee in see)
-    flow = bundle(kernel, caller, hearing, *seeing)
+    rules, sources = (*LANES, PayloadRule(102, 8000, lane=0), PayloadRule(102, 8000, lane=1)), (LaneSource(5, 1),)
+    flow = bundle(kernel, caller, hearing, *seeing, payloads=rules, lane_sources=sources)
     kernel.rest()
     caller.send(flow.local, audio(1), video(1))
     kernel.replace()

@@ -129,6 +129,8 @@ class Plane:
             counts.update(index(position), bytes(8 * libbpf.possible_cpus()))
         for position in range(self.maps["rtprelay_output"].max_entries):
             self.maps["rtprelay_output"].update(index(position), bytes(ctypes.sizeof(abi.Output)))
+        for source in list(self.maps["rtprelay_lanes"].keys()):
+            self.maps["rtprelay_lanes"].delete(source)
         for stream in list(self.maps["rtprelay_srtp_streams"].keys()):
             self.maps["rtprelay_srtp_streams"].delete(stream)
         for number in list(self.maps["rtprelay_srtp_keys"].keys()):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rtprelay.kernel import abi
 from rtprelay.kernel._abi import SrtpLimits
 from rtprelay.kernel.forwarder import silenced
 from rtprelay.values import Endpoint
@@ -64,6 +65,19 @@ def test_a_stranger_is_judged_before_lanes_are_looked_for(plane: Plane, engine: 
     frame = replace(incoming(IP4, Rtp(payload_type=VIDEO)), source=IP4["sender"].with_port(4444))
     assert engine.run(bytes(frame)).verdict == engine.dropped
     assert plane.counts() == {"drop_source_mismatch": 1}
+
+
+def test_a_type_of_several_lanes_is_the_sources(plane: Plane, engine: Engine) -> None:
+    slot, ssrc = 0, 7
+    bundle(plane, IP4)
+    lanes = plane.flows.lanes(IP4["local"])
+    plane.put_bundle(IP4["local"], IP4["sender"], list(lanes.values()), {AUDIO: 0, VIDEO: abi.Limits.LANE_BY_SSRC - 1})
+    plane.maps["rtprelay_lanes"].update(bytes(abi.SsrcKey(slot, ssrc)), (2).to_bytes(4, "little"))
+    assert engine.run(bytes(incoming(IP4, Rtp(payload_type=VIDEO, ssrc=ssrc)))).verdict == engine.sent
+    assert plane.sent(VIDEO_RECEIVER).packets == 1
+    unknown = bytes(incoming(IP4, Rtp(payload_type=VIDEO, ssrc=8)))
+    assert engine.run(unknown).verdict == (engine.passed if engine.name == "xdp" else engine.dropped)
+    assert plane.state().packets == 1
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])

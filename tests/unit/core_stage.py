@@ -333,7 +333,8 @@ class Stage:
 
 
 def _sorted(flow: Flow) -> Flow:
-    return msgspec.structs.replace(flow, outputs=tuple(sorted(flow.outputs, key=lambda output: output.source)))
+    ordered = sorted(flow.outputs, key=lambda output: (output.lane or 0, output.source))
+    return msgspec.structs.replace(flow, outputs=tuple(ordered))
 
 
 def _muted(flow: Flow) -> Flow:

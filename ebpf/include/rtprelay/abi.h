@@ -40,6 +40,7 @@ enum rtprelay_limits {
 	RTPRELAY_SILENCES = 8,
 	RTPRELAY_SILENCE_SHIFT = 3,
 	RTPRELAY_MAX_LANES = 16, /* of one port */
+	RTPRELAY_LANE_BY_SSRC = 255, /* several lanes have this payload type: see rtprelay_lanes */
 	RTPRELAY_JITTER_SHIFT = 4, /* jitter is kept in 1/16 ns, as in RFC 3550 A.8 */
 	RTPRELAY_SEQUENCE_WINDOW = 128, /* packets */
 	RTPRELAY_TTL = 64, /* of every packet sent: a relay is an endpoint, see docs/adr/0002-data-plane.md */
@@ -139,7 +140,8 @@ struct rtprelay_flow {
  * At a port that bundles several media (RFC 9143), each has a flow of its own, a lane: with outputs, rules and flags of
  * its own, and all else as the flow the port leads to. No chain leads to it; that flow, LANED, does: its payload[] is
  * the number of the lane, from 1, and lanes[] says where that is. RTP of no lane, and all that is no RTP, is its own;
- * it has no outputs.
+ * it has no outputs. A payload type that several lanes have says nothing; then the map rtprelay_lanes knows the number
+ * by {slot, SSRC}, or userspace has to find it out.
  */
 struct rtprelay_rules {
 	struct rtprelay_endpoint rtcp_expected;
@@ -225,7 +227,7 @@ struct rtprelay_aside {
 	__u32 further[RTPRELAY_MAX_SSRCS]; /* of the entries in ssrcs, written before state.ssrc_count is raised */
 };
 
-/* Key of the ssrcs map: the further sources of a flow. */
+/* Key of the ssrcs map, the further sources of a flow, and of the lanes map. */
 struct rtprelay_ssrc_key {
 	__u32 slot;
 	__u32 ssrc;

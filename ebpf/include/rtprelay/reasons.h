@@ -24,6 +24,7 @@
 	X(13, PUNT, NO_ROUTE, "no device is known for the output")                                                     \
 	X(14, PUNT, SRTP, "to be decrypted or encrypted, but too long for it: see srtp_abi.h")                         \
 	X(15, PUNT, SILENCE, "to be silenced, but too long for it")                                                    \
+	X(16, PUNT, LANE, "of a bundle, and neither payload type nor SSRC tells of which medium")                      \
 	X(32, DROP, SOURCE_MISMATCH, "not from the expected source")                                                   \
 	X(33, DROP, SOURCE_LOCKED, "not from the expected source, which has spoken already")                           \
 	X(34, DROP, PAYLOAD_TYPE, "payload type blocked")                                                              \

@@ -46,12 +46,21 @@ async function make(name, kinds, policy) {
     const stream = await navigator.mediaDevices.getUserMedia(wanted);
     stream.getTracks().forEach(track => pc.addTrack(track, stream));
   }
+  if (kinds.includes('screen')) pc.addTrack(...screen());
   pc.ontrack = (e) => {
     const element = document.createElement(e.track.kind);
     element.autoplay = true;
     element.srcObject = e.streams[0] || new MediaStream([e.track]);
     document.body.appendChild(element);
   };
+}
+function screen() {
+  const canvas = document.createElement('canvas');
+  canvas.width = canvas.height = 160;
+  const pen = canvas.getContext('2d');
+  setInterval(() => { pen.fillStyle = `hsl(${performance.now() % 360}, 50%, 50%)`; pen.fillRect(0, 0, 160, 160); }, 50);
+  const stream = canvas.captureStream(20);
+  return [stream.getTracks()[0], stream];
 }
 async function gathered(pc) {
   if (pc.iceGatheringState !== 'complete')
@@ -89,6 +98,13 @@ async function audible(name) {
   });
   return count;
 }
+async function pictures(name) {
+  const out = {};
+  (await found(name).getStats()).forEach(s => {
+    if (s.type === 'inbound-rtp' && s.kind === 'video') out[s.mid] = [s.framesDecoded, s.frameWidth, s.frameHeight];
+  });
+  return out;
+}
 async function close(name) { found(name).close(); delete peers[name]; }
 async function stats(name) {
   const pc = found(name);
@@ -101,7 +117,7 @@ async function stats(name) {
   });
   return out;
 }
-window.api = {make, offer, answer, accept, trickled, say, heard, stop, audible, close, stats};
+window.api = {make, offer, answer, accept, trickled, say, heard, stop, audible, pictures, close, stats};
 0
 """
 
@@ -113,7 +129,7 @@ class Browser(Puppet):
         super().__init__("tests.e2e.harness.browser", namespace, log)
 
     def make(self, name: str, *kinds: str, policy: str = "balanced") -> None:
-        """A connection with tracks of these kinds; `data` is a data channel."""
+        """A connection with tracks of these kinds; `data` is a data channel, `screen` a second, square picture."""
         self.call("make", name, kinds, policy)
 
     def offer(self, name: str, *, restart: bool = False, trickle: bool = False) -> str:
@@ -126,6 +142,11 @@ class Browser(Puppet):
     def audible(self, name: str) -> int:
         """Audio streams that are not silent."""
         return int(self.call("audible", name))
+
+    def pictures(self, name: str) -> dict[str, tuple[int, int, int]]:
+        """Frames, width and height of the video received, by mid."""
+        found = self.call("pictures", name)
+        return {mid: (frames, width or 0, height or 0) for mid, (frames, width, height) in found.items()}
 
     def trickled(self, name: str) -> list[tuple[str, str]]:
         """(mid, a=candidate value) of all that it has gathered."""
