@@ -358,7 +358,7 @@ for _type, (_size, _offsets) in LAYOUT.items():
 
 
 class Limits(enum.IntEnum):
-    ABI_VERSION = 5
+    ABI_VERSION = 6
     PORT_PAIRS = 32768
     MAX_CHAIN = 32
     MAX_OUTPUTS = 256

@@ -517,12 +517,31 @@ class UserspaceForwarder:
             return Forwarded(
                 [
                     (output.source, self._rewrite(state, output, srtp, data), output.destination)
-                    for output, srtp in state.rtcp_outputs.values()
+                    for output, srtp in self._concerned(state, int.from_bytes(data[4:8]))
                 ]
             )
         except (MalformedMessage, SrtpFault):
             state.dropped += 1
             return self._dropped(_MALFORMED_RTCP)
+
+    def _concerned(self, state: _State, sender: int) -> list[tuple[Output, SrtpContext | None]]:
+        """Who gets RTCP of this SSRC: of a bundle only the receivers of its medium, where they know it by another name.
+        What it says would be taken for the stream that has that name elsewhere.
+        """
+        receivers = list(state.rtcp_outputs.values())
+        heard = self._heard(state, sender) if state.lane is None else None
+        if heard is None:
+            return receivers
+        own = state.lane_for(heard, sender)
+        others = [lane for lane in state.lanes.values() if lane is not own]
+        names = {known.output.ssrc for lane in others for known in lane.outputs.values()} - {None}
+        names -= {known.output.ssrc for known in own.outputs.values()}
+        return [(output, srtp) for output, srtp in receivers if output.ssrc not in names]
+
+    def _heard(self, state: _State, ssrc: int) -> int | None:
+        """The payload type that a source was last heard to send; None: not known."""
+        stream = state.streams.get(ssrc)
+        return stream.payload_type if stream is not None else self._heard_elsewhere(state.flow.local, ssrc)
 
     def _feedback(self, state: _State, data: bytes, now: float) -> list[Datagram]:
         """A receiver's wish for a key frame, to the sources it has subscribed to; many receivers' wishes are one."""
@@ -593,7 +612,7 @@ class UserspaceForwarder:
 
     def _note_sender_report(self, state: _State, report: rtcp.SenderReport, now: float) -> None:
         """Remember when the report went to each receiver, at the port where that receiver will answer it."""
-        for output, _ in state.rtcp_outputs.values():
+        for output, _ in self._concerned(state, report.ssrc):
             answering = self._state(output.source)
             if answering is None:
                 continue
@@ -640,8 +659,7 @@ class UserspaceForwarder:
         for local in (told.heard_at, told.heard_at.with_port(told.heard_at.port & ~1)):
             state = self._flows.get(local)
             if state is not None:
-                stream = state.streams.get(told.ssrc)
-                payload_type = stream.payload_type if stream is not None else self._heard_elsewhere(local, told.ssrc)
+                payload_type = self._heard(state, told.ssrc)
                 if payload_type is not None:
                     return state.clocks.get(payload_type, 0)
         return 0

@@ -20,9 +20,9 @@ from rtprelay.security.kdf import MasterKey
 from rtprelay.security.srtp import SrtpContext, SrtpParameters
 from rtprelay.security.suites import SUITES
 from rtprelay.values import Family
-from rtprelay.wire import rtp
+from rtprelay.wire import rtcp, rtp
 from tests.backend.namespaces import KernelRig
-from tests.backend.packets import audio
+from tests.backend.packets import audio, sender_report
 from tests.backend.rig import Party, Received, Rig, datas, drop, put, report
 
 AUDIO, VIDEO = 0, 96
@@ -187,6 +187,22 @@ def test_adopt_tells_of_lanes_and_silence(rig: Rig) -> None:
     outputs = lane(rig, 0, callee), lane(rig, 0, callee), lane(rig, 1, callee)
     flow = bundle(rig, caller, *outputs, payloads=rules, lane_sources=sources)
     assert rig.backend.adopt() == {flow.local: flow}
+
+
+def test_a_report_goes_to_the_receivers_of_its_medium(rig: Rig) -> None:
+    caller, hears, sees = rig.caller(), rig.callee(), rig.callee()
+    outputs = lane(rig, 0, hears, ssrc=7), lane(rig, 1, sees, ssrc=8)
+    rtcp_outputs = tuple(msgspec.structs.replace(output, lane=None) for output in outputs)
+    flow = bundle(rig, caller, *outputs, rtcp_expected=caller.endpoint, rtcp_outputs=rtcp_outputs)
+    caller.send(flow.local, audio(1), video(1))
+    hears.receive(1)
+    sees.receive(1)
+    caller.send(flow.local, sender_report(0x71DE0))
+    ((told,),) = (rtcp.parse(data)[:1] for data in datas(sees.receive(1)))
+    assert isinstance(told, rtcp.SenderReport)
+    assert told.ssrc == 8
+    caller.send(flow.local, audio(2))
+    assert [rtp.parse(data).sequence for data in datas(hears.receive(1))] == [2]
 
 
 # --- two media with the same payload types: the source says which ---

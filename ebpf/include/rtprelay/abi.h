@@ -29,7 +29,7 @@
 #include "rtprelay/reasons.h"
 
 enum rtprelay_limits {
-	RTPRELAY_ABI_VERSION = 5,
+	RTPRELAY_ABI_VERSION = 6,
 	RTPRELAY_PORT_PAIRS = 32768,
 	RTPRELAY_MAX_CHAIN = 32, /* local addresses that can use the same port */
 	RTPRELAY_MAX_OUTPUTS = 256, /* of one flow */
