@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from rtprelay.core.muting import COMMANDS
+from rtprelay.kernel.encode import flow_fits
+from rtprelay.plan.flow import Capabilities
+from rtprelay.plan.planner import plan
 from rtprelay.signalling.command import CommandName
 from rtprelay.values import Endpoint, Tag
 from tests.unit.core_stage import A, B, Stage, at, rtp, sdp
@@ -71,6 +75,16 @@ def test_silenced_media_keeps_its_time_and_loses_its_sound() -> None:
     stage.ask(CommandName.UNSILENCE_MEDIA)
     ((_, data, _),) = stage.receive(from_a, CALLER, rtp(8))
     assert data == rtp(8)
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name is not CommandName.START_FORWARDING])
+def test_no_muting_makes_the_kernel_hand_media_up(command: CommandName) -> None:
+    stage, *_ = stage_with_call()
+    stage.ask(command)
+    (call,) = stage.relay.registry.calls.values()
+    flows = plan(call, Capabilities(name="ebpf", in_kernel=True)).values()
+    assert [flow.userspace for flow in flows] == [False] * 4
+    assert all(map(flow_fits, flows))
 
 
 def test_blocking_outlives_a_restart_and_a_new_offer() -> None:
