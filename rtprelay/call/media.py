@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 
 from rtprelay.call.secure import DtlsLeg, IceLeg
@@ -11,6 +13,11 @@ from rtprelay.sdp.view import is_channel, is_savp
 from rtprelay.security.sdes import CryptoLine
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
+
+
+@functools.lru_cache(maxsize=64)
+def _keys_needed(protocol: str) -> bool:
+    return is_savp(protocol) or is_channel(protocol)
 
 
 class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -109,8 +116,7 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
     @property
     def secure(self) -> bool:
         """Packets of the party are SRTP, by its transport or by agreement (OSRTP, RFC 8643)."""
-        keys_needed = (is_savp(self.protocol) or self.channel) and not self.passthrough
-        return self.crypto_receive is not None or keys_needed
+        return self.crypto_receive is not None or (_keys_needed(self.protocol) and not self.passthrough)
 
     @property
     def rtcp_receive(self) -> CryptoLine | None:

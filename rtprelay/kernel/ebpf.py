@@ -38,7 +38,7 @@ from rtprelay.kernel.pins import Pins
 from rtprelay.kernel.port import Port
 from rtprelay.kernel.reports import merge, ssrc_report
 from rtprelay.kernel.srtp_keys import SUITES_IN_KERNEL
-from rtprelay.plan.flow import Capabilities, DropFlow, FlowOp, FlowReport, FlowTable, PutFlow, PutOutput
+from rtprelay.plan.flow import Capabilities, DropFlow, DropOutput, FlowOp, FlowReport, FlowTable, PutFlow, PutOutput
 from rtprelay.security.indices import Indices
 from rtprelay.security.srtp import Direction, SrtpParameters
 from rtprelay.values import Endpoint
@@ -154,18 +154,23 @@ class EbpfBackend:
     def _apply(self, op: FlowOp) -> None:
         """The kernel's part. It has no entry for a flow it cannot serve: all packets go up."""
         match op:
-            case PutFlow(flow) if not flow_fits(flow):
-                self._withdraw(flow.local)
+            case PutFlow(flow):
+                if flow_fits(flow):
+                    self._installer.put_flow(flow)
+                else:
+                    self._withdraw(flow.local)
+            case DropFlow(local):
+                self._withdrawn.pop(local, None)
+                self._heard.pop(local, None)
+                self._installer.drop_flow(local)
             case PutOutput(local, output) if not output_fits(output):
                 self._withdraw(local)
             case PutOutput(local) if local not in self._installer.ports and self.forwarder.flow(local) is not None:
                 return
-            case DropFlow(local):
-                self._withdrawn.pop(local, None)
-                self._heard.pop(local, None)
-                self._installer.apply(op)
-            case _:
-                self._installer.apply(op)
+            case PutOutput(local, output):
+                self._installer.put_output(local, output)
+            case DropOutput(local, source, lane):
+                self._installer.drop_output(local, source, lane)
 
     def _withdraw(self, local: Endpoint) -> None:
         """From now on userspace alone forwards this flow; what the kernel has counted stays counted."""
@@ -177,7 +182,7 @@ class EbpfBackend:
             heard = port.flow.expected if counted.spoken else None
             self._withdrawn[local] = msgspec.structs.replace(counted, spoken=False, in_kernel=False)
             self._heard[local] = heard
-        self._installer.apply(DropFlow(local))
+        self._installer.drop_flow(local)
 
     @property
     def occupied(self) -> int:
@@ -225,6 +230,8 @@ class EbpfBackend:
         return next((each.payload_type for each in self._sources(port) if each.ssrc == ssrc), None) if port else None
 
     def _sources(self, port: Port) -> list[abi.Ssrc]:
+        if not self._packets[port.slot * _STATE_STRIDE // _WORD]:
+            return []
         first = self._installer.read_state(port.slot).ssrc
         return [*([first] if first.packets else ()), *self._installer.further_sources(port.slot)]
 
@@ -244,6 +251,8 @@ class EbpfBackend:
 
     def _complete(self, local: Endpoint, kernel: FlowReport | None, user: FlowReport | None) -> FlowReport | None:
         withdrawn = self._withdrawn.get(local)
+        if user is None and withdrawn is None:
+            return kernel
         report = _sum(kernel, user, withdrawn)
         if report is None or withdrawn is None:
             return report

@@ -125,23 +125,8 @@ def by_xdp(local: Endpoint, output: Output, hop: NextHop) -> bool:
 
 
 def output_fits(output: Output) -> bool:
-    """Whether the maps can say all of it. Whatever else an output may come to ask for makes its flow one for userspace,
-    rather than being passed over."""
-    return (
-        _key_fits(output.srtp)
-        and (output.lane is None or output.lane < _LANES)
-        and output
-        == Output(
-            source=output.source,
-            destination=output.destination,
-            ssrc=output.ssrc,
-            sequence_offset=output.sequence_offset,
-            timestamp_offset=output.timestamp_offset,
-            tos=output.tos,
-            lane=output.lane,
-            srtp=output.srtp,
-        )
-    )
+    """Whether the maps can say all of it; where not, its flow is one for userspace."""
+    return _key_fits(output.srtp) and (output.lane is None or output.lane < _LANES)
 
 
 def _key_fits(parameters: SrtpParameters | None) -> bool:
@@ -150,23 +135,12 @@ def _key_fits(parameters: SrtpParameters | None) -> bool:
 
 def flow_fits(flow: Flow) -> bool:
     """The same for a flow."""
-    plain = Flow(
-        local=flow.local,
-        expected=flow.expected,
-        signalled=flow.signalled,
-        rtcp_expected=flow.rtcp_expected,
-        on_mismatch=flow.on_mismatch,
-        lock=flow.lock,
-        payloads=flow.payloads,
-        lane_sources=flow.lane_sources,
-        outputs=flow.outputs,
-        rtcp_outputs=flow.rtcp_outputs,
-        srtp=flow.srtp,
-    )
     return (
-        flow == plain
+        not flow.userspace
+        and not flow.feedback
         and _key_fits(flow.srtp)
-        and all(map(output_fits, (*flow.outputs, *flow.rtcp_outputs)))
+        and all(map(output_fits, flow.outputs))
+        and all(map(output_fits, flow.rtcp_outputs))
         and _rules_fit(flow.payloads)
         and _lanes_fit(flow)
     )
@@ -174,10 +148,7 @@ def flow_fits(flow: Flow) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _rules_fit(rules: tuple[PayloadRule, ...]) -> bool:
-    silences = {rule.silence for rule in rules if rule.silence is not None}
-    return len(silences) < _SILENCES and all(
-        rule == PayloadRule(rule.payload_type, rule.clock_rate, rule.drop, rule.silence, rule.lane) for rule in rules
-    )
+    return len({rule.silence for rule in rules if rule.silence is not None}) < _SILENCES
 
 
 def _lanes_fit(flow: Flow) -> bool:
@@ -187,9 +158,15 @@ def _lanes_fit(flow: Flow) -> bool:
 
 def lanes_of(rules: tuple[PayloadRule, ...], outputs: Iterable[Output]) -> tuple[int | None, ...]:
     """The lanes of a flow in their order, (None,) where it has none."""
-    lanes = {rule.lane for rule in rules}
-    lanes.update(output.lane for output in outputs)
-    return tuple(sorted(lanes, key=lambda lane: -1 if lane is None else lane)) or (None,)
+    lanes = _lanes_of_rules(rules) | {output.lane for output in outputs}
+    if len(lanes) < 2:
+        return tuple(lanes) or (None,)
+    return tuple(sorted(lanes, key=lambda lane: -1 if lane is None else lane))
+
+
+@functools.lru_cache(maxsize=1024)
+def _lanes_of_rules(rules: tuple[PayloadRule, ...]) -> frozenset[int | None]:
+    return frozenset(rule.lane for rule in rules)
 
 
 def mtu_for(local: Endpoint, output: Output, hop: NextHop) -> int:
@@ -235,6 +212,11 @@ def without(entry: bytes, flag: abi.OutputFlag) -> bytes:
     return bytes(changed)
 
 
+def ifindex_of(entry: bytes) -> int:
+    """The output's device."""
+    return int(abi.Output.from_buffer_copy(entry).ifindex)
+
+
 def srtp_out_of(entry: bytes) -> int:
     """The place of the output's key."""
     return int(abi.Output.from_buffer_copy(entry).srtp_out)
@@ -277,7 +259,7 @@ def flow_entry(
     """
     rules = flow.payloads
     table = payload_table(rules if lane is None else tuple(rule for rule in rules if rule.lane == lane))
-    flags = _SRTP_OUT if any(output.srtp is not None for output in outputs) else 0
+    flags = _SRTP_OUT if [output for output in outputs if output.srtp is not None] else 0
     flags |= _SILENCED if table.silenced else 0
     return _entry(flow, place, table, mtu, flags | (_XDP if xdp else 0), kernel_rtcp)
 

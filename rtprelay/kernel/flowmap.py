@@ -139,10 +139,10 @@ class FlowMap:
         return places
 
     def _write(self, place: int, flow: bytes, rules: bytes, following: int) -> None:
-        written = bytearray(flow)
-        written[_NEXT] = following.to_bytes(4, "little")
         self._rules[place * _RULES_STRIDE : place * _RULES_STRIDE + _RULES] = rules
-        self._flows[place * _FLOW_STRIDE : place * _FLOW_STRIDE + _FLOW] = bytes(written)
+        self._flows[place * _FLOW_STRIDE : place * _FLOW_STRIDE + _FLOW] = flow
+        if following:
+            self._nexts[(place * _FLOW_STRIDE + _NEXT_AT) // 4] = following
 
     def _read(self, place: int) -> Entry:
         flow = bytearray(self._flows[place * _FLOW_STRIDE : place * _FLOW_STRIDE + _FLOW])
@@ -160,11 +160,11 @@ class FlowMap:
 
     def _redirect(self, port: int, old: int, new: int) -> None:
         """Let what leads to `old` lead to `new`: one word."""
-        before = list(self._chain(port, until=old))
-        if before:
-            self._nexts[(before[-1] * _FLOW_STRIDE + _NEXT_AT) // 4] = new
-        else:
+        if self._ports[port] == old:
             self._ports[port] = new
+        else:
+            *_, before = self._chain(port, until=old)
+            self._nexts[(before * _FLOW_STRIDE + _NEXT_AT) // 4] = new
         for unused in (old, *self._lanes(old).values()):
             self._after_grace(functools.partial(self._places.free, unused, 0))
 

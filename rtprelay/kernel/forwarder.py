@@ -312,9 +312,8 @@ def _by_payload_type(
 
 def _keyed(flow: Flow) -> bool:
     """Its keys are in use from the start: how far they have been used is kept with them."""
-    if flow.srtp is not None:
-        return True
-    return any(output.srtp is not None for output in (*flow.outputs, *flow.rtcp_outputs, *flow.feedback))
+    keys = [flow.srtp, *[output.srtp for output in (*flow.outputs, *flow.rtcp_outputs, *flow.feedback)]]
+    return keys.count(None) < len(keys)
 
 
 def _nowhere(local: Endpoint) -> bool:
@@ -693,8 +692,9 @@ class UserspaceForwarder:
         """Carry out one op. Raises BackendFault where it cannot be."""
         match op:
             case PutFlow(flow):
-                by_lane = Counter(output.lane for output in flow.outputs)
-                self._check_outputs(flow.local, max((len(flow.rtcp_outputs), *by_lane.values())))
+                if len(flow.outputs) + len(flow.rtcp_outputs) > MAX_OUTPUTS:
+                    by_lane = Counter(output.lane for output in flow.outputs)
+                    self._check_outputs(flow.local, max((len(flow.rtcp_outputs), *by_lane.values())))
                 state = self._flows.get(flow.local)
                 if state is not None:
                     state.install(flow, self._contexts)

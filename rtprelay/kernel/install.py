@@ -35,6 +35,7 @@ from rtprelay.kernel.encode import (
     by_xdp,
     flow_entry,
     flow_of,
+    ifindex_of,
     is_bundle,
     lanes_of,
     mtu_for,
@@ -51,19 +52,8 @@ from rtprelay.kernel.keyring import KeyPrograms, Keyring
 from rtprelay.kernel.libbpf import Map, stride
 from rtprelay.kernel.nexthop import NextHop, NextHops, Path
 from rtprelay.kernel.port import NO_BLOCK, ZERO, Block, Carried, Port, Sent
-from rtprelay.kernel.slots import Blocks, Quarantine
-from rtprelay.plan.flow import (
-    DropFlow,
-    DropOutput,
-    Flow,
-    FlowOp,
-    LaneSource,
-    Output,
-    OutputKey,
-    OutputReport,
-    PutFlow,
-    PutOutput,
-)
+from rtprelay.kernel.slots import Blocks, Quarantine, order_of
+from rtprelay.plan.flow import Flow, LaneSource, Output, OutputKey, OutputReport
 from rtprelay.security.srtp import SrtpContexts
 from rtprelay.values import Endpoint
 
@@ -120,17 +110,6 @@ class Installer:
     def occupied(self) -> int:
         return self._slots.used + self._places.used
 
-    def apply(self, op: FlowOp) -> None:
-        match op:
-            case PutFlow(flow):
-                self._put_flow(flow)
-            case DropFlow(local):
-                self._drop_flow(local)
-            case PutOutput(local, output):
-                self._put_output(local, output)
-            case DropOutput(local, source, lane):
-                self._drop_output(local, source, lane)
-
     def tick(self) -> None:
         """Give out again what has waited long enough, and do what there was no room for."""
         self._quarantine.release(time.monotonic())
@@ -143,7 +122,7 @@ class Installer:
 
     # Flows
 
-    def _put_flow(self, flow: Flow) -> None:
+    def put_flow(self, flow: Flow) -> None:
         port = self.ports.get(flow.local)
         if port is not None:
             self._switch(port, flow, flow.outputs)
@@ -174,7 +153,7 @@ class Installer:
                     lanes[lane] = self._build(local, members)
                     built.append(lanes[lane])
             port.lanes = lanes
-            left = [block for lane, block in before[2].items() if port.block(lane) is not block]
+            left = [block for lane, block in before[2].items() if block.outputs and port.block(lane) is not block]
             carried = self._carry(port, built, left)
             if anew or flow.rtcp_outputs != port.rtcp.live:
                 port.rtcp = self._build(local, flow.rtcp_outputs)
@@ -205,7 +184,7 @@ class Installer:
             self._retire(local, before[3])
             self._reconsider_partners((*before[3].live, *port.rtcp.live))
 
-    def _drop_flow(self, local: Endpoint) -> None:
+    def drop_flow(self, local: Endpoint) -> None:
         port = self.ports.pop(local, None)
         if port is None:
             return
@@ -221,7 +200,6 @@ class Installer:
     def _free_slot(self, slot: int) -> None:
         for ssrc in self._further_ssrcs(slot):
             self._ssrcs.delete(bytes(abi.SsrcKey(slot, ssrc)))
-        self._clear_state(slot)
         self._slots.free(slot, 0)
 
     def _write_flow(self, port: Port, known: Entry | None = None, known_lanes: Mapping[int, Entry] = _NO_LANES) -> None:
@@ -263,10 +241,10 @@ class Installer:
         """The flow of a lane, and whether XDP can serve it."""
         flow, block = port.flow, port.lanes[lane]
         mtu, xdp = _MAX_MTU, True
-        for output in block.live:
-            hop = self._hops.get(path_of(output))
-            mtu = min(mtu, mtu_for(flow.local, output, hop))
-            xdp = xdp and by_xdp(flow.local, output, hop) and self._groups.serve(hop.index)
+        for output, hop in zip(block.outputs, block.hops, strict=True):
+            if output is not None:
+                mtu = min(mtu, mtu_for(flow.local, output, hop))
+                xdp = xdp and by_xdp(flow.local, output, hop) and self._groups.serve(hop.index)
         if xdp and len(block.outputs) > 1 and block.group is None:
             self._group(block)
         xdp = xdp and (len(block.outputs) < 2 or block.group is not None)
@@ -274,14 +252,8 @@ class Installer:
         return flow_entry(flow, block.live, self._place(port, block), mtu, xdp, rtcp, lane), xdp
 
     def _place(self, port: Port, block: Block) -> Place:
-        return Place(
-            slot=port.slot,
-            generation=port.generation,
-            outputs=block.range,
-            rtcp=port.rtcp.range,
-            group=block.group.index if block.group is not None else abi.NONE,
-            srtp_in=port.srtp_in,
-        )
+        group = abi.NONE if block.group is None else block.group.index
+        return Place(port.slot, port.generation, block.range, port.rtcp.range, group, port.srtp_in)
 
     # RTCP: the kernel forwards what userspace would not change
 
@@ -306,7 +278,7 @@ class Installer:
 
     # Outputs
 
-    def _put_output(self, local: Endpoint, output: Output) -> None:
+    def put_output(self, local: Endpoint, output: Output) -> None:
         port = self.ports.get(local)
         if port is None:
             raise BackendFault(f"no flow at {local} to add an output to")
@@ -332,7 +304,7 @@ class Installer:
     def _free_place(self, block: Block, hop: NextHop) -> int | None:
         """Where one more output fits without moving the others."""
         for place, member in enumerate(block.outputs):
-            if member is None and _ifindex(block.entries[place]) == hop.index:
+            if member is None and block.hops[place].index == hop.index:
                 return place
         full = not block.outputs or len(block.outputs) == 1 << block.range.order
         return None if full else len(block.outputs)
@@ -345,14 +317,14 @@ class Installer:
         self._write_output(block.base + place, entry)
         if place == len(block.outputs) and block.group is not None:
             self._groups.put(block.group, {place: hop.index})
-        block.put(place, output, entry)
+        block.put(place, output, entry, hop)
         try:
             self._write_flow(port)
         except BackendFault:
             self._leave(port, block, place)
             raise
 
-    def _drop_output(self, local: Endpoint, source: Endpoint, lane: int | None) -> None:
+    def drop_output(self, local: Endpoint, source: Endpoint, lane: int | None) -> None:
         port = self.ports.get(local)
         block = port.block(lane) if port is not None else NO_BLOCK
         place = block.place_of(source)
@@ -371,7 +343,7 @@ class Installer:
         """Make a hole."""
         output, hole = block.outputs[place], without(block.entries[place], abi.OutputFlag.PRESENT)
         self._write_output(block.base + place, hole)
-        block.put(place, None, hole)
+        block.put(place, None, hole, block.hops[place])
         if output is not None:
             self._release(port.flow.local, output)
 
@@ -381,21 +353,23 @@ class Installer:
         """Write outputs to new places; nobody looks there yet."""
         check_count(local, len(outputs))
         if not outputs:
-            return Block(0, [], [])
-        base = self._places.take(Range(0, len(outputs)).order)
-        entries = []
+            return NO_BLOCK
+        order = order_of(len(outputs))
+        base = self._places.take(order)
+        hops: list[NextHop] = []
         try:
             for output in outputs:
-                entries.append(self._entry(output, self._acquire(local, output)))
+                hops.append(self._acquire(local, output))
         except BackendFault:
-            for output in outputs[: len(entries)]:
+            for output in outputs[: len(hops)]:
                 self._release(local, output)
-            self._places.free(base, Range(0, len(outputs)).order)
+            self._places.free(base, order)
             raise
+        entries = [self._entry(output, hop) for output, hop in zip(outputs, hops, strict=True)]
         for place, entry in enumerate(entries, base):
             self._write_output(place, entry)
             self._write_sent(place, _NO_SENT)
-        return Block(base, list(outputs), entries)
+        return Block(base, list(outputs), entries, hops)
 
     def _group(self, block: Block) -> None:
         """Give the block a group of devices where there is one left."""
@@ -403,7 +377,7 @@ class Installer:
         if group is None:
             return
         block.group = group
-        self._groups.put(group, {place: _ifindex(entry) for place, entry in enumerate(block.entries)})
+        self._groups.put(group, {place: hop.index for place, hop in enumerate(block.hops)})
 
     def _retire(self, local: Endpoint, block: Block) -> None:
         """Nothing points to the block any more; its places are free when nobody can be looking."""
@@ -464,9 +438,12 @@ class Installer:
 
     def output_reports(self, port: Port) -> Iterable[OutputReport]:
         found: dict[Endpoint, Sent] = {}
-        for (source, _), index in _places(port.lanes.values()).items():
-            so_far = found[source] if source in found else port.settled.get(source, ZERO)
-            found[source] = _sum(so_far, self._read_sent(index))
+        for block in port.lanes.values():
+            for index, output in enumerate(block.outputs, block.base):
+                if output is not None:
+                    source = output.source
+                    so_far = found[source] if source in found else port.settled.get(source, ZERO)
+                    found[source] = _sum(so_far, self._read_sent(index))
         return [OutputReport(source, *counts) for source, counts in found.items()]
 
     # Next hops
@@ -506,8 +483,8 @@ class Installer:
             for place, output in enumerate(block.outputs):
                 hop = changed.get(path_of(output)) if output is not None else None
                 if output is not None and hop is not None:
-                    moved |= hop.index != _ifindex(block.entries[place])
-                    block.entries[place] = self._entry(output, hop)
+                    moved |= hop.index != block.hops[place].index
+                    block.hops[place], block.entries[place] = hop, self._entry(output, hop)
                     places.append(place)
             if not moved:
                 for place in places:
@@ -598,13 +575,15 @@ class Installer:
         """The outputs found there, their next hops as they are now."""
         entries = [self._read_output(places.base + i) for i in range(places.count)]
         outputs = [output_of(entry, lane, self.keys.adopt("out", srtp_out_of(entry))) for entry in entries]
-        block = Block(places.base, outputs, entries)
-        for place, output in enumerate(block.outputs):
-            if output is not None:
-                entry = self._entry(output, self._acquire(local, output))
-                if entry != entries[place]:
-                    block.entries[place] = entry
-                    self._write_output(block.base + place, entry)
+        hops = [
+            self._acquire(local, output) if output is not None else NextHop(ifindex_of(entry), _MAX_MTU)
+            for output, entry in zip(outputs, entries, strict=True)
+        ]
+        block = Block(places.base, outputs, entries, hops)
+        for place, (output, hop) in enumerate(zip(outputs, hops, strict=True)):
+            if output is not None and (entry := self._entry(output, hop)) != entries[place]:
+                block.entries[place] = entry
+                self._write_output(block.base + place, entry)
         return block
 
     # The arrays in memory
@@ -665,7 +644,3 @@ def check_count(local: Endpoint, count: int) -> None:
 
 def _write(array: mmap.mmap, offset: int, value: bytes) -> None:
     array[offset : offset + len(value)] = value
-
-
-def _ifindex(entry: bytes) -> int:
-    return int(abi.Output.from_buffer_copy(entry).ifindex)

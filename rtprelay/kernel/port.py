@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rtprelay.kernel import abi
 from rtprelay.kernel.encode import NOWHERE, Range
 from rtprelay.kernel.groups import Group
+from rtprelay.kernel.nexthop import NextHop
 from rtprelay.plan.flow import Flow, Output
 from rtprelay.values import Endpoint
 
@@ -29,24 +30,27 @@ class Carried(NamedTuple):
 class Block:
     """Outputs at consecutive places, None where one has left; `entries` is what the kernel sees."""
 
-    __slots__ = ("base", "entries", "group", "live", "outputs")
+    __slots__ = ("base", "entries", "group", "hops", "live", "outputs", "range")
 
-    def __init__(self, base: int, outputs: list[Output | None], entries: list[bytes]) -> None:
+    def __init__(self, base: int, outputs: list[Output | None], entries: list[bytes], hops: list[NextHop]) -> None:
         self.base = base
         self.outputs = outputs
         self.entries = entries
+        self.hops = hops
+        """Each output's next hop."""
         self.group: Group | None = None
-        self.live = tuple(output for output in outputs if output is not None)
+        self._filled()
 
-    def put(self, place: int, output: Output | None, entry: bytes) -> None:
+    def put(self, place: int, output: Output | None, entry: bytes, hop: NextHop) -> None:
         """At a place of the block, or at the next one behind it."""
         self.outputs[place : place + 1] = [output]
         self.entries[place : place + 1] = [entry]
-        self.live = tuple(member for member in self.outputs if member is not None)
+        self.hops[place : place + 1] = [hop]
+        self._filled()
 
-    @property
-    def range(self) -> Range:
-        return Range(self.base, len(self.outputs)) if self.outputs else NOWHERE
+    def _filled(self) -> None:
+        self.live = tuple([output for output in self.outputs if output is not None])
+        self.range = Range(self.base, len(self.outputs)) if self.outputs else NOWHERE
 
     def place_of(self, source: Endpoint) -> int | None:
         return next(
@@ -54,7 +58,7 @@ class Block:
         )
 
 
-NO_BLOCK = Block(0, [], [])
+NO_BLOCK = Block(0, [], [], [])
 
 
 class Port:

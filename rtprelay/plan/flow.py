@@ -43,7 +43,7 @@ class Mismatch(enum.IntEnum):
     ACCEPT = 2
 
 
-class PayloadRule(msgspec.Struct, frozen=True, array_like=True):
+class PayloadRule(msgspec.Struct, frozen=True, array_like=True, cache_hash=True):
     """What is known of one payload type: its RTP clock (Hz, 0 unknown) and whether it is dropped."""
 
     payload_type: int

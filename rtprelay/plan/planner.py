@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 from operator import attrgetter
@@ -98,7 +100,7 @@ def _flows(
     sources = [(media, [sink for sink in sinks if _keyed(sink.carrier)]) for media, sinks in sources]
     lanes = _lanes(sources, capabilities.max_outputs)
     outputs = tuple(output for lane in lanes for output in lane.outputs)
-    rtcp_outputs = _ordered((_rtcp_output(sink) for _, sinks in sources for sink in sinks), capabilities.max_outputs)
+    rtcp_outputs = _ordered([_rtcp_output(sink) for _, sinks in sources for sink in sinks], capabilities.max_outputs)
     srtp = _parameters(carrier.crypto_receive)
     expected = carrier.expected
     payloads = _payloads(party, lanes)
@@ -137,10 +139,10 @@ def _lanes(sources: list[tuple[Media, list[Sink]]], at_most: int) -> list[Lane]:
     """Sections of a bundle that go the same ways share a lane; where all do, lanes mean nothing."""
     if len(sources) == 1:
         ((_, sinks),) = sources
-        return [Lane(None, sources, _ordered((_rtp_output(sink) for sink in sinks), at_most))]
+        return [Lane(None, sources, _ordered([_rtp_output(sink) for sink in sinks], at_most))]
     ways: defaultdict[tuple[Output, ...], list[tuple[Media, list[Sink]]]] = defaultdict(list)
     for media, sinks in sources:
-        ways[_ordered((_rtp_output(sink) for sink in sinks), at_most)].append((media, sinks))
+        ways[_ordered([_rtp_output(sink) for sink in sinks], at_most)].append((media, sinks))
     if len(ways) <= 1:
         return [Lane(None, sections, outputs) for outputs, sections in ways.items()]
     return [
@@ -151,7 +153,7 @@ def _lanes(sources: list[tuple[Media, list[Sink]]], at_most: int) -> list[Lane]:
 
 def _keyed(media: Media) -> bool:
     """No key, no packet (security: never fall back to plain RTP)."""
-    return not media.secure or media.crypto_receive is not None
+    return media.crypto_receive is not None or not media.secure
 
 
 def _rtcp_keyed(media: Media) -> bool:
@@ -164,7 +166,8 @@ def _parameters(key: CryptoLine | None) -> SrtpParameters | None:
 
 def _kernel_can(capabilities: Capabilities, srtp: SrtpParameters | None, outputs: tuple[Output, ...]) -> bool:
     """Whether the kernel path has every suite that is needed; what it lacks is left to userspace, visibly."""
-    used = {parameters.suite.name for parameters in (srtp, *(o.srtp for o in outputs)) if parameters is not None}
+    keys = [output.srtp for output in outputs]
+    used = {parameters.suite.name for parameters in (srtp, *keys) if parameters is not None}
     return used <= capabilities.srtp_suites
 
 
@@ -197,7 +200,9 @@ def _output(
 
 def _ordered(outputs: Iterable[Output | None], at_most: int) -> tuple[Output, ...]:
     """Those there are, always in the same order: tables can be compared whoever came first."""
-    distinct = dict.fromkeys(filter(None, outputs))
+    distinct = dict.fromkeys([output for output in outputs if output is not None])
+    if len(distinct) < 2:
+        return tuple(distinct)
     return tuple(sorted(distinct, key=attrgetter("source"))[:at_most])
 
 
@@ -216,14 +221,33 @@ def _payloads(party: Party, lanes: list[Lane]) -> tuple[PayloadRule, ...]:
     """What is known of all payload types either side named: senders use the receiver's (RFC 3264 section 5.1). Always
     in the same order, like outputs.
     """
+    sections = [
+        _section(
+            media.codecs,
+            tuple(dict.fromkeys([sink.media.codecs for sink in sinks])),
+            party.silenced,
+            party.dtmf_blocked,
+            lane.number,
+        )
+        for lane in lanes
+        for media, sinks in lane.sections
+    ]
+    if len(sections) == 1:
+        return sections[0]
     rules: dict[tuple[int, int], PayloadRule] = {}
-    for number, lane in enumerate(lanes):
-        for media, sinks in lane.sections:
-            codecs = {codec.payload_type: codec for sink in sinks for codec in sink.media.codecs}
-            codecs.update((codec.payload_type, codec) for codec in media.codecs)
-            for payload_type, codec in codecs.items():
-                rules.setdefault((payload_type, number), _rule(codec, party, lane.number))
+    for rule in itertools.chain.from_iterable(sections):
+        rules.setdefault((rule.payload_type, rule.lane or 0), rule)
     return tuple(rules[key] for key in sorted(rules))
+
+
+@functools.lru_cache(maxsize=1024)
+def _section(
+    own: tuple[Codec, ...], others: tuple[tuple[Codec, ...], ...], silenced: bool, dtmf_blocked: bool, lane: int | None
+) -> tuple[PayloadRule, ...]:
+    """Of a section whose sender named `own` codecs. Nearly all calls have the rules of many others."""
+    codecs = {codec.payload_type: codec for codecs in others for codec in codecs}
+    codecs.update((codec.payload_type, codec) for codec in own)
+    return tuple(_rule(codecs[payload_type], silenced, dtmf_blocked, lane) for payload_type in sorted(codecs))
 
 
 def _lane_sources(lanes: list[Lane], payloads: tuple[PayloadRule, ...]) -> tuple[LaneSource, ...]:
@@ -242,8 +266,8 @@ _SILENCE = {"pcmu": 0xFF, "pcma": 0xD5, "l16": 0}
 """Bytes that play as silence (G.711, RFC 3551); other codecs' payloads cannot be overwritten, and are dropped."""
 
 
-def _rule(codec: Codec, party: Party, lane: int | None) -> PayloadRule:
+def _rule(codec: Codec, silenced: bool, dtmf_blocked: bool, lane: int | None) -> PayloadRule:
     name = codec.name.lower()
-    silence = _SILENCE.get(name) if party.silenced else None
-    drop = (party.dtmf_blocked and name == "telephone-event") or (party.silenced and silence is None)
+    silence = _SILENCE.get(name) if silenced else None
+    drop = (dtmf_blocked and name == "telephone-event") or (silenced and silence is None)
     return PayloadRule(codec.payload_type, codec.clock_rate, drop, silence, lane)
