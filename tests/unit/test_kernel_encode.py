@@ -68,8 +68,8 @@ def said_of_output(output: Output) -> object:
 def said(flow: Flow) -> object:
     """All that gets into the maps; which source is of which lane has a map of its own."""
     place = Place(0, 1, NOWHERE, NOWHERE, abi.NONE, abi.NONE if flow.srtp is None else 1)
-    rtcp = [said_of_output(output) for output in flow.rtcp_outputs]
-    return flow_entry(flow, flow.outputs, place, 1500, True), list(map(said_of_output, flow.outputs)), rtcp, flow.lane_sources
+    outputs = [[said_of_output(output) for output in outputs] for outputs in (flow.outputs, flow.rtcp_outputs)]
+    return flow_entry(flow, flow.outputs, place, 1500, True), outputs, flow.lane_sources
 
 
 @pytest.mark.parametrize("field", Flow.__struct_fields__)
