@@ -18,6 +18,7 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from rtprelay.values import Endpoint, Family
 
@@ -40,6 +41,8 @@ IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT = 23, 0
 SO_RCVMARK = 75
 SO_MARK = 36
 
+SourceAddress = tuple[Any, ...]
+"""As the socket gives it: two fields for IPv4, four for IPv6."""
 Receiver = Callable[[Endpoint, Endpoint, bytes, int], None]
 """(local, source, data, mark): `mark` is the packet's SO_MARK, 0 where there is none or the kernel cannot tell."""
 
@@ -50,7 +53,7 @@ class _Port:
     def __init__(self, local: Endpoint, sock: socket.socket) -> None:
         self.local = local
         self.socket = sock
-        self.sources: dict[tuple[str, int], Endpoint] = {}
+        self.sources: dict[SourceAddress, Endpoint] = {}
 
 
 class MediaSockets:
@@ -146,18 +149,18 @@ class MediaSockets:
                 self._receive(port.local, source, data, mark)
         return turns
 
-    def _read_plain(self, sock: socket.socket) -> tuple[bytes, tuple[str, int], int]:
+    def _read_plain(self, sock: socket.socket) -> tuple[bytes, SourceAddress, int]:
         data, address = sock.recvfrom(MAX_DATAGRAM)
         return data, address, 0
 
-    def _read_marked(self, sock: socket.socket) -> tuple[bytes, tuple[str, int], int]:
+    def _read_marked(self, sock: socket.socket) -> tuple[bytes, SourceAddress, int]:
         data, ancillary, _, address = sock.recvmsg(MAX_DATAGRAM, 32)
         for level, kind, value in ancillary:
             if level == socket.SOL_SOCKET and kind == SO_MARK:
                 return data, address, int.from_bytes(value[:4], sys.byteorder)
         return data, address, 0
 
-    def _learn(self, port: _Port, address: tuple[str, int]) -> Endpoint | None:
+    def _learn(self, port: _Port, address: SourceAddress) -> Endpoint | None:
         try:
             source = Endpoint.parse(address[0], address[1])
         except ValueError:

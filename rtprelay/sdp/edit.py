@@ -63,7 +63,7 @@ def rewrite(document: SessionDescription, edit: SessionEdit) -> str:
         if live and all(change.remove_ice for change in live):
             dropped |= ICE_ATTRIBUTES
         if rewritten and all(section.block.attributes.direction for section in kept):
-            dropped |= DIRECTIONS.keys()
+            dropped = dropped.union(DIRECTIONS)
     moved = rewritten and all(section.connection for section in kept)
 
     out = [_session_line(session, line, edit, moved, dropped) for line in session.lines]
