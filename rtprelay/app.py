@@ -26,7 +26,7 @@ from rtprelay.control import ControlPorts
 from rtprelay.core.relay import Relay
 from rtprelay.core.settings import Settings
 from rtprelay.errors import RelayError
-from rtprelay.kernel.select import DataPlane, start_data_plane
+from rtprelay.kernel.select import DataPlane, flush_data_plane, start_data_plane
 from rtprelay.lifetime import Lifetime, Signals
 from rtprelay.observe.log import Verbosity, configure
 from rtprelay.runtime.certificates import CertificateKeeper
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     log = configure(verbosity, config.log_format.value, config.log_stderr or config.flush, config.log_facility)
     try:
         if config.flush:
-            _run(_flush(config, log))
+            _flush(config, log)
         else:
             with pid_file(config.pidfile):
                 _run(_serve(arguments, config, verbosity, log, report))
@@ -94,11 +94,11 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         runner.run(work)
 
 
-async def _flush(config: Config, log: FilteringBoundLogger) -> None:
+def _flush(config: Config, log: FilteringBoundLogger) -> None:
     """Leave nothing behind: no link, no map, no call."""
     with contextlib.closing(Journal(config.state_dir)) as journal:
-        async with _data_plane(config, log, flush=True):
-            journal.erase()
+        flush_data_plane(config.backend.value, config.bpf_path)
+        journal.erase()
     log.info("flushed", bpf_path=config.bpf_path, state_dir=config.state_dir)
 
 
@@ -159,7 +159,7 @@ async def _serve(
 
 
 @contextlib.asynccontextmanager
-async def _data_plane(config: Config, log: FilteringBoundLogger, flush: bool = False) -> AsyncIterator[DataPlane]:
+async def _data_plane(config: Config, log: FilteringBoundLogger) -> AsyncIterator[DataPlane]:
     data_plane, reason = await start_data_plane(
         config.backend.value, config.bpf_path, config.settings.interfaces, config.no_fallback
     )
@@ -167,7 +167,7 @@ async def _data_plane(config: Config, log: FilteringBoundLogger, flush: bool = F
     try:
         yield data_plane
     finally:
-        await data_plane.stop(flush)
+        await data_plane.stop()
 
 
 async def _keep_indices(indices: SrtpIndices, data_plane: DataPlane, log: FilteringBoundLogger) -> None:

@@ -33,6 +33,11 @@ def allow_local_delivery() -> None:
         _ACCEPT_LOCAL.write_text("1")
 
 
+def filter_handle(root: Path) -> int:
+    """Several relays may serve one device: each has a filter of its own there, by where its pins are."""
+    return 1 + zlib.crc32(bytes(root)) % 0xFFFE
+
+
 def _link_local(packed: bytes) -> bool:
     """fe80::/10: every device has one, whether it is used or not (bridge ports, containers' ends)."""
     return len(packed) == 16 and packed[0] == 0xFE and packed[1] & 0xC0 == 0x80
@@ -46,8 +51,7 @@ class Attachments:
         self._netlink = netlink
         self._addresses = addresses
         self._use_xdp = use_xdp
-        # Several relays may serve one device: each has a filter of its own there.
-        self._handle = 1 + zlib.crc32(bytes(pins.root)) % 0xFFFE
+        self._handle = filter_handle(pins.root)
         self._links: dict[int, Link] = {}
         self._media: set[int] = set()
         """The devices with media addresses."""
@@ -78,11 +82,6 @@ class Attachments:
         for link in list(self._links.values()):
             self._attach(link)
         self.reconcile()
-
-    def detach_all(self) -> None:
-        for index in list(self._modes):
-            self._detach(index, gone=False)
-        self._sweep()
 
     def close(self) -> None:
         """Let go of the descriptors; pinned links and tc filters stay."""

@@ -27,6 +27,7 @@ from rtprelay.kernel import abi
 from rtprelay.kernel.attach import Attachments, allow_local_delivery
 from rtprelay.kernel.backend import InterfaceMode
 from rtprelay.kernel.encode import flow_fits, output_fits, raw_address
+from rtprelay.kernel.flush import flush as flush_kernel
 from rtprelay.kernel.forwarder import UserspaceForwarder
 from rtprelay.kernel.groups import Groups
 from rtprelay.kernel.install import Installer
@@ -333,9 +334,6 @@ class EbpfBackend:
         for handle in self._handles:
             handle.cancel()
         self._loop.remove_reader(self._monitor.fileno())
-        if flush:
-            self._attachments.detach_all()
-            self._pins.remove()
         self._attachments.close()
         self._packets.release()
         self._installer.close()
@@ -343,3 +341,5 @@ class EbpfBackend:
         self._pins.close()
         self._netlink.close()
         self._monitor.close()
+        if flush:
+            flush_kernel(self._pins.root)

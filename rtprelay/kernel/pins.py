@@ -66,7 +66,10 @@ class Pins:
         return self._program("rtprelay_forget")
 
     def _program(self, name: str) -> Program:
-        return next(loaded.programs[name] for loaded in self._objects if name in loaded.programs)
+        for loaded in self._objects:
+            if name in loaded.programs:
+                return loaded.programs[name]
+        raise BackendFault(f"no program {name} in {_OBJECTS}: built from other sources, `make build` makes them anew")
 
     def open(self) -> None:
         """Raises BackendFault where the kernel refuses, leaving everything as it was."""
@@ -87,7 +90,7 @@ class Pins:
             if first:
                 self.remove()
             elif aside:
-                _remove(self.root / "maps")
+                remove(self.root / "maps")
                 (self.root / "maps-old").rename(self.root / "maps")
             raise
 
@@ -103,7 +106,7 @@ class Pins:
         """A predecessor's maps, where there are any."""
         if not (self.root / "maps").exists():
             return False
-        _remove(self.root / "maps-old")
+        remove(self.root / "maps-old")
         (self.root / "maps").rename(self.root / "maps-old")
         return True
 
@@ -163,7 +166,7 @@ class Pins:
 
     def forget_predecessor(self) -> None:
         """Our programs are attached: the maps set aside serve nobody any more."""
-        _remove(self.root / "maps-old")
+        remove(self.root / "maps-old")
 
     def close(self) -> None:
         """Let go of the descriptors; what is pinned or attached stays."""
@@ -179,14 +182,14 @@ class Pins:
 
     def remove(self) -> None:
         """Unpin everything; only descriptors keep it then."""
-        _remove(self.root)
+        remove(self.root)
 
 
-def _remove(path: Path) -> None:
-    """bpffs knows directories and objects, two levels of them here."""
+def remove(path: Path) -> None:
+    """All pins there. bpffs knows directories and objects, two levels of them here."""
     if path.is_dir():
         for inner in path.iterdir():
-            _remove(inner)
+            remove(inner)
         path.rmdir()
     else:
         path.unlink(missing_ok=True)

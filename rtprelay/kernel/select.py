@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -39,6 +40,14 @@ async def start_data_plane(
         if no_fallback:
             raise
         return await _started(UserspaceBackend()), f"no eBPF: {fault.reason}"
+
+
+def flush_data_plane(choice: str, bpf_path: Path) -> None:
+    """Leave nothing behind in the kernel. Raises BackendFault; not for `auto` without root, which had nothing there."""
+    if choice not in ("memory", "userspace") and not (choice == "auto" and os.geteuid() != 0):
+        from rtprelay.kernel.flush import flush
+
+        flush(bpf_path)
 
 
 async def _started(data_plane: DataPlane) -> DataPlane:
