@@ -47,7 +47,7 @@ class _Room(msgspec.Struct, frozen=True):
 
 def run(subjects: Sequence[Subject], quick: bool) -> Section:
     sizes = (2, 16) if quick else (2, 8, 16, 32, 64, _MOST)
-    seconds, rounds = (1.0, 1) if quick else (5.0, 3)
+    seconds, rounds = (1.0, 1) if quick else (3.0, 7)
     tables, goals, failures = [], [], []
     for subject in subjects:
         rows = []

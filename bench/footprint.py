@@ -20,6 +20,7 @@ from bench.traffic import MeasureError
 
 NAME, TITLE = "footprint", "Memory and start"
 _TOOL_MS = 100.0
+_CTL = Path(RTPRELAY.program[0]).parent / "rtprelay-ctl"
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -137,11 +138,10 @@ def _start_times(subject: Subject, starts: int) -> list[float]:
 
 def _tool_times(runs: int) -> dict[str, list[float]]:
     """What an operator types, against a relay that runs."""
-    binaries = Path(RTPRELAY.program[0]).parent
     with Topology() as topology, Daemon(RTPRELAY, topology):
         commands = {
-            "rtprelay-ctl list": (str(binaries / "rtprelay-ctl"), "-ip", CONSOLE, "list", "numsessions"),
-            "rtprelay ng ping": (str(binaries / "rtprelay"), "ng", "--server", f"127.0.0.1:{PORT}", "ping"),
+            "rtprelay-ctl list": (str(_CTL), "-ip", CONSOLE, "list", "numsessions"),
+            "rtprelay ng ping": (RTPRELAY.program[0], "ng", "--server", f"127.0.0.1:{PORT}", "ping"),
         }
         return {name: [_timed(topology, command) for _ in range(runs)] for name, command in commands.items()}
 
@@ -163,9 +163,9 @@ def _take_over(subject: Subject, calls: int, starts: int) -> list[float]:
                 daemon.stop(signal.SIGKILL)
                 daemon = Daemon(subject, topology, home=home)
                 found.append(daemon.start_seconds)
-            known = daemon.client.request({"command": "list", "limit": calls + 1})["calls"]
-            if not isinstance(known, Sequence) or len(known) != calls:
-                raise MeasureError(f"{subject.name} took over {known!r} instead of {calls} calls")
+            known = topology.relay.run(str(_CTL), "-ip", CONSOLE, "list", "numsessions")
+            if f"Current sessions total: {calls}\n" not in known:
+                raise MeasureError(f"{subject.name} did not take over {calls} calls: {known}")
         finally:
             daemon.stop()
     return found
