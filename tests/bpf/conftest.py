@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bpf.plane import OBJECTS, Engine, Plane
+from tests.bpf.stage import Stage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,6 +37,18 @@ def require_programs() -> None:
         pytest.skip("loading eBPF programs needs root")
     if not (OBJECTS / "relay_xdp.bpf.o").exists():
         pytest.skip("the eBPF objects are not built: make -C ebpf")
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    """Both programs attached to the devices of a stage of their own."""
+    require_programs()
+    with Plane() as plane:
+        built = Stage(plane)
+        built.attach_xdp()
+        built.attach_tc()
+        yield built
+        built.close()
 
 
 @pytest.fixture(params=["xdp", "tc"])

@@ -21,9 +21,8 @@ import pytest
 from rtprelay.kernel import abi
 from rtprelay.kernel.libbpf import BPF_MAP_TYPE_DEVMAP, Map
 from rtprelay.values import Endpoint
-from tests.bpf.conftest import require_programs
 from tests.bpf.frames import Frame, Rtp
-from tests.bpf.plane import MAC_IN, MAC_OUT, Plane, index
+from tests.bpf.plane import MAC_IN, MAC_OUT, index
 from tests.bpf.stage import Stage
 
 pytestmark = [pytest.mark.root, pytest.mark.netns]
@@ -85,17 +84,6 @@ class Conference:
         """What receiver i must get."""
         own = replace(rtp, ssrc=self.ssrc(i), sequence=(rtp.sequence + i) & 0xFFFF)
         return bytes(Frame(self.source(i), self.receiver(i), bytes(own), MAC_OUT, MAC_IN, ttl=64))
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    require_programs()
-    with Plane() as plane:
-        built = Stage(plane)
-        built.attach_xdp()
-        built.attach_tc()
-        yield built
-        built.close()
 
 
 @pytest.fixture

@@ -19,9 +19,8 @@ from rtprelay.kernel import abi
 from rtprelay.security.kdf import MasterKey
 from rtprelay.security.srtp import SrtpContext, SrtpParameters
 from rtprelay.security.suites import SUITES
-from tests.bpf.conftest import require_programs
 from tests.bpf.frames import Frame, Rtp
-from tests.bpf.plane import MAC_IN, MAC_OUT, Plane, index
+from tests.bpf.plane import MAC_IN, MAC_OUT, index
 from tests.bpf.stage import Stage
 from tests.bpf.test_fan_out import BASE, GROUP, Conference
 
@@ -74,17 +73,6 @@ class SecureConference(Conference):
         seen = self.seen[i]
         payload = own if seen is None else seen.protect(own)
         return bytes(Frame(self.source(i), self.receiver(i), payload, MAC_OUT, MAC_IN, ttl=64))
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    require_programs()
-    with Plane() as plane:
-        built = Stage(plane)
-        built.attach_xdp()
-        built.attach_tc()
-        yield built
-        built.close()
 
 
 @pytest.fixture
