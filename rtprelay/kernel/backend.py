@@ -52,5 +52,5 @@ class Backend(Protocol):
     def counters(self) -> dict[str, int]:
         """Global counters by name, drop and punt reasons included (`reasons.h`)."""
 
-    async def stop(self, flush: bool = False) -> None:
-        """Let go. With `flush` everything is detached and unpinned; without, kernel forwarding goes on."""
+    async def stop(self) -> None:
+        """Let go; kernel forwarding goes on (`kernel.flush` ends it)."""

@@ -7,7 +7,7 @@ network, `attach` serves the devices, `forwarder` judges what the kernel hands u
     apply   kernel first, then the forwarder: a refused op changes neither
     events  netlink tells; next hops are looked up again and outputs rewritten, devices attached or let go
     tick    what was freed is given out again, neighbours that do not answer are asked again
-    stop    descriptors only; with `flush` everything
+    stop    descriptors only
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from rtprelay.kernel import abi
 from rtprelay.kernel.attach import Attachments, allow_local_delivery
 from rtprelay.kernel.backend import InterfaceMode
 from rtprelay.kernel.encode import flow_fits, output_fits, raw_address
-from rtprelay.kernel.flush import flush as flush_kernel
 from rtprelay.kernel.forwarder import UserspaceForwarder
 from rtprelay.kernel.groups import Groups
 from rtprelay.kernel.install import Installer
@@ -330,7 +329,7 @@ class EbpfBackend:
         self._handles = [handle for handle in self._handles if handle.when() > self._loop.time()]
         self._handles.append(self._loop.call_later(delay, deed))
 
-    async def stop(self, flush: bool = False) -> None:
+    async def stop(self) -> None:
         for handle in self._handles:
             handle.cancel()
         self._loop.remove_reader(self._monitor.fileno())
@@ -341,5 +340,3 @@ class EbpfBackend:
         self._pins.close()
         self._netlink.close()
         self._monitor.close()
-        if flush:
-            flush_kernel(self._pins.root)

@@ -41,5 +41,5 @@ class UserspaceBackend:
     def counters(self) -> dict[str, int]:
         return self.forwarder.counters()
 
-    async def stop(self, flush: bool = False) -> None:
+    async def stop(self) -> None:
         """Nothing outlives the process."""

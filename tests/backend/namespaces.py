@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rtprelay.kernel import abi
 from rtprelay.kernel.ebpf import EbpfBackend
+from rtprelay.kernel.flush import flush as leave_nothing
 from rtprelay.kernel.forwarder import Forwarded, Punt
 from rtprelay.plan.flow import FlowOp, PutFlow
 from rtprelay.values import Endpoint, Family
@@ -248,7 +249,9 @@ class KernelRig:
     def stop(self, flush: bool = False) -> None:
         if self._running:
             self._running = False
-            self.run(self.backend.stop(flush))
+            self.run(self.backend.stop())
+            if flush:
+                leave_nothing(self.path)
 
     def close(self) -> None:
         for opened in self._sockets.values():

@@ -174,7 +174,7 @@ class VirtualRig:
         raise NotImplementedError("nothing of this data plane outlives its process")
 
     def close(self) -> None:
-        self.run(self.backend.stop(flush=True))
+        self.run(self.backend.stop())
 
 
 def drop(rig: Rig, *locals_: Endpoint) -> None:
