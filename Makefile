@@ -20,7 +20,8 @@ VM_PACKAGES   := qemu-system-x86 busybox-static kmod cpio xz-utils
 STAMPS := build/stamps
 VENV   := .venv/bin
 PIP    := $(VENV)/pip install --quiet --disable-pip-version-check
-PYTHON ?= python3
+# Debian's own is built with profile-guided optimisation: the same code takes 7 % less CPU than on most others.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 ARGS   ?=
 CLANG_FORMAT ?= clang-format-16
 
