@@ -9,7 +9,6 @@ from contextlib import ExitStack
 
 import msgspec
 
-from bench.bencode import Value
 from bench.keys import EVERY, TRAILER, WANTED, Ears, choose
 from bench.machine import CpuTimes
 from bench.ng import NgClient, media_port, sdp
@@ -18,6 +17,7 @@ from bench.subjects import RTPRELAY, Daemon, Subject
 from bench.topology import RECEIVER, RELAY_A, SENDER, Topology
 from bench.traffic import RTP_BYTES, Generator, Sink, Stream
 from bench.window import Window, run_window
+from tools.bencode import Value
 
 NAME, TITLE = "fanout", "Fan-out"
 _RING = 256

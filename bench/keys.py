@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from pylibsrtp import Error, Policy, Session
 
-from bench.bencode import Value
 from bench.ng import NgError, Reply
 from bench.traffic import MEDIA, Sample
+from tools.bencode import Value
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 TRAILER = 10

@@ -13,9 +13,9 @@ from typing import Self
 
 import msgspec
 
-from bench.bencode import encode
 from bench.ng import PORT, answer, delete, offer
 from bench.topology import RECEIVER, SENDER, Topology
+from tools.bencode import encode
 
 _COMMANDS = ("offer", "answer", "delete")
 _PLACE = "call-000000000000@example"

@@ -9,7 +9,7 @@ import time
 import types
 from collections.abc import Mapping
 
-from bench.bencode import Value, decode, encode
+from tools.bencode import Value, decode, encode
 
 PORT = 2223
 Reply = Mapping[str, Value]

@@ -14,7 +14,6 @@ import statistics
 import time
 from collections import defaultdict
 
-from bench.bencode import Value, encode
 from bench.ng import answer, delete, offer
 from rtprelay.core.effects import ApplyFlows, ReadFlows, Reply
 from rtprelay.core.relay import Relay
@@ -23,6 +22,7 @@ from rtprelay.kernel.forwarder import UserspaceForwarder
 from rtprelay.plan.flow import Capabilities
 from rtprelay.signalling.command import Body, Request
 from rtprelay.signalling.session import NgSession, Peer
+from tools.bencode import Value, encode
 
 _CALLS = 100
 _STAGES = ("receive", "core", "reply")

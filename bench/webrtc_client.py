@@ -19,7 +19,6 @@ from typing import Self
 
 from OpenSSL.SSL import Context as DtlsContext
 
-from bench.bencode import Value
 from bench.ng import NgClient, NgError, Reply, delete, media_port, sdp
 from bench.topology import RECEIVER, RELAY_B, SENDER, Topology
 from rtprelay.call.media import Media
@@ -32,6 +31,7 @@ from rtprelay.security.dtls import make_context
 from rtprelay.security.indices import SrtpFault
 from rtprelay.security.srtp import SrtpContext
 from rtprelay.values import Endpoint
+from tools.bencode import Value
 
 _PATIENCE = 5.0
 """Seconds for one leg, after which it has failed."""

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from bench import document, traffic
-from bench.bencode import Value, decode, encode
 from bench.report import Section, Table, markdown
 from bench.topology import RECEIVER, Topology
 from bench.traffic import MEDIA, Generator, Sink, Stream
 from bench.window import cost, run_window
+from tools.bencode import Value, decode, encode
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and eBPF need root")
 needs_compilers = pytest.mark.skipif(

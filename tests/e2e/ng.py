@@ -1,7 +1,7 @@
-"""A small ng client for tests: bencode and JSON of its own, so that it shares no mistake with the product.
+"""A small ng client for tests: bencode of its own and JSON, so that it shares no mistake with the product.
 
-Both codecs are written from the format descriptions (BEP 3; RFC 8259 by the standard library). One datagram out, one
-in: `cookie SP body`. No answer within the patience fails the test, it is never retried: a lost command is a finding.
+One datagram out, one in: `cookie SP body`. No answer within the patience fails the test, it is never retried: a lost
+command is a finding.
 """
 
 from __future__ import annotations
@@ -14,49 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from tools.bencode import Value, decode, encode
 from tools.netns import Namespace
-
-Value = str | int | Sequence["Value"] | Mapping[str, "Value"]
-
-
-def encode(value: Value) -> bytes:
-    """Bencode (BEP 3), dictionaries in the order they were written: ng peers do not sort them."""
-    if isinstance(value, str):
-        raw = value.encode()
-        return b"%d:%s" % (len(raw), raw)
-    if isinstance(value, int):
-        return b"i%de" % value
-    if isinstance(value, Mapping):
-        return b"d" + b"".join(encode(key) + encode(item) for key, item in value.items()) + b"e"
-    return b"l" + b"".join(map(encode, value)) + b"e"
-
-
-def decode(data: bytes) -> Value:
-    value, end = _decode_at(data, 0)
-    if end != len(data):
-        raise ValueError(f"{len(data) - end} bytes after the bencode value: {data[end:]!r}")
-    return value
-
-
-def _decode_at(data: bytes, at: int) -> tuple[Value, int]:
-    kind = data[at : at + 1]
-    if kind == b"i":
-        end = data.index(b"e", at)
-        return int(data[at + 1 : end]), end + 1
-    if kind in (b"l", b"d"):
-        items: list[Value] = []
-        at += 1
-        while data[at : at + 1] != b"e":
-            item, at = _decode_at(data, at)
-            items.append(item)
-        if kind == b"l":
-            return items, at + 1
-        return {str(key): value for key, value in zip(items[::2], items[1::2], strict=True)}, at + 1
-    colon = data.index(b":", at)
-    end = colon + 1 + int(data[at:colon])
-    if end > len(data):
-        raise ValueError("string longer than the message")
-    return data[colon + 1 : end].decode(), end
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pytest
 
 from tests.e2e.harness.rtp import exchange
 from tests.e2e.harness.stage import Stage
-from tests.e2e.ng import encode
+from tools.bencode import encode
 
 SDP = "v=0\r\no=- 1 1 IN IP4 192.0.2.2\r\ns=-\r\nc=IN IP4 192.0.2.2\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 

@@ -11,7 +11,7 @@ from tests.e2e.harness import sdp
 from tests.e2e.harness.polling import until
 from tests.e2e.harness.relay import ROOT, Relay
 from tests.e2e.harness.stage import Stage, open_stage
-from tests.e2e.ng import encode
+from tools.bencode import encode
 
 
 def test_the_kernel_prints_its_flows(scene: Stage) -> None:

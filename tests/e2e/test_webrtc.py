@@ -18,7 +18,7 @@ from tests.e2e.harness.polling import until
 from tests.e2e.harness.rtp import Party
 from tests.e2e.harness.sdp import describe, section, sections
 from tests.e2e.harness.stage import Stage
-from tests.e2e.ng import Value
+from tools.bencode import Value
 
 pytestmark = pytest.mark.skipif(shutil.which(CHROMIUM) is None, reason="not installed: chromium (see `make build`)")
 

@@ -22,7 +22,8 @@ from tests.e2e.harness.rtp import Party
 from tests.e2e.harness.sdp import describe, section
 from tests.e2e.harness.shim import Shim, lossy
 from tests.e2e.harness.stage import Stage, open_stage
-from tests.e2e.ng import NgClient, Value
+from tests.e2e.ng import NgClient
+from tools.bencode import Value
 
 TO_PHONE: dict[str, Value] = {
     "ICE": "remove",

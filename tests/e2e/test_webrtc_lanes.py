@@ -13,8 +13,8 @@ import pytest
 from tests.e2e.harness.browser import CHROMIUM, Browser
 from tests.e2e.harness.polling import until
 from tests.e2e.harness.stage import Stage
-from tests.e2e.ng import Value
 from tests.e2e.test_webrtc import connected, in_kernel
+from tools.bencode import Value
 
 pytestmark = pytest.mark.skipif(shutil.which(CHROMIUM) is None, reason="not installed: chromium (see `make build`)")
 

@@ -18,7 +18,8 @@ from tests.e2e.harness.polling import until
 from tests.e2e.harness.rtp import Party
 from tests.e2e.harness.sdp import describe, section
 from tests.e2e.harness.stage import Stage
-from tests.e2e.ng import NgClient, Value
+from tests.e2e.ng import NgClient
+from tools.bencode import Value
 
 TO_PHONE: dict[str, Value] = {
     "ICE": "remove",

@@ -16,7 +16,8 @@ from tests.e2e.harness.polling import until
 from tests.e2e.harness.relay import BPFFS, Relay
 from tests.e2e.harness.rtp import Address, Party, exchange, talk_until_heard
 from tests.e2e.harness.sipp import Message, Sipp
-from tests.e2e.ng import NgClient, Value
+from tests.e2e.ng import NgClient
+from tools.bencode import Value
 from tools.netns import run
 
 

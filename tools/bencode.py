@@ -1,4 +1,4 @@
-"""Bencode for the benchmark's client: written for itself, so that a slip in the product's codec is not shared."""
+"""Bencode (BEP 3) for the clients of tests and benchmark: their own, so that no slip of the product's is shared."""
 
 from __future__ import annotations
 
