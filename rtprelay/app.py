@@ -34,6 +34,7 @@ from rtprelay.runtime.host_load import HostLoad
 from rtprelay.runtime.loop import RelayLoop
 from rtprelay.runtime.notify import notify, watchdog_interval
 from rtprelay.runtime.process import daemonize, pid_file, raise_descriptor_limit
+from rtprelay.runtime.route import local_address_towards
 from rtprelay.store.journal import Journal
 from rtprelay.store.srtp_indices import SrtpIndices
 
@@ -124,6 +125,7 @@ async def _serve(
             random.SystemRandom(),
             wall_offset(time.time(), time.monotonic()),
             time.monotonic(),
+            local_address_towards,
         )
         identity = relay.registry.transports.identity
         keeper = CertificateKeeper(config.state_dir, config.dtls_key_type, config.dtls_rsa_bits, log)

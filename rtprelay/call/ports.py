@@ -32,9 +32,12 @@ class PortPool:
         """Ports in use, RTCP ports included."""
         return 2 * len(self._used)
 
+    def free(self, now: float) -> bool:
+        return bool(self._free) and self._free[0][1] <= now
+
     def take(self, now: float) -> tuple[Endpoint, Endpoint]:
         """An RTP and an RTCP endpoint. Raises PortsExhausted."""
-        if not self._free or self._free[0][1] > now:
+        if not self.free(now):
             raise PortsExhausted
         port, _ = self._free.popleft()
         self._used.add(port)

@@ -15,7 +15,7 @@ from rtprelay.config.files import explain, read_toml
 from rtprelay.config.ini import read_ini
 from rtprelay.config.options import DtlsCertCipher, DtlsSignature, Options
 from rtprelay.config.schema import BackendChoice, Config, ConfigError, ControlConfig, LogFormat
-from rtprelay.config.specs import access_lists, listen_endpoints, media_interfaces
+from rtprelay.config.specs import access_lists, interface_aliases, listen_endpoints, media_interfaces
 from rtprelay.core.settings import Settings
 from rtprelay.security.dtls import CIPHERS, MTU, check_ciphers
 from rtprelay.signalling.command import EndpointLearning
@@ -83,7 +83,8 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
     if low > high:
         raise ConfigError(f"port-min {low} is above port-max {high}")
     host = host_addresses()
-    interfaces = media_interfaces(_or(options.interface, ("any",)), (low, high), host)
+    specs = _or(options.interface, ("any",))
+    interfaces = media_interfaces(specs, (low, high), host)
     if not interfaces:
         raise ConfigError("interface: this host has no address to relay media from")
     control = _control(options)
@@ -105,6 +106,8 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
     return Config(
         settings=Settings(
             interfaces=interfaces,
+            interface_aliases=interface_aliases(specs, interfaces),
+            save_interface_ports=_or(options.save_interface_ports, False),
             timeout=_or(options.timeout, 60.0),
             silent_timeout=_or(options.silent_timeout, 3600.0),
             offer_timeout=_or(options.offer_timeout, 3600.0),

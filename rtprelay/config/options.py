@@ -55,6 +55,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_
     config_file: str | None = None
     config_section: str | None = None
     interface: tuple[str | InterfaceTable, ...] | None = None
+    save_interface_ports: bool | None = None
     port_min: Port | None = None
     port_max: Port | None = None
     listen_ng: tuple[str | int, ...] | None = None
@@ -121,7 +122,14 @@ WORDS = {
     "config-file": Words("TOML, or rtpengine's INI; none: no file (default: /etc/rtprelay/rtprelay.toml)", "FILE|none"),
     "config-section": Words("section of an INI file (default: rtpengine)", "NAME"),
     "interface": Words(
-        "local address for media: IP, device or any; repeatable (default: any)", "[NAME/]ADDRESS[!ADVERTISED]", "i"
+        "local address for media: IP, device or any; or another name of one: ALIAS=NAME; repeatable (default: any)",
+        "[NAME/]ADDRESS[!ADVERTISED]",
+        "i",
+    ),
+    "save-interface-ports": Words(
+        "open ports at one address of an interface only, the first of the family that has some; ICE has to do with it",
+        "",
+        "S",
     ),
     "port-min": Words("lowest media port (default: 30000)", "INT", "m"),
     "port-max": Words("highest media port (default: 40000)", "INT", "M"),

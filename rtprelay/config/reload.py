@@ -29,6 +29,7 @@ _NOT_SAID = frozenset({"settings", "control", "control_addresses", "source", "no
 """Fields that follow from others, or are no options."""
 _SPELLED = {
     "interfaces": "interface",
+    "interface_aliases": "interface",
     "listen": "listen-*",
     "acl": "control-acl",
     "token_file": "control-token-file",

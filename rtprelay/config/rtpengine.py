@@ -28,7 +28,7 @@ _SWITCHES = """
     active-switchover debug-srtp dtmf-log-ng-tcp dtmf-no-log-injects dtmf-no-suppress
     homer-disable-rtcp-stats homer-enable-ng io-uring jb-clock-drift log-srtp-keys measure-rtp nftables-append
     no-log-timestamps no-redis-required player-cache poller-per-thread record-egress redis-delete-async
-    reject-invalid-sdp save-interface-ports split-logs
+    reject-invalid-sdp split-logs
 """
 
 IGNORED_WITH_VALUE = frozenset(_WITH_VALUE.split())
@@ -36,7 +36,6 @@ IGNORED_SWITCHES = frozenset(_SWITCHES.split())
 IGNORED = IGNORED_WITH_VALUE | IGNORED_SWITCHES
 
 LETTERS = {
-    "S": "save-interface-ports",
     "k": "subscribe-keyspace",
     "l": "listen-tcp",
     "u": "listen-udp",

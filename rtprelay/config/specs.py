@@ -19,6 +19,8 @@ def media_interfaces(
     """The interfaces that `[NAME/]ADDRESS[!ADVERTISED]` or tables name; an ADDRESS may stand for several."""
     found: list[MediaInterface] = []
     for spec in specs:
+        if _is_alias(spec):
+            continue
         table = _split(spec) if isinstance(spec, str) else spec
         low, high = table.port_min or ports[0], table.port_max or ports[1]
         if low > high:
@@ -36,6 +38,23 @@ def media_interfaces(
     if twice:
         raise ConfigError(f"interface {'/'.join(twice.pop())} is given twice")
     return tuple(found)
+
+
+def interface_aliases(specs: Sequence[str | InterfaceTable], interfaces: Sequence[MediaInterface]) -> dict[str, str]:
+    """What `ALIAS=NAME` among the interfaces says."""
+    names = {item.name for item in interfaces}
+    found: dict[str, str] = {}
+    for spec in specs:
+        if _is_alias(spec):
+            alias, _, name = str(spec).partition("=")
+            if not alias or alias in names or name not in names:
+                raise ConfigError(f"interface {spec!r}: {name!r} is no interface, or {alias!r} is one")
+            found[alias] = name
+    return found
+
+
+def _is_alias(spec: str | InterfaceTable) -> bool:
+    return isinstance(spec, str) and "=" in spec
 
 
 def listen_endpoints(spec: str | int) -> tuple[Endpoint, ...]:

@@ -76,6 +76,7 @@ def mutate(
         tos=registry.settings.tos,
         instance=registry.instance,
         identity=registry.transports.identity,
+        route=registry.route,
         warn=lambda text: registry.notify(text, call_id, level="warning"),
     )
     attempt = Attempt(request, call, change, ports, {}, registry.tables.get(call_id, {}), now, number)

@@ -48,6 +48,9 @@ class PortTransaction:
         self.taken.append(pair)
         return pair
 
+    def free(self, interface: MediaInterface) -> bool:
+        return self._ports.pools[interface.address].free(self._now)
+
     def give_back(self, rtp: Endpoint) -> None:
         self.given.append(rtp)
 

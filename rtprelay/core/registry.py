@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -34,14 +34,23 @@ from rtprelay.values import CallId, Endpoint
 
 class Registry:
     def __init__(
-        self, settings: Settings, capabilities: Capabilities, rng: random.Random, wall_offset: float, now: float
+        self,
+        settings: Settings,
+        capabilities: Capabilities,
+        rng: random.Random,
+        wall_offset: float,
+        now: float,
+        route: Callable[[str], str | None],
     ) -> None:
         self.settings = settings
+        self.route = route
         self.capabilities = capabilities
         self.random = rng
         self.instance = f"{rng.getrandbits(64):016x}"
         self.wall_offset = wall_offset
-        self.interfaces = Interfaces(settings.interfaces)
+        self.interfaces = Interfaces(
+            settings.interfaces, settings.interface_aliases, saving=settings.save_interface_ports
+        )
         self.policy = AddressPolicy(settings.interfaces, settings.control_addresses)
         self.ports = Ports(settings.interfaces, settings.port_quarantine, rng)
         self.totals = Totals(now)

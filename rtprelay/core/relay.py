@@ -8,7 +8,7 @@ ApplyFlows that failed by flows_failed(), a ReadFlows by handle_report().
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rtprelay.core.effects import Effect, Reply
 from rtprelay.core.expiry import expire, schedule
@@ -29,13 +29,19 @@ from rtprelay.values import Endpoint
 
 class Relay:
     """`rng` chooses ports, tags and SSRCs; `wall_offset` added to a `now` (CLOCK_MONOTONIC) gives seconds since the
-    epoch.
+    epoch; `route` tells the local address from which this host reaches another one.
     """
 
     def __init__(
-        self, settings: Settings, capabilities: Capabilities, rng: random.Random, wall_offset: float, now: float = 0.0
+        self,
+        settings: Settings,
+        capabilities: Capabilities,
+        rng: random.Random,
+        wall_offset: float,
+        now: float = 0.0,
+        route: Callable[[str], str | None] = lambda peer: None,
     ) -> None:
-        self.registry = Registry(settings, capabilities, rng, wall_offset, now)
+        self.registry = Registry(settings, capabilities, rng, wall_offset, now, route)
         self._attempt: Attempt | None = None
         self._proxy = ""
         self._told: set[str] = set()

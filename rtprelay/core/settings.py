@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from rtprelay.call.interface import MediaInterface
@@ -16,6 +18,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     interfaces: tuple[MediaInterface, ...]
     """The first is the default one."""
+    interface_aliases: Mapping[str, str] = {}
+    """Further names of interfaces."""
+    save_interface_ports: bool = False
+    """Ports at one address of an interface only."""
     timeout: float = 60.0
     silent_timeout: float = 3600.0
     offer_timeout: float = 3600.0

@@ -13,7 +13,7 @@ from rtprelay.call.media import Media
 from rtprelay.errors import PortsExhausted
 from rtprelay.negotiate.address import AddressPolicy, Interfaces
 from rtprelay.signalling.command import EndpointLearning
-from rtprelay.values import Endpoint
+from rtprelay.values import Endpoint, Family
 
 
 class PortSource(Protocol):
@@ -21,6 +21,9 @@ class PortSource(Protocol):
 
     def take(self, interface: MediaInterface) -> tuple[Endpoint, Endpoint]:
         """Raises PortsExhausted."""
+
+    def free(self, interface: MediaInterface) -> bool:
+        """There is a pair left."""
 
     def give_back(self, rtp: Endpoint) -> None: ...
 
@@ -48,8 +51,19 @@ class Context(msgspec.Struct, frozen=True):
     instance: str
     """Names this relay among others, as long as it runs."""
     identity: Identity
+    route: Callable[[str], str | None]
+    """The local address from which this host reaches another one."""
     warn: Callable[[str], None]
     """Something the operator should see, said with the call-id."""
+
+
+def choose_interface(
+    named: str | None, peer: str | None, family: Family | None, present: str, context: Context
+) -> MediaInterface:
+    """The interface called so; without a name the one through which `peer` is reached, else the present one."""
+    if not named and peer is not None:
+        named = context.interfaces.towards(context.route(peer))
+    return context.interfaces.choose(named, family, present, context.ports.free)
 
 
 def open_ports(media: Media, interface: MediaInterface, context: Context) -> None:
@@ -64,7 +78,7 @@ def open_ports(media: Media, interface: MediaInterface, context: Context) -> Non
 
 def open_others(media: Media, context: Context) -> None:
     """Ports on the further addresses of the media's interface, as far as there are any."""
-    if media.local is None or media.others:
+    if media.local is None or media.others or context.interfaces.saving:
         return
     addresses = {rtp.address for rtp in media.rtp_ports}
     for interface in context.interfaces.named(media.interface):

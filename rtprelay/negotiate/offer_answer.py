@@ -16,7 +16,7 @@ from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
 from rtprelay.negotiate import bundle, channel, codecs, extmap, hidden, ice, keys, mux, tos
 from rtprelay.negotiate.branches import answering, offered_to, offering
-from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
+from rtprelay.negotiate.context import Context, choose_interface, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
 from rtprelay.negotiate.rewrite import LOOP_ATTRIBUTE, rewrite_for
 from rtprelay.sdp.document import SessionDescription
@@ -65,7 +65,7 @@ def offer(call: Call, command: Command, context: Context) -> str:
         moved = learn_remote(ours, media_view, flags, context)
         if moved and flags.no_port_latching:
             close_ports(theirs, context)
-        facing_us, facing_them = _interfaces(ours, theirs, media_view, flags, context)
+        facing_us, facing_them = _interfaces(offerer, answerer, media_view, flags, context)
         for media, interface in ((ours, facing_us), (theirs, facing_them)):
             if media.transport is None:
                 open_ports(media, interface, context)
@@ -145,23 +145,31 @@ def _sections(
 
 
 def _interfaces(
-    ours: Media, theirs: Media, view: MediaView, flags: MediaFlags, context: Context
+    offerer: Party, answerer: Party, view: MediaView, flags: MediaFlags, context: Context
 ) -> tuple[MediaInterface, MediaInterface]:
-    """The interfaces facing the offerer and the answerer: those named now, else those of before.
+    """The interfaces facing the offerer and the answerer: those named now, else those of before, or of the sections
+    above.
 
     The address family is that of the party; of one that is not known yet, `address-family` or the offerer's.
     """
+    ours, theirs = offerer.medias[view.index], answerer.medias[view.index]
     sides = (*flags.direction, None, None)
-    from_name = flags.from_interface or sides[0] or ours.interface
-    to_name = flags.to_interface or flags.interface or sides[1] or theirs.interface
     from_family = _family(ours) or (view.endpoint.family if view.endpoint else None)
     to_family = flags.address_family or _family(theirs) or from_family
-    choose = context.interfaces.choose
-    return choose(from_name, from_family), choose(to_name, to_family)
+    from_name = flags.from_interface or sides[0]
+    to_name = flags.to_interface or flags.interface or sides[1]
+    return (
+        choose_interface(from_name, flags.inbound_peer, from_family, _present(ours, offerer), context),
+        choose_interface(to_name, flags.outbound_peer, to_family, _present(theirs, answerer), context),
+    )
+
+
+def _present(media: Media, party: Party) -> str:
+    return media.interface or next((known.interface for known in party.medias if known.interface), "")
 
 
 def _own_interface(media: Media, context: Context) -> MediaInterface:
-    return context.interfaces.choose(media.interface, _family(media))
+    return choose_interface(None, None, _family(media), media.interface, context)
 
 
 def _family(media: Media) -> Family | None:

@@ -15,7 +15,7 @@ from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
 from rtprelay.negotiate import bundle, codecs, ice, keys, mux, tos
-from rtprelay.negotiate.context import Context, close_beyond, close_ports, open_ports
+from rtprelay.negotiate.context import Context, choose_interface, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
 from rtprelay.sdp.attributes import Direction
 from rtprelay.sdp.build import MediaSpec, SessionSpec, build
@@ -204,8 +204,9 @@ def _accept(offered: tuple[Codec, ...], accept: tuple[str, ...]) -> Codec | None
 def _interface(
     media: Media, flags: MediaFlags, usual: str, context: Context, source: Media | None = None
 ) -> MediaInterface:
-    name = flags.interface or (flags.direction[0] if flags.direction else usual)
-    return context.interfaces.choose(name, flags.address_family or _family(media, source))
+    named = flags.interface or (flags.direction[0] if flags.direction else None)
+    family = flags.address_family or _family(media, source)
+    return choose_interface(named, flags.outbound_peer, family, media.interface or usual, context)
 
 
 def _family(media: Media, source: Media | None) -> Family | None:

@@ -94,6 +94,10 @@ class MediaFlags(msgspec.Struct, frozen=True, kw_only=True):
     interface: str | None = None
     from_interface: str | None = None
     to_interface: str | None = None
+    inbound_peer: str | None = None
+    """An address: the interface facing the sender is the one from which it is reached."""
+    outbound_peer: str | None = None
+    """The same for the receiver."""
     transport_protocol: str | None = None
     ice: IceOption = IceOption.DEFAULT
     replace: SdpReplace = SdpReplace.NONE

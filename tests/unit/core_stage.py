@@ -135,6 +135,8 @@ class Stage:
         self.room: int | None = None
         """How many flows the data plane takes."""
         self.journal: dict[CallId, bytes] = {}
+        self.routes: dict[str, str] = {}
+        """By the address of another host: ours from which it is reached."""
         self.reports: dict[Endpoint, FlowReport] = {}
         """Counters that a test makes up, instead of the forwarder's."""
         self.unreadable = False
@@ -147,7 +149,7 @@ class Stage:
         self.relay = self._relay()
 
     def _relay(self) -> Relay:
-        return Relay(self.settings, CAPABILITIES, random.Random(self._seed), WALL, self.now)
+        return Relay(self.settings, CAPABILITIES, random.Random(self._seed), WALL, self.now, self.routes.get)
 
     # --- inputs ---
 

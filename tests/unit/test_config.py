@@ -78,6 +78,18 @@ def test_the_same_interface_twice_is_refused() -> None:
         media_interfaces(["pub/192.0.2.1", "pub/192.0.2.1"], (1, 2), HOST)
 
 
+def test_an_interface_may_have_another_name() -> None:
+    config = given("-i", "pub:1/127.0.0.2", "-i", "public=pub:1", "-i", "all=default")
+    assert [item.name for item in config.settings.interfaces] == ["default", "pub:1"]
+    assert config.settings.interface_aliases == {"public": "pub:1", "all": "default"}
+
+
+@pytest.mark.parametrize("spec", ["public=nobody", "default=default", "=default"])
+def test_another_name_of_nothing_or_of_two_is_refused(spec: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"interface {spec!r}")):
+        given("-i", spec)
+
+
 def test_a_table_has_a_port_range_of_its_own() -> None:
     table = InterfaceTable(address="192.0.2.1", name="pub", port_min=100, port_max=200)
     assert media_interfaces([table, "192.0.2.1"], (30000, 40000), HOST) == (
