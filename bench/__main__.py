@@ -11,6 +11,7 @@ import sys
 from bench import (
     commands,
     document,
+    dtls_relay,
     fanout,
     footprint,
     machine,
@@ -29,7 +30,7 @@ from bench.traffic import MeasureError
 
 _BENCHMARKS = {
     module.NAME: module
-    for module in (testrun, srtp, relay, srtp_relay, fanout, srtp_fanout, commands, footprint, webrtc)
+    for module in (testrun, srtp, relay, srtp_relay, dtls_relay, fanout, srtp_fanout, commands, footprint, webrtc)
 }
 
 

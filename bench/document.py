@@ -15,7 +15,7 @@ with it: what is meant to be compared is the ratio, not the microseconds of this
 not delivered is not a figure: the run says NOT MEASURED and fails.
 
 What is not shown anywhere on this page: network cards and their interrupts, receive-side scaling, other kernels,
-rtpengine with its kernel module (Debian's userspace daemon is the peer), transcoding, SRTP on its way in.
+rtpengine with its kernel module (Debian's userspace daemon is the peer), transcoding.
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Protocol
 
 from bench.calls import Bench
 from bench.report import Goal, Section, Table, percent, spread
@@ -62,8 +63,19 @@ network card, receive-side scaling, hardware interrupts.
 """
 
 
+class Measured(Protocol):
+    """A relay with traffic through it."""
+
+    @property
+    def subject(self) -> Subject: ...
+
+    def window(self, rate: float, seconds: float) -> Window: ...
+
+    def window_alone(self, rate: float, seconds: float) -> Window: ...
+
+
 def at_rate(
-    benches: Sequence[Bench], rate: int, seconds: float, rounds: int
+    benches: Sequence[Measured], rate: int, seconds: float, rounds: int
 ) -> tuple[dict[str, list[Cost]], tuple[tuple[str, ...], ...], list[str]]:
     costs: dict[str, list[Cost]] = {bench.subject.name: [] for bench in benches}
     windows: dict[str, list[Window]] = {bench.subject.name: [] for bench in benches}

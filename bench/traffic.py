@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -21,6 +21,8 @@ PAYLOAD = 160
 MEDIA = bytes(i * 7 & 0xFF for i in range(PAYLOAD))
 """What the generator's packets say."""
 RTP_BYTES = 12 + PAYLOAD
+MAX_RECORDED = 262144
+"""Packets made beforehand for one window; each has the length of these with a tag of 80 bits."""
 _UDP_HEADER = 8
 _SAMPLE = struct.Struct("=II")
 """What struct bench_sample begins with."""
@@ -90,11 +92,14 @@ class _Tool:
     """A traffic process that answers one line per line."""
 
     def __init__(self, command: Sequence[str], lines: Sequence[str], place: str) -> None:
-        """`lines` go into a file whose name replaces `place` in the command; the tool may write one, `@samples`."""
+        """`lines` go into a file whose name replaces `place` in the command; the tool may write one, `@samples`, and
+        read another, `@packets`."""
         self._directory = tempfile.TemporaryDirectory(prefix="rtprelay-bench-")
-        table, self._kept = (Path(self._directory.name) / name for name in ("lines", "samples"))
+        table, self._kept, self._packets = (
+            Path(self._directory.name) / name for name in ("lines", "samples", "packets")
+        )
         table.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-        names = {place: str(table), "@samples": str(self._kept)}
+        names = {place: str(table), "@samples": str(self._kept), "@packets": str(self._packets)}
         self._process = subprocess.Popen(
             [names.get(word, word) for word in command],
             stdin=subprocess.PIPE,
@@ -137,9 +142,12 @@ class _Tool:
 
 
 class Generator(_Tool):
-    """Sends the streams in turn, so each has its share of the rate. `alone`: frames are made, then dropped at once."""
+    """Sends the streams in turn, so each has its share of the rate. `alone`: frames are made, then dropped at once.
+    `recorded`: the payloads are made beforehand (`record`)."""
 
-    def __init__(self, topology: Topology, streams: Sequence[Stream], *, core: int, alone: bool = False) -> None:
+    def __init__(
+        self, topology: Topology, streams: Sequence[Stream], *, core: int, alone: bool = False, recorded: bool = False
+    ) -> None:
         lines = [
             f"{topology.sender_mac} {topology.relay_mac} {SENDER} {stream.relay_address} "
             f"{stream.source_port} {stream.relay_port} {0x10000 + index}"
@@ -149,11 +157,16 @@ class Generator(_Tool):
         super().__init__(
             topology.senders.command(
                 *("taskset", "-c", str(core), str(_BUILD / "traffic"), str(_BUILD / "traffic.bpf.o")),
-                *("generate", device, topology.spare(), "@flows", str(PAYLOAD)),
+                *("replay" if recorded else "generate", device, topology.spare(), "@flows"),
+                "@packets" if recorded else str(PAYLOAD),
             ),
             lines,
             "@flows",
         )
+
+    def record(self, packets: Iterable[bytes]) -> None:
+        """What the next window sends, in turn from the first stream to the last and again."""
+        self._packets.write_bytes(b"".join(packets))
 
     def start(self, rate: float, seconds: float, batch: int) -> None:
         self.tell(f"{rate} {seconds} {batch}")

@@ -2,7 +2,8 @@
 /* What the generator and the sink agree on with their programs in the kernel (traffic.bpf.c). */
 #pragma once
 
-#define HEADER_BYTES 54 /* Ethernet 14, IPv4 20, UDP 8, RTP 12 */
+#define RTP_OFFSET 42 /* Ethernet 14, IPv4 20, UDP 8 */
+#define HEADER_BYTES (RTP_OFFSET + 12)
 #define MAX_FLOWS 65536
 #define PORTS 65536
 
@@ -13,6 +14,16 @@ struct bench_flow {
 	__u32 timestamp;
 	__u16 sequence;
 	__u16 step;        /* RTP clock ticks per packet */
+};
+
+#define RECORDED_BYTES 182 /* RTP header, 20 ms of G.711, a tag of 80 bits: what SRTP makes of it */
+#define MAX_RECORDED 262144
+
+/* A packet made beforehand, because its maker has the key. */
+struct bench_recorded {
+	__u32 flow;
+	__u16 udp_check;
+	__u8 data[RECORDED_BYTES];
 };
 
 enum bench_total {

@@ -18,12 +18,12 @@
 #include "frames.h"
 
 #define UDP_CHECK_OFFSET (ETH_HLEN + sizeof(struct iphdr) + 6)
-#define RTP_SEQUENCE_OFFSET (ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr) + 2)
+#define RTP_SEQUENCE_OFFSET (RTP_OFFSET + 2)
 #define RTP_TIMESTAMP_OFFSET (RTP_SEQUENCE_OFFSET + 2)
 
 const volatile struct bench_settings settings;
 
-__u32 next_flow;
+__u32 next_flow, next_recorded;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -31,6 +31,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct bench_flow);
 } flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_RECORDED);
+	__type(key, __u32);
+	__type(value, struct bench_recorded);
+} recorded SEC(".maps"); /* a ring */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -73,6 +80,11 @@ static __always_inline void add(__u32 which, __u64 amount)
 		*value += amount;
 }
 
+static __always_inline int send_off(void)
+{
+	return settings.out_ifindex ? bpf_redirect(settings.out_ifindex, 0) : XDP_DROP;
+}
+
 SEC("xdp")
 int generate(struct xdp_md *ctx)
 {
@@ -93,10 +105,26 @@ int generate(struct xdp_md *ctx)
 	*(__u16 *)(frame + RTP_SEQUENCE_OFFSET) = sequence;
 	__builtin_memcpy(frame + RTP_TIMESTAMP_OFFSET, &timestamp, sizeof(timestamp));
 	*(__u16 *)(frame + UDP_CHECK_OFFSET) = check ? check : 0xffff; /* RFC 768: 0 would say "no checksum" */
+	return send_off();
+}
 
-	if (!settings.out_ifindex)
-		return XDP_DROP;
-	return bpf_redirect(settings.out_ifindex, 0);
+/* The same with packets made beforehand. */
+SEC("xdp")
+int replay(struct xdp_md *ctx)
+{
+	__u8 *frame = (void *)(long)ctx->data;
+	__u8 *end = (void *)(long)ctx->data_end;
+	__u32 index = next_recorded;
+	struct bench_recorded *packet = bpf_map_lookup_elem(&recorded, &index);
+	struct bench_flow *flow = packet ? bpf_map_lookup_elem(&flows, &packet->flow) : 0;
+
+	next_recorded = (index + 1) % MAX_RECORDED;
+	if (!flow || frame + RTP_OFFSET + RECORDED_BYTES > end)
+		return XDP_ABORTED;
+	__builtin_memcpy(frame, flow->header, RTP_OFFSET);
+	*(__u16 *)(frame + UDP_CHECK_OFFSET) = packet->udp_check;
+	__builtin_memcpy(frame + RTP_OFFSET, packet->data, RECORDED_BYTES);
+	return send_off();
 }
 
 /* 0 when the IPv4 header's and the UDP checksum are right. */

@@ -8,13 +8,16 @@
  *       Then each line "RATE SECONDS BATCH" on standard input is one window: packets per second, how long, and how
  *       many frames may go out in one breath. Answer: "SENT NANOSECONDS CPU-NANOSECONDS LATE". LATE counts the packets
  *       that were due but never sent because the machine did not keep up.
+ *   traffic OBJECT replay DEVICE|drop SPARE FLOWS PACKETS
+ *       The same with payloads made beforehand: at each window the file PACKETS holds RECORDED_BYTES for each packet, the
+ *       first for the first flow, the next for the next, and again from the first.
  *   traffic OBJECT sink DEVICE xdp|tc ADDRESS UDP-BYTES PORTS EVERY SAMPLES
  *       PORTS holds one receiver's port per line. Of each EVERY packets (a power of two; 0: never) one is kept, and
  *       written to the file SAMPLES as a struct bench_sample of its own length when a count is asked for.
  *       Each line on standard input asks for a count since the last one.
  *       Answer: "PACKETS BYTES CHECKED BAD STRAY RECEIVERS LEAST MOST", the last two per receiver.
  *
- * Both print "ready" first. They end with their standard input, and what they attached goes with them.
+ * All print "ready" first. They end with their standard input, and what they attached goes with them.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -72,6 +75,8 @@ static struct bpf_object *open_object(const char *path, const char *program)
 		die(path);
 	bpf_object__for_each_program(each, object)
 		bpf_program__set_autoload(each, !strcmp(bpf_program__name(each), program));
+	if (strcmp(program, "replay"))
+		bpf_map__set_autocreate(bpf_object__find_map_by_name(object, "recorded"), false);
 	return object;
 }
 
@@ -162,8 +167,8 @@ static void build_flow(const char *line, const __u8 *payload, size_t payload_byt
 	flow->step = 160;
 }
 
-/* One stretch of sending at a steady rate. */
-static void run_window(int program, __u8 *frame, size_t bytes, double rate, double seconds, unsigned int batch)
+/* One stretch of sending at a steady rate. Returns how many were sent. */
+static unsigned long long run_window(int program, __u8 *frame, size_t bytes, double rate, double seconds, unsigned int batch)
 {
 	unsigned long long cpu = now(CLOCK_PROCESS_CPUTIME_ID), start = now(CLOCK_MONOTONIC), sent = 0, late = 0;
 	unsigned long long tick = 1e9 / rate > TICK_NS ? 1e9 / rate : TICK_NS, ticks = seconds * 1e9 / tick;
@@ -185,20 +190,49 @@ static void run_window(int program, __u8 *frame, size_t bytes, double rate, doub
 	}
 	sleep_until(start + ticks * tick);
 	printf("%llu %llu %llu %llu\n", sent, now(CLOCK_MONOTONIC) - start, now(CLOCK_PROCESS_CPUTIME_ID) - cpu, late);
+	return sent;
 }
 
-static void generate(const char *path, const char *device, const char *spare, const char *flow_file, size_t payload_bytes)
+/* Put the file's packets where the program will look next, `sent` having gone before. */
+static void load_recorded(int map, const char *name, const struct bench_flow *flows, unsigned int count,
+			  unsigned long long sent)
 {
-	struct bpf_object *object = open_object(path, "generate");
+	struct bench_recorded packet;
+	FILE *file = fopen(name, "r");
+
+	if (!file)
+		die(name);
+	for (unsigned int i = 0; i < MAX_RECORDED && fread(packet.data, RECORDED_BYTES, 1, file) == 1; i++) {
+		const struct bench_flow *flow = &flows[i % count];
+		__u32 index = (sent + i) % MAX_RECORDED;
+
+		packet.flow = i % count;
+		packet.udp_check = ~fold(words(flow->header + 26, 8) + htons(IPPROTO_UDP) + words(flow->header + 38, 2)
+					 + words(flow->header + 34, 6) + words(packet.data, RECORDED_BYTES));
+		if (!packet.udp_check)
+			packet.udp_check = 0xffff;
+		if (bpf_map_update_elem(map, &index, &packet, 0))
+			die("recorded");
+	}
+	fclose(file);
+}
+
+/* `packets`: the file of those made beforehand; NULL: made here, always the same but for their numbers. */
+static void generate(const char *path, const char *device, const char *spare, const char *flow_file, size_t payload_bytes,
+		     const char *packets)
+{
+	const char *name = packets ? "replay" : "generate";
+	struct bpf_object *object = open_object(path, name);
 	static struct bench_flow flows[MAX_FLOWS];
 	__u8 frame[MAX_FRAME] = {0};
 	unsigned int count = 0, ifindex = 0;
+	unsigned long long sent = 0;
 	char line[256];
 	FILE *file = fopen(flow_file, "r");
 
 	if (!file)
 		die(flow_file);
-	if (payload_bytes % 4 || HEADER_BYTES + payload_bytes > MAX_FRAME) {
+	if (payload_bytes % 2 || HEADER_BYTES + payload_bytes > MAX_FRAME) {
 		errno = EINVAL;
 		die("payload");
 	}
@@ -217,7 +251,7 @@ static void generate(const char *path, const char *device, const char *spare, co
 	 * A test run puts its program into the XDP dispatcher and waits for an RCU grace period, some 25 ms, when it is
 	 * the first to do so. Attached somewhere, the program is already there and a run costs microseconds.
 	 */
-	if (!bpf_program__attach_xdp(bpf_object__find_program_by_name(object, "generate"), if_nametoindex(spare)))
+	if (!bpf_program__attach_xdp(bpf_object__find_program_by_name(object, name), if_nametoindex(spare)))
 		die(spare);
 
 	printf("ready\n");
@@ -229,7 +263,9 @@ static void generate(const char *path, const char *device, const char *spare, co
 			errno = EINVAL;
 			die(line);
 		}
-		run_window(program_fd(object, "generate"), frame, HEADER_BYTES + payload_bytes, rate, seconds, batch);
+		if (packets)
+			load_recorded(map_fd(object, "recorded"), packets, flows, count, sent);
+		sent += run_window(program_fd(object, name), frame, HEADER_BYTES + payload_bytes, rate, seconds, batch);
 	}
 }
 
@@ -334,7 +370,9 @@ int main(int argc, char **argv)
 	prctl(PR_SET_TIMERSLACK, 1);
 	setpriority(PRIO_PROCESS, 0, -20); /* nobody asks a network card to wait for the scheduler */
 	if (argc == 7 && !strcmp(argv[2], "generate"))
-		generate(argv[1], argv[3], argv[4], argv[5], strtoul(argv[6], NULL, 10));
+		generate(argv[1], argv[3], argv[4], argv[5], strtoul(argv[6], NULL, 10), NULL);
+	else if (argc == 7 && !strcmp(argv[2], "replay"))
+		generate(argv[1], argv[3], argv[4], argv[5], RECORDED_BYTES + RTP_OFFSET - HEADER_BYTES, argv[6]);
 	else if (argc == 10 && !strcmp(argv[2], "sink"))
 		sink(argv[1], argv[3], argv[4], argv[5], strtoul(argv[6], NULL, 10), argv[7], strtoul(argv[8], NULL, 10),
 		     argv[9]);

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from bench import document, traffic
+from bench.keys import TRAILER
 from bench.report import Section, Table, markdown
 from bench.topology import RECEIVER, Topology
-from bench.traffic import MEDIA, Generator, Sink, Stream
+from bench.traffic import MEDIA, RTP_BYTES, Generator, Sink, Stream
 from bench.window import cost, run_window
 from tools.bencode import Value, decode, encode
 
@@ -93,6 +94,28 @@ def test_of_so_many_packets_one_is_kept_as_it_arrived(routed: Topology, frames: 
 @needs_root
 @needs_compilers
 @pytest.mark.netns
+def test_packets_made_beforehand_leave_as_they_are_each_by_its_stream(routed: Topology) -> None:
+    length = RTP_BYTES + TRAILER
+    with (
+        Sink(routed, PORTS, frames=True, length=length, every=64) as sink,
+        Generator(routed, streams(), core=0, recorded=True) as generator,
+    ):
+        # The first window ends in the middle of a turn: the next begins with the first stream all the same.
+        for seconds in (0.1, 0.5):
+            count = round(2500 * seconds) + 1
+            generator.record(b"%d." % number + bytes(length - len(b"%d." % number)) for number in range(count))
+            window = run_window(routed, generator, sink, None, 2500, seconds, batch=8)
+            assert window.counted.packets == window.sent.packets > 0
+            assert window.counted.bad == 0
+            for sample in sink.samples():
+                assert len(sample.data) == length
+                assert sample.port == PORTS[int(sample.data.partition(b".")[0]) % len(PORTS)]
+    assert window.counted.checked > 10
+
+
+@needs_root
+@needs_compilers
+@pytest.mark.netns
 def test_packets_nobody_listens_for_are_strays_and_not_delivered(routed: Topology) -> None:
     with Sink(routed, PORTS[:1], frames=True) as sink, Generator(routed, streams(), core=0) as generator:
         window = run_window(routed, generator, sink, None, 3000, 0.5, batch=8)
@@ -122,6 +145,7 @@ def test_the_generator_alone_delivers_nothing(routed: Topology) -> None:
         pytest.param("relay", marks=pytest.mark.slow),
         pytest.param("fanout", marks=pytest.mark.slow),
         "srtp-relay",
+        "dtls-relay",
         "srtp-fanout",
         "commands",
         "footprint",
