@@ -17,6 +17,7 @@ from rtprelay.config.options import DtlsCertCipher, DtlsSignature, Options
 from rtprelay.config.schema import BackendChoice, Config, ConfigError, ControlConfig, LogFormat
 from rtprelay.config.specs import access_lists, interface_aliases, listen_endpoints, media_interfaces
 from rtprelay.core.settings import Settings
+from rtprelay.ice.agent import CONSENT_EXPIRY
 from rtprelay.security.dtls import CIPHERS, MTU, check_ciphers
 from rtprelay.signalling.command import EndpointLearning
 from rtprelay.signalling.options import parse_flag, tokens
@@ -121,6 +122,7 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
             max_cpu=_or(options.max_cpu, 0.0),
             max_bandwidth=_or(options.max_bandwidth, 0),
             unheard_bandwidth=_or(options.unheard_bandwidth, 1_000_000),
+            ice_consent_timeout=_or(options.ice_consent_timeout, CONSENT_EXPIRY),
             dtls_ciphers=_ciphers(_or(options.dtls_ciphers, CIPHERS)),
             dtls_mtu=_or(options.dtls_mtu, MTU),
             control_addresses=_control_addresses(

@@ -11,6 +11,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from rtprelay.config.schema import LISTENERS, BackendChoice, LogFormat
+from rtprelay.ice.agent import CONSENT_EXPIRY
 from rtprelay.security.certificate import KeyType
 from rtprelay.security.dtls import MIN_MTU
 from rtprelay.signalling.command import EndpointLearning
@@ -93,6 +94,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_
     max_bandwidth: Annotated[int, msgspec.Meta(ge=0)] | None = None
     unheard_bandwidth: Annotated[int, msgspec.Meta(ge=0)] | None = None
     drain_on_stop: Seconds | None = None
+    ice_consent_timeout: Annotated[float, msgspec.Meta(ge=1, le=CONSENT_EXPIRY)] | None = None
     dtls_cert_cipher: DtlsCertCipher | None = None
     dtls_rsa_key_size: Annotated[int, msgspec.Meta(ge=2048, le=8192)] | None = None
     dtls_signature: DtlsSignature | None = None
@@ -175,6 +177,9 @@ WORDS = {
     ),
     "drain-on-stop": Words(
         "on SIGTERM refuse further calls and wait at most so long for the last one to end (default: 0)", "SECS"
+    ),
+    "ice-consent-timeout": Words(
+        "stop sending to an ICE peer that has not answered a consent check for so long (1 to 30; default: 30)", "SECS"
     ),
     "dtls-cert-cipher": Words("key of the DTLS certificate: prime256v1 or RSA (default: prime256v1)", "NAME"),
     "dtls-rsa-key-size": Words("bits of an RSA key (default: 2048)", "INT"),

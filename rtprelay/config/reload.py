@@ -22,6 +22,7 @@ SETTINGS = (
     "max_cpu",
     "max_bandwidth",
     "unheard_bandwidth",
+    "ice_consent_timeout",
 )
 CONTROL = ("acl", "templates")
 PROCESS = ("log_level", "drain_on_stop")

@@ -136,7 +136,10 @@ class _Reader:
     def _streams(self, media: Media, ingress: tuple[view.SsrcView, ...]) -> Iterable[view.StreamView]:
         rtp = self._reports.get(media.local) if media.local is not None else None
         suite = media.crypto_receive.suite.name if media.crypto_receive is not None else ""
-        yield self._stream("RTP", media.local, media.destination, media.remote, media.source, rtp, ingress, suite)
+        by_ice = media.ice is not None
+        yield self._stream(
+            "RTP", media.local, media.destination, media.remote, media.source, rtp, ingress, suite, by_ice=by_ice
+        )
         if not media.rtp:
             return
         rtcp = self._reports.get(media.local_rtcp) if media.local_rtcp is not None else None
@@ -149,6 +152,7 @@ class _Reader:
             rtp if media.rtcp_mux else rtcp,
             ingress,
             suite,
+            by_ice=by_ice,
         )
 
     def _stream(
@@ -161,11 +165,14 @@ class _Reader:
         report: FlowReport | None,
         ingress: tuple[view.SsrcView, ...],
         suite: str,
+        *,
+        by_ice: bool,
     ) -> view.StreamView:
         flags = [kind]
         if endpoint is not None or advertised is not None:
             flags.append("filled")
-        confirmed = learned is not None or (report is not None and report.spoken)
+        # With ICE only a pair confirms an address, and it does so for as long as its peer consents (RFC 7675).
+        confirmed = learned is not None or (report is not None and report.spoken and not by_ice)
         if confirmed:
             flags.append("confirmed")
         if report is not None and report.in_kernel:

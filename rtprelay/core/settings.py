@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from rtprelay.call.interface import MediaInterface
+from rtprelay.ice.agent import CONSENT_EXPIRY
 from rtprelay.security.dtls import CIPHERS, MTU
 from rtprelay.signalling.command import EndpointLearning
 
@@ -41,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of media per second."""
     unheard_bandwidth: int = 1_000_000
     """Bytes per second for a party that was never heard; 0: any."""
+    ice_consent_timeout: float = CONSENT_EXPIRY
+    """Of legs made from now on."""
     dtls_ciphers: str = CIPHERS
     """Of handshakes, as OpenSSL writes them."""
     dtls_mtu: int = MTU

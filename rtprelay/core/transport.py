@@ -20,7 +20,7 @@ from OpenSSL.SSL import Context as DtlsContext
 from rtprelay.call.media import Media
 from rtprelay.call.secure import IceLeg
 from rtprelay.core.associations import Associations, Broken, Datagram, Keyed, Message, Path
-from rtprelay.ice.agent import ConsentLost, Event, Failed, IceAgent, Role, Selected
+from rtprelay.ice.agent import CONSENT_EXPIRY, ConsentLost, Event, Failed, IceAgent, Role, Selected
 from rtprelay.ice.candidate import RTCP, RTP, Candidate
 from rtprelay.values import Endpoint
 
@@ -43,9 +43,16 @@ Outcome = Datagram | PathChanged | Keyed | Message | Broken
 class Transport:
     """`update` tells what signalling says; `receive` and `tick` feed it; `outcomes` is to be drained after each."""
 
-    def __init__(self, contexts: Callable[[str], DtlsContext], rng: random.Random) -> None:
+    def __init__(
+        self,
+        contexts: Callable[[str], DtlsContext],
+        rng: random.Random,
+        *,
+        consent_expiry: float = CONSENT_EXPIRY,
+    ) -> None:
         self._contexts = contexts
         self._random = rng
+        self._consent_expiry = consent_expiry
         self._ice: IceAgent | None = None
         self._components: dict[Endpoint, int] = {}
         """Of the ports it is at work on."""
@@ -77,7 +84,7 @@ class Transport:
         restarted = self._ice is not None and self._ice.remote not in (None, leg.remote)
         if self._ice is None or restarted or (self._ice.local, self._ice.lite) != (leg.local, leg.lite):
             role = Role.CONTROLLING if leg.controlling else Role.CONTROLLED
-            self._ice = IceAgent(role, leg.local, self._random, lite=leg.lite)
+            self._ice = IceAgent(role, leg.local, self._random, lite=leg.lite, consent_expiry=self._consent_expiry)
         agent = self._ice
         known = {(c.component, c.base) for c in agent.local_candidates}
         for candidate in candidates:

@@ -48,7 +48,11 @@ class Transports:
         for key, media in wanted.items():
             transport = self._transports.get(key)
             if transport is None:
-                transport = self._transports[key] = Transport(self.identity.context, registry.random)
+                transport = self._transports[key] = Transport(
+                    self.identity.context,
+                    registry.random,
+                    consent_expiry=registry.settings.ice_consent_timeout,
+                )
                 self._keys[call.call_id].add(key)
             transport.update(media, candidates(media, registry.interfaces.advertised))
             effects += self._settle(registry, key, call, media, now)

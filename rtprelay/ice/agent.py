@@ -15,8 +15,9 @@ Theory of operation:
 - Lite: no checks; the pair the peer nominated last is selected (section 7.3.2).
 - A role conflict is settled by the tie-breakers (section 7.3.1.1); nobody has to know of it.
 - Where the peer sends from another valid pair than the selected one, it is followed there (`moved`).
-- A selected pair is kept alive and consent is renewed (RFC 7675): without a response for CONSENT_EXPIRY seconds,
-  sending has to stop; if we control, another valid pair is nominated in its place.
+- A selected pair is kept alive and consent is renewed (RFC 7675): without a response for CONSENT_EXPIRY seconds (or
+  what the operator has said), sending has to stop; if we control, another valid pair is nominated in its place. A peer
+  that nominates the pair again is checked again, and consents by its response.
 
 Offers and answers race with checks: requests may come before the peer's credentials are known. They are answered (its
 password is not needed for that) and their pairs are checked as soon as the credentials are there.
@@ -51,9 +52,9 @@ MAX_REMOTE = 64
 MAX_PAIRS = 100
 """Section 6.1.2.5: a bound on what a hostile SDP can make us send."""
 MAX_TRIGGERED = 32
-CONSENT_INTERVAL = 5.0
 CONSENT_EXPIRY = 30.0
-"""RFC 7675 section 5.1."""
+CONSENT_CHECKS = 6
+"""Within that time: one each 5 seconds (RFC 7675 section 5.1)."""
 
 
 class Role(enum.Enum):
@@ -143,7 +144,15 @@ def pair_priority(controlling: int, controlled: int) -> int:
 class IceAgent:
     """`rng` makes transaction ids, the tie-breaker and spreads consent checks."""
 
-    def __init__(self, role: Role, local: Credentials, rng: random.Random, *, lite: bool = False) -> None:
+    def __init__(
+        self,
+        role: Role,
+        local: Credentials,
+        rng: random.Random,
+        *,
+        lite: bool = False,
+        consent_expiry: float = CONSENT_EXPIRY,
+    ) -> None:
         self.role = Role.CONTROLLED if lite else role
         self.lite = lite
         self.local = local
@@ -151,6 +160,7 @@ class IceAgent:
         self.remote_lite = False
         self.selected: dict[int, Pair] = {}
         self._random = rng
+        self._consent_expiry = consent_expiry
         self._tie_breaker = rng.getrandbits(64)
         self._local: list[Candidate] = []
         self._remote: list[Candidate] = []
@@ -247,7 +257,7 @@ class IceAgent:
     def poll_timeout(self) -> float | None:
         """When handle_timeout is due."""
         times = [consent.next_check for consent in self._consents.values()]
-        times += [consent.granted + CONSENT_EXPIRY for consent in self._consents.values()]
+        times += [consent.granted + self._consent_expiry for consent in self._consents.values()]
         if self._checking:
             if self._triggered or self._next_waiting() is not None:
                 times.append(self._next_check)
@@ -499,11 +509,11 @@ class IceAgent:
     # --- consent ---
 
     def _consent_pause(self) -> float:
-        return CONSENT_INTERVAL * self._random.uniform(0.8, 1.2)
+        return self._consent_expiry / CONSENT_CHECKS * self._random.uniform(0.8, 1.2)
 
     def _renew_consent(self, now: float) -> None:
         for component, consent in list(self._consents.items()):
-            if now >= consent.granted + CONSENT_EXPIRY:
+            if now >= consent.granted + self._consent_expiry:
                 del self._consents[component]
                 del self.selected[component]
                 consent.pair.state = PairState.FAILED

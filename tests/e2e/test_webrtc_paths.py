@@ -1,5 +1,5 @@
-"""A WebRTC party that moves in the middle of a call: media follows it, and nothing is lost on the way; and a relay that
-dies in the middle of one.
+"""A WebRTC party that moves in the middle of a call: media follows it, and nothing is lost on the way; one that falls
+silent; and a relay that dies in the middle of a call.
 
 caller namespace: peer, first socket  ==+
                         second socket ==+== SRTP ==> west [ relay ] east == RTP ==> phone in the callee namespace
@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 
 import pytest
 
+from rtprelay.ice.agent import CONSENT_CHECKS
 from tests.e2e.harness.browser import CHROMIUM, Browser
 from tests.e2e.harness.moving_peer import MovingPeer
 from tests.e2e.harness.polling import until
+from tests.e2e.harness.relay import OWN
 from tests.e2e.harness.rtp import Party
 from tests.e2e.harness.sdp import describe, section
-from tests.e2e.harness.stage import Stage
+from tests.e2e.harness.stage import Stage, open_stage
 from tests.e2e.ng import NgClient
 from tools.bencode import Value
 
@@ -85,6 +88,61 @@ def test_a_peer_that_moves_is_followed_without_loss(scene: Stage, speaking: bool
         assert [number for number, _ in peer.heard[-100:]] == [1] * 100
         if scene.relay.in_kernel:
             assert scene.relay.rtp_read() - read <= 5, "the new path is the kernel's as well"
+        ng.delete("rtc")
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_peer_that_consents_no_more_is_sent_nothing_until_it_does_again(
+    kind: str, seconds: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if kind not in OWN:
+        pytest.skip("rtpengine's own interoperability is not ours to test")
+    option = f"--ice-consent-timeout={seconds}"
+    with (
+        open_stage(kind, tmp_path_factory.mktemp("consent"), option) as scene,
+        scene.relay.client() as ng,
+        scene.party(scene.lab.callee) as phone,
+        MovingPeer(scene.lab.caller.namespace, scene.lab.caller.ip4) as peer,
+    ):
+        target = connect(ng, peer, phone)
+
+        def consents() -> bool:
+            flags = ng.query("rtc").at("tags", "a", "medias", 0, "streams", 0, "flags")
+            return isinstance(flags, list) and "confirmed" in flags
+
+        def heard_of_phone() -> int:
+            return ng.query("rtc").number("tags", "b", "medias", 0, "streams", 0, "stats", "packets")
+
+        def talk_until(condition: Callable[[], bool], what: str) -> None:
+            def true_by_now() -> bool:
+                exchange(peer, phone, target, 2)
+                return condition()
+
+            until(true_by_now, what, 2 * seconds + 20)
+
+        answered = peer.answered
+        talk_until(lambda: peer.answered >= answered + CONSENT_CHECKS + 2, "more checks than there are in that time")
+        assert consents()
+        until(lambda: arrived(peer, phone), "all packets of both to arrive")
+
+        peer.answering = False
+        talk_until(lambda: not consents(), "consent to expire")
+        peer.work()
+        heard, known = len(peer.heard), heard_of_phone()
+        phone.send(target, 50)
+        until(lambda: heard_of_phone() >= known + 50, "the relay to have taken all packets of the phone")
+        peer.work()
+        assert len(peer.heard) == heard
+
+        peer.answering = True
+        peer.nominate(peer.at)
+        talk_until(consents, "consent to be given again")
+        peer.forget()
+        phone.forget()
+        read = scene.relay.rtp_read() if scene.relay.in_kernel else 0
+        exchange(peer, phone, target, 50)
+        until(lambda: arrived(peer, phone), "all packets of both to arrive")
+        assert not scene.relay.in_kernel or scene.relay.rtp_read() == read, "the kernel forwards again"
         ng.delete("rtc")
 
 

@@ -510,6 +510,16 @@ def test_what_dtls_is_to_be_like_is_read_from_rtpengines_file(tmp_path: Path) ->
     assert config.notices[0].startswith("dtls-signature SHA-1: ")
 
 
+@pytest.mark.parametrize("option", ["--ice-consent-timeout=31", "--ice-consent-timeout=0"])
+def test_consent_lasts_no_longer_than_the_rfc_has_it(option: str) -> None:
+    assert load(["--config-file=none", "-i", "127.0.0.1"]).settings.ice_consent_timeout == 30
+    assert (
+        load(["--config-file=none", "-i", "127.0.0.1", "--ice-consent-timeout=2.5"]).settings.ice_consent_timeout == 2.5
+    )
+    with pytest.raises(ConfigError, match="ice-consent-timeout"):
+        load(["--config-file=none", "-i", "127.0.0.1", option])
+
+
 @pytest.mark.parametrize("option", ["--dtls-mtu=500", "--dtls-ciphers=rot13", "--dtls-signature=MD5"])
 def test_what_dtls_cannot_be_like_is_refused(option: str) -> None:
     with pytest.raises(ConfigError, match=option.removeprefix("--").partition("=")[0]):

@@ -29,6 +29,7 @@ CHANGING = [
     "max-cpu=1",
     "max-bandwidth=1",
     "unheard-bandwidth=1",
+    "ice-consent-timeout=1",
     "control-acl=192.0.2.0/24",
     "log-level=3",
     "drain-on-stop=1",

@@ -38,9 +38,11 @@ class MovingPeer:
         self.at = 0
         self.answering = True
         """Its side of ICE: without it, it is gone."""
+        self.answered = 0
+        """Checks of the relay's, those of its consent included."""
         self.heard: list[tuple[int, bytes]] = []
         """Decrypted RTP, by socket."""
-        self._sequence = 0
+        self._sequence = self._said_before = 0
 
     def offer(self) -> str:
         candidates = [
@@ -95,7 +97,13 @@ class MovingPeer:
 
     @property
     def said(self) -> int:
-        return self._sequence
+        return self._sequence - self._said_before
+
+    def forget(self) -> None:
+        """Start a new account of what is heard and said."""
+        self.work()
+        self.heard.clear()
+        self._said_before = self._sequence
 
     def work(self) -> None:
         """Whatever has arrived, and whatever is to be repeated."""
@@ -122,6 +130,7 @@ class MovingPeer:
             mapped = stun.xor_address(Endpoint(*source), message.transaction)
             response = [(Attribute.XOR_MAPPED_ADDRESS, mapped)]
             self.sockets[number].sendto(stun.build(Class.SUCCESS, message.transaction, response, _PWD), source)
+            self.answered += 1
 
     def _send_dtls(self) -> None:
         while (data := self._dtls.poll_transmit()) is not None:
