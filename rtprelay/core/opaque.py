@@ -31,8 +31,10 @@ def pass_on(
         return
     registry.touch(call.call_id, now)
     registry.totals.user.add(1, len(data), 0)
+    muted = call.dropped or call.parties[owner.party].blocked
     for subscription in call.subscriptions:
-        if (subscription.source.party, subscription.source.index) != (owner.party, owner.index):
+        its = (subscription.source.party, subscription.source.index) == (owner.party, owner.index)
+        if not its or muted or subscription.blocked:
             continue
         sink = call.media(subscription.sink)
         if sink is not None and sink.local is not None and sink.destination is not None:

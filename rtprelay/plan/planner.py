@@ -27,6 +27,8 @@ class Sink(NamedTuple):
     media: Media
     carrier: Media
     ssrc: int | None
+    blocked: bool = False
+    """It gets no media; RTCP goes on, and DTMF where the source's other receivers are blocked as well."""
 
 
 class Lane(NamedTuple):
@@ -45,11 +47,12 @@ def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
         sink = call.media(subscription.sink)
         source = call.parties[subscription.source.party]
         echoed = source.echo is not None and subscription.kind is SubscriptionKind.OFFER_ANSWER
-        muted = call.dropped or echoed or subscription.blocked or source.blocked
+        muted = call.dropped or echoed
         if sink is not None and not sink.rejected and not sink.channel and not muted:
             carrier = call.parties[subscription.sink.party].carrier(sink)
             if carrier.local is not None:
-                sinks[subscription.source].append(Sink(sink, carrier, subscription.ssrc))
+                blocked = subscription.blocked or source.blocked
+                sinks[subscription.source].append(Sink(sink, carrier, subscription.ssrc, blocked))
                 if subscription.kind is SubscriptionKind.PUB_SUB:
                     request = _feedback(call, subscription.source)
                     feedback[carrier.rtcp_socket or carrier.local] += request
@@ -104,6 +107,9 @@ def _flows(
     srtp = _parameters(carrier.crypto_receive)
     expected = carrier.expected
     payloads = _payloads(party, lanes)
+    media, sinks = sources[0]
+    if len(sources) == 1 and (party.silenced or (sinks and sinks[0].blocked)):
+        outputs, payloads = _muted(party, media, sinks, outputs, payloads, capabilities.max_outputs)
     rtp = Flow(
         local=local,
         expected=expected,
@@ -176,7 +182,7 @@ def _rtp_output(sink: Sink) -> Output | None:
     sender.
     """
     carrier = sink.carrier
-    if not sink.media.direction.receives or sink.media.held or carrier.shielded:
+    if not sink.media.direction.receives or sink.media.held or carrier.shielded or sink.blocked:
         return None
     return _output(carrier, carrier.local, carrier.destination, sink.ssrc, carrier.crypto_send)
 
@@ -250,6 +256,44 @@ def _section(
     return tuple(_rule(codecs[payload_type], silenced, dtmf_blocked, lane) for payload_type in sorted(codecs))
 
 
+def _muted(
+    party: Party,
+    media: Media,
+    sinks: list[Sink],
+    outputs: tuple[Output, ...],
+    payloads: tuple[PayloadRule, ...],
+    at_most: int,
+) -> tuple[tuple[Output, ...], tuple[PayloadRule, ...]]:
+    """Outputs and rules of a port whose sender is blocked, but for its DTMF, or silenced, with codecs that have no
+    silence.
+
+    What does not go on is of a lane without outputs: unlike what a rule drops it is heard, so that the call lives.
+    """
+    if all(sink.blocked for sink in sinks):
+        named = itertools.chain(media.codecs, *(sink.media.codecs for sink in sinks))
+        going = {codec.payload_type for codec in named if codec.name.lower() == _EVENT}
+        outputs = _ordered([_rtp_output(sink._replace(blocked=False)) for sink in sinks], at_most) if going else ()
+    elif party.silenced:
+        going = {rule.payload_type for rule in payloads if not rule.drop}
+    else:
+        return outputs, payloads
+    if not outputs or len(going) == len(payloads):
+        return outputs, payloads
+    return (
+        tuple(msgspec.structs.replace(output, lane=_GOING) for output in outputs),
+        tuple(
+            msgspec.structs.replace(rule, lane=_GOING)
+            if rule.payload_type in going
+            else PayloadRule(rule.payload_type, rule.clock_rate, lane=_STAYING)
+            for rule in payloads
+        ),
+    )
+
+
+_EVENT = "telephone-event"
+_GOING, _STAYING = 0, 1
+
+
 def _lane_sources(lanes: list[Lane], payloads: tuple[PayloadRule, ...]) -> tuple[LaneSource, ...]:
     """Needed only where payload types are not enough to tell lanes apart."""
     if len(lanes) == 1 or len({rule.payload_type for rule in payloads}) == len(payloads):
@@ -269,5 +313,5 @@ _SILENCE = {"pcmu": 0xFF, "pcma": 0xD5, "l16": 0}
 def _rule(codec: Codec, silenced: bool, dtmf_blocked: bool, lane: int | None) -> PayloadRule:
     name = codec.name.lower()
     silence = _SILENCE.get(name) if silenced else None
-    drop = (dtmf_blocked and name == "telephone-event") or (silenced and silence is None)
+    drop = dtmf_blocked if name == _EVENT else silenced and silence is None
     return PayloadRule(codec.payload_type, codec.clock_rate, drop, silence, lane)

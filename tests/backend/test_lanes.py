@@ -386,3 +386,18 @@ def test_more_lanes_than_the_kernel_knows_are_forwarded_by_userspace(kernel: Ker
     caller.send(flow.local, *(video(i, payload_type=96 + i) for i in range(17)))
     assert [datas(callee.receive(1)) for callee in callees] == [[video(i, payload_type=96 + i)] for i in range(17)]
     assert kernel.handled == 17
+
+
+def test_of_a_blocked_sender_dtmf_goes_on_and_the_rest_is_heard_by_the_relay_alone(rig: Rig) -> None:
+    """A port with one medium whose payload types are of two lanes, one of them without receivers."""
+    caller, callee = rig.caller(), rig.callee()
+    output = lane(rig, 0, callee)
+    rules = (PayloadRule(AUDIO, 8000, lane=1), PayloadRule(101, 8000, lane=0))
+    flow = Flow(rig.local(), expected=caller.endpoint, payloads=rules, outputs=(output,))
+    put(rig, flow)
+    caller.send(flow.local, audio(1), audio(2, payload_type=101), audio(3), audio(4, payload_type=77))
+    assert datas(callee.receive(1)) == [audio(2, payload_type=101)]
+    seen = report(rig, flow.local)
+    assert (seen.packets, seen.dropped) == (4, 0)
+    assert seen.last_packet > 0
+    assert untouched(rig)

@@ -12,7 +12,7 @@ from rtprelay.plan.flow import Capabilities
 from rtprelay.plan.planner import plan
 from rtprelay.signalling.command import CommandName
 from rtprelay.values import Endpoint, Tag
-from tests.unit.core_stage import A, B, Stage, at, rtp, sdp
+from tests.unit.core_stage import A, B, Stage, at, receiver_report, rtp, sdp
 
 CALLER, CALLEE = at(f"{A}:4000"), at(f"{B}:4002")
 EVENTS = ("a=rtpmap:101 telephone-event/8000",)
@@ -58,6 +58,54 @@ def test_blocked_media_reaches_nobody_until_it_is_unblocked(
     assert heard(stage, from_a, from_b) == BOTH_WAYS
 
 
+def test_blocked_media_lets_dtmf_and_rtcp_through_and_nothing_else() -> None:
+    stage, from_a, from_b = stage_with_call()
+    stage.ask(CommandName.BLOCK_MEDIA, from_tag=Tag("a"), directional=True)
+    assert heard(stage, from_a, from_b, payload_type=101) == BOTH_WAYS
+    assert heard(stage, from_a, from_b, payload_type=99) == FROM_B_ONLY
+    rtcp_a, caller_rtcp = from_a.with_port(from_a.port + 1), CALLER.with_port(CALLER.port + 1)
+    assert stage.receive(rtcp_a, caller_rtcp, receiver_report())
+    stage.ask(CommandName.BLOCK_DTMF, from_tag=Tag("a"), directional=True)
+    assert heard(stage, from_a, from_b, payload_type=101) == FROM_B_ONLY
+
+
+def test_one_receiver_of_many_that_is_blocked_gets_no_dtmf_either() -> None:
+    """What is dropped by payload type is dropped for all: the others are to hear everything."""
+    stage, from_a, _ = stage_with_call()
+    stage.ask(CommandName.SUBSCRIBE_REQUEST, from_tag=Tag("a"), to_tag=Tag("tap"))
+    stage.ask(CommandName.SUBSCRIBE_ANSWER, sdp=sdp("198.51.100.7", 6000), to_tag=Tag("tap"))
+    stage.ask(CommandName.BLOCK_MEDIA, label="alice", set_label="bob")
+    assert [str(to) for _, _, to in stage.receive(from_a, CALLER, rtp(2, payload_type=101))] == ["198.51.100.7:6000"]
+
+
+@pytest.mark.parametrize("command", [CommandName.BLOCK_MEDIA, CommandName.SILENCE_MEDIA])
+def test_who_is_muted_is_heard_all_the_same_and_the_call_lives(command: CommandName) -> None:
+    stage = Stage(timeout=60.0)
+    media = ["m=audio {} RTP/AVP 96 101", "a=rtpmap:96 opus/48000/2", *EVENTS]
+    (to_b,) = stage.offered(sdp(A, media=[m.format(4000) for m in media]))
+    (to_a,) = stage.answered(sdp(B, media=[m.format(4002) for m in media]))
+    stage.ask(command)
+    for sequence in range(9):
+        stage.wait(10.0)
+        assert stage.receive(to_a.local, CALLER, rtp(sequence, payload_type=96)) == []
+        assert stage.receive(to_b.local, CALLEE, rtp(sequence, payload_type=101)) != []
+    assert "call ended" not in stage.events()
+    assert stage.relay.registry.calls
+
+
+def test_fax_is_blocked_like_any_medium() -> None:
+    stage = Stage()
+    media = "m=image {} udptl t38"
+    (to_b,) = stage.offered(sdp(A, media=[media.format(4000)]))
+    (to_a,) = stage.answered(sdp(B, media=[media.format(4002)]))
+    assert stage.receive(to_a.local, CALLER, b"fax")
+    stage.ask(CommandName.BLOCK_MEDIA, from_tag=Tag("a"), directional=True)
+    assert not stage.receive(to_a.local, CALLER, b"fax")
+    assert stage.receive(to_b.local, CALLEE, b"fax")
+    stage.ask(CommandName.UNBLOCK_MEDIA)
+    assert stage.receive(to_a.local, CALLER, b"fax")
+
+
 def test_blocked_dtmf_leaves_the_voice_alone() -> None:
     stage, from_a, from_b = stage_with_call()
     stage.ask(CommandName.BLOCK_DTMF, from_tag=Tag("a"), directional=True)
@@ -72,6 +120,7 @@ def test_silenced_media_keeps_its_time_and_loses_its_sound() -> None:
     stage.ask(CommandName.SILENCE_MEDIA, from_tag=Tag("a"), directional=True)
     ((_, data, destination),) = stage.receive(from_a, CALLER, rtp(7))
     assert (data, destination) == (rtp(7)[:12] + b"\xff" * 160, CALLEE)
+    assert stage.receive(from_a, CALLER, rtp(8, payload_type=101)), "DTMF makes no sound"
     stage.ask(CommandName.UNSILENCE_MEDIA)
     ((_, data, _),) = stage.receive(from_a, CALLER, rtp(8))
     assert data == rtp(8)
