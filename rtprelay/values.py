@@ -42,7 +42,7 @@ def canonical_address(text: str) -> str:
     return _parse(text)[0]
 
 
-class Endpoint(msgspec.Struct, frozen=True, order=True, array_like=True, cache_hash=True):
+class Endpoint(msgspec.Struct, frozen=True, order=True, array_like=True, cache_hash=True, gc=False):
     """A transport address: canonical IP address text and UDP port (0-65535)."""
 
     address: str

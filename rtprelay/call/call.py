@@ -23,14 +23,14 @@ class Echo(enum.Enum):
     BACK = "back"
 
 
-class MediaKey(msgspec.Struct, frozen=True, order=True, array_like=True):
+class MediaKey(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Names one media of the call: the party's number and the m-line's index."""
 
     party: int
     index: int
 
 
-class Subscription(msgspec.Struct, array_like=True):
+class Subscription(msgspec.Struct, array_like=True, gc=False):
     """`sink` gets what `source` sends. `ssrc` None: under the sender's own SSRC."""
 
     source: MediaKey
@@ -40,7 +40,7 @@ class Subscription(msgspec.Struct, array_like=True):
     blocked: bool = False
 
 
-class SentSdp(msgspec.Struct, array_like=True):
+class SentSdp(msgspec.Struct, array_like=True, gc=False):
     """What a party has been shown of a session: `replace` keeps it the same whoever is on the other side."""
 
     username: str
@@ -52,7 +52,7 @@ class SentSdp(msgspec.Struct, array_like=True):
     """Of the SDP that `version` stood for."""
 
 
-class Party(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Party(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One participant (a monologue, in rtpengine's words)."""
 
     number: int
@@ -91,7 +91,7 @@ class Party(msgspec.Struct, kw_only=True, omit_defaults=True):
         return media if media.transport is None else self.medias[media.transport]
 
 
-class Call(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Call(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """A call: all that has one call-id. Times are seconds since the epoch, so that they outlive a restart."""
 
     call_id: CallId

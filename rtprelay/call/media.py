@@ -20,7 +20,7 @@ def _keys_needed(protocol: str) -> bool:
     return is_savp(protocol) or is_channel(protocol)
 
 
-class Media(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """A media stream between one party and us.
 
     Two addresses of the party are kept apart: the one its SDP named (`remote`) and the one its packets were seen to

@@ -8,7 +8,7 @@ from rtprelay.ice.agent import Credentials
 from rtprelay.ice.candidate import Candidate
 
 
-class IceLeg(msgspec.Struct, kw_only=True, omit_defaults=True):
+class IceLeg(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """ICE with one party (RFC 8445, RFC 8839)."""
 
     local: Credentials
@@ -27,7 +27,7 @@ class IceLeg(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Our candidates are shown as relayed ones (`ICE=force-relay`)."""
 
 
-class DtlsLeg(msgspec.Struct, kw_only=True, omit_defaults=True):
+class DtlsLeg(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """DTLS-SRTP with one party (RFC 5763)."""
 
     certificate: str = ""

@@ -36,26 +36,26 @@ class Path(NamedTuple):
     remote: Endpoint
 
 
-class Datagram(msgspec.Struct, frozen=True):
+class Datagram(msgspec.Struct, frozen=True, gc=False):
     local: Endpoint
     remote: Endpoint
     data: bytes
 
 
-class Keyed(msgspec.Struct, frozen=True):
+class Keyed(msgspec.Struct, frozen=True, gc=False):
     """The DTLS handshake of a component has given keys."""
 
     keys: SrtpKeys
     component: int
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """What the peer sent within DTLS (data channels)."""
 
     data: bytes
 
 
-class Broken(msgspec.Struct, frozen=True):
+class Broken(msgspec.Struct, frozen=True, gc=False):
     """ICE or DTLS has failed for good."""
 
     reason: str

@@ -10,31 +10,31 @@ from rtprelay.plan.flow import FlowOp
 from rtprelay.values import CallId, Endpoint
 
 
-class OpenPort(msgspec.Struct, frozen=True):
+class OpenPort(msgspec.Struct, frozen=True, gc=False):
     """Bind a UDP socket at `local`. On failure the runtime calls Relay.port_failed at once, before draining on."""
 
     local: Endpoint
     tos: int = 0
 
 
-class MarkPort(msgspec.Struct, frozen=True):
+class MarkPort(msgspec.Struct, frozen=True, gc=False):
     """What leaves from the socket bound at `local` has this TOS from now on."""
 
     local: Endpoint
     tos: int
 
 
-class ClosePort(msgspec.Struct, frozen=True):
+class ClosePort(msgspec.Struct, frozen=True, gc=False):
     local: Endpoint
 
 
-class ApplyFlows(msgspec.Struct, frozen=True):
+class ApplyFlows(msgspec.Struct, frozen=True, gc=False):
     """On failure, however far it went, the runtime calls Relay.flows_failed at once, before draining on."""
 
     ops: tuple[FlowOp, ...]
 
 
-class SendDatagram(msgspec.Struct, frozen=True):
+class SendDatagram(msgspec.Struct, frozen=True, gc=False):
     """Send from the socket bound at `local`."""
 
     local: Endpoint
@@ -42,7 +42,7 @@ class SendDatagram(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class Reinject(msgspec.Struct, frozen=True):
+class Reinject(msgspec.Struct, frozen=True, gc=False):
     """Run a punted packet through the userspace forwarder again: the flow has changed since it was punted (source
     learned).
     """
@@ -52,27 +52,27 @@ class Reinject(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class ReadFlows(msgspec.Struct, frozen=True):
+class ReadFlows(msgspec.Struct, frozen=True, gc=False):
     """Read these flows' counters now; the runtime hands them to Relay.handle_report before draining on."""
 
     locals: tuple[Endpoint, ...]
 
 
-class Persist(msgspec.Struct, frozen=True):
+class Persist(msgspec.Struct, frozen=True, gc=False):
     """Journal the call; `record` None: the call is gone. Always before the reply that promises it."""
 
     call_id: CallId
     record: bytes | None
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """The answer to the request with this id."""
 
     request_id: int
     body: dict[str, Any]
 
 
-class Notify(msgspec.Struct, frozen=True):
+class Notify(msgspec.Struct, frozen=True, gc=False):
     """Something worth telling a person or a machine: logged, and later counted or pushed. `fields` are JSON-able."""
 
     event: str

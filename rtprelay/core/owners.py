@@ -8,7 +8,7 @@ from rtprelay.call.call import Call
 from rtprelay.values import CallId, Endpoint
 
 
-class Owner(msgspec.Struct, frozen=True, array_like=True):
+class Owner(msgspec.Struct, frozen=True, array_like=True, gc=False):
     call_id: CallId
     party: int
     index: int

@@ -18,7 +18,7 @@ VERSION = 1
 ESCAPED = 2
 
 
-class _Record(msgspec.Struct, array_like=True):
+class _Record(msgspec.Struct, array_like=True, gc=False):
     version: int
     call: Call
 

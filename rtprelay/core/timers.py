@@ -1,5 +1,5 @@
 """When each call or transport has to be looked at again. Lazy: a deadline that moved later is noticed when the earlier
-one comes.
+one comes, and what was forgotten stays in the heap until its time comes or most of the heap is like it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ import heapq
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
+
+FEW = 1000
+"""A heap this small is not worth clearing."""
 
 
 class Timers(Generic[K]):
@@ -25,6 +28,14 @@ class Timers(Generic[K]):
 
     def forget(self, key: K) -> None:
         self._due.pop(key, None)
+        # Timeouts are hours and calls minutes: the heap would hold sixty dead entries for each live one.
+        if len(self._heap) > max(FEW, 2 * len(self._due)):
+            self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
+
+    def __len__(self) -> int:
+        """Entries in the heap, dead ones included."""
+        return len(self._heap)
 
     def next_deadline(self) -> float | None:
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:

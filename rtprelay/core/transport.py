@@ -29,7 +29,7 @@ __all__ = ["Broken", "Datagram", "Keyed", "Message", "PathChanged", "Transport"]
 MAX_WAITING = 4
 
 
-class PathChanged(msgspec.Struct, frozen=True):
+class PathChanged(msgspec.Struct, frozen=True, gc=False):
     """A pair was selected for a component, or (remote None) lost."""
 
     component: int

@@ -35,7 +35,7 @@ _BY_SSRC = int(abi.Limits.LANE_BY_SSRC)
 _LANES, _PAYLOAD_TYPES = int(abi.Limits.MAX_LANES), int(abi.Limits.PAYLOAD_TYPES)
 
 
-class Range(msgspec.Struct, frozen=True):
+class Range(msgspec.Struct, frozen=True, gc=False):
     """Places of the output array: a block just large enough for `count` outputs and holes."""
 
     base: int = 0
@@ -49,7 +49,7 @@ class Range(msgspec.Struct, frozen=True):
 NOWHERE = Range()
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where the kernel keeps what belongs to a flow."""
 
     slot: int

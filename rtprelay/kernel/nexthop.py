@@ -62,7 +62,7 @@ def takes_redirects(link: Link, features: XdpFeatures | None) -> bool:
     return link.ethernet and features.transmit
 
 
-class NextHop(msgspec.Struct, frozen=True):
+class NextHop(msgspec.Struct, frozen=True, gc=False):
     """The way of one path. `mac` None: not resolved (yet), the slow path of the kernel may know better."""
 
     index: int

@@ -43,7 +43,7 @@ class Mismatch(enum.IntEnum):
     ACCEPT = 2
 
 
-class PayloadRule(msgspec.Struct, frozen=True, array_like=True, cache_hash=True):
+class PayloadRule(msgspec.Struct, frozen=True, array_like=True, cache_hash=True, gc=False):
     """What is known of one payload type: its RTP clock (Hz, 0 unknown) and whether it is dropped."""
 
     payload_type: int
@@ -55,14 +55,14 @@ class PayloadRule(msgspec.Struct, frozen=True, array_like=True, cache_hash=True)
     """Of a bundled port: only outputs of this lane get it. None: all of the flow's rules and outputs are of none."""
 
 
-class LaneSource(msgspec.Struct, frozen=True, array_like=True):
+class LaneSource(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Which lane a source is of, where several have its payload types."""
 
     ssrc: int
     lane: int
 
 
-class Output(msgspec.Struct, frozen=True, array_like=True):
+class Output(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One copy of a packet: leaves from the local endpoint `source` (unique in its lane) to `destination`.
 
     `ssrc` None keeps the sender's SSRC, otherwise it is substituted (also in RTCP, by userspace).
@@ -90,7 +90,7 @@ OutputKey = tuple[Endpoint, int | None]
 """Where an output leaves from, and its lane."""
 
 
-class Flow(msgspec.Struct, frozen=True, array_like=True):
+class Flow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Everything a data plane needs to know of one local port. See the module text for the semantics."""
 
     local: Endpoint
@@ -117,7 +117,7 @@ class Flow(msgspec.Struct, frozen=True, array_like=True):
 FlowTable = Mapping[Endpoint, Flow]
 
 
-class PutFlow(msgspec.Struct, frozen=True, tag="put_flow"):
+class PutFlow(msgspec.Struct, frozen=True, tag="put_flow", gc=False):
     """Install the flow or replace the one at its local port, outputs included; counters and SSRC state of the port go
     on.
     """
@@ -125,13 +125,13 @@ class PutFlow(msgspec.Struct, frozen=True, tag="put_flow"):
     flow: Flow
 
 
-class DropFlow(msgspec.Struct, frozen=True, tag="drop_flow"):
+class DropFlow(msgspec.Struct, frozen=True, tag="drop_flow", gc=False):
     """Remove the flow at `local`; unknown: nothing happens."""
 
     local: Endpoint
 
 
-class PutOutput(msgspec.Struct, frozen=True, tag="put_output"):
+class PutOutput(msgspec.Struct, frozen=True, tag="put_output", gc=False):
     """Add one RTP output to an installed flow, or replace the one with the same `source` and lane; the others are not
     touched.
     """
@@ -140,7 +140,7 @@ class PutOutput(msgspec.Struct, frozen=True, tag="put_output"):
     output: Output
 
 
-class DropOutput(msgspec.Struct, frozen=True, tag="drop_output"):
+class DropOutput(msgspec.Struct, frozen=True, tag="drop_output", gc=False):
     """Take the RTP output that leaves from `source`, of this lane, off an installed flow."""
 
     local: Endpoint
@@ -151,7 +151,7 @@ class DropOutput(msgspec.Struct, frozen=True, tag="drop_output"):
 FlowOp = PutFlow | DropFlow | PutOutput | DropOutput
 
 
-class SsrcReport(msgspec.Struct, frozen=True):
+class SsrcReport(msgspec.Struct, frozen=True, gc=False):
     """RTP statistics of one SSRC at one port (RFC 3550 section 6.4.1 and appendix A)."""
 
     ssrc: int
@@ -169,7 +169,7 @@ class SsrcReport(msgspec.Struct, frozen=True):
     payload_type: int
 
 
-class OutputReport(msgspec.Struct, frozen=True):
+class OutputReport(msgspec.Struct, frozen=True, gc=False):
     """What has left from one local endpoint, by whatever lane."""
 
     source: Endpoint
@@ -178,7 +178,7 @@ class OutputReport(msgspec.Struct, frozen=True):
     errors: int
 
 
-class FlowReport(msgspec.Struct, frozen=True):
+class FlowReport(msgspec.Struct, frozen=True, gc=False):
     """Counters of one flow since it was first installed, whichever path forwarded (kernel + userspace).
 
     packets/bytes count accepted RTP and RTCP with UDP payload bytes; `dropped` those refused; `punted` those handed up.

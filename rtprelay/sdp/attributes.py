@@ -58,7 +58,7 @@ ICE_ATTRIBUTES = frozenset(
 """RFC 8839 section 5, RFC 8840 section 4."""
 
 
-class Attributes(msgspec.Struct, frozen=True):
+class Attributes(msgspec.Struct, frozen=True, gc=False):
     """The attributes of one section, in the order they came."""
 
     values: Mapping[str, Sequence[str]]

@@ -11,7 +11,7 @@ from rtprelay.sdp.codecs import Codec
 from rtprelay.sdp.shape import check_single_line, closing, network
 
 
-class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
+class SessionSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The session section. Raises ValueError."""
 
     address: str
@@ -27,7 +27,7 @@ class SessionSpec(msgspec.Struct, frozen=True, kw_only=True):
         check_single_line(self.address, self.session_id, self.version, self.name, self.username, *self.attributes)
 
 
-class MediaSpec(msgspec.Struct, frozen=True, kw_only=True):
+class MediaSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One media section; with port 0 it is rejected and has no more than its `attributes`. Raises ValueError."""
 
     kind: str

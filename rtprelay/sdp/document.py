@@ -58,7 +58,7 @@ class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return not self.type and not self.value.strip()
 
 
-class Block(msgspec.Struct, frozen=True, eq=False):
+class Block(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Lines that follow each other. One that is remembered is the same object whenever its text comes again."""
 
     text: str
@@ -70,7 +70,7 @@ class Block(msgspec.Struct, frozen=True, eq=False):
     """It is short enough; so is then what is derived of it."""
 
 
-class Section(msgspec.Struct, frozen=True):
+class Section(msgspec.Struct, frozen=True, gc=False):
     """The session's lines up to the first `m=`, or one media description, whose first line is its `m=`."""
 
     own: tuple[Line, ...]
@@ -99,7 +99,7 @@ class Section(msgspec.Struct, frozen=True):
         return "".join(map(str, self.own)) + self.block.text
 
 
-class SessionDescription(msgspec.Struct, frozen=True):
+class SessionDescription(msgspec.Struct, frozen=True, gc=False):
     session: Section
     media: tuple[Section, ...]
 

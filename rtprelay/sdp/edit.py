@@ -25,7 +25,7 @@ class Bundle(enum.Enum):
     REMOVE = "remove"
 
 
-class SessionEdit(msgspec.Struct, frozen=True, kw_only=True):
+class SessionEdit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What becomes of a whole description; None: the field stays as it was. Raises ValueError."""
 
     media: tuple[MediaEdit, ...]

@@ -21,7 +21,7 @@ from rtprelay.sdp.shape import CLOSING_ATTRIBUTES, check_single_line, closing, n
 from rtprelay.sdp.view import is_rtp
 
 
-class MediaEdit(msgspec.Struct, frozen=True, kw_only=True):
+class MediaEdit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What becomes of one media section. Nothing given: it is only brought into shape. Raises ValueError.
 
     With port 0 (given, or as it came) the section is rejected: keys and ICE go, nothing is added, and without `address`
@@ -67,7 +67,7 @@ class MediaEdit(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.direction!r} is no direction")
 
 
-class Inherited(msgspec.Struct, frozen=True):
+class Inherited(msgspec.Struct, frozen=True, gc=False):
     """What the rest of the description says for its media sections."""
 
     connection: str | None
@@ -102,7 +102,7 @@ _LONGEST_TRANSPORT = 256
 """Characters of what follows the port in an `m=` line of a layout that is remembered."""
 
 
-class _Form(msgspec.Struct, frozen=True):
+class _Form(msgspec.Struct, frozen=True, gc=False):
     """What the layout of a section depends on, but for its block of lines."""
 
     transport: str
@@ -120,7 +120,7 @@ class _Form(msgspec.Struct, frozen=True):
     remove_lines: frozenset[str]
 
 
-class _Layout(msgspec.Struct, frozen=True):
+class _Layout(msgspec.Struct, frozen=True, gc=False):
     """A media section taken apart: texts with their line endings, attributes without."""
 
     transport: str

@@ -25,7 +25,7 @@ MAX_FORMATS = 128
 """As many as there are RTP payload types."""
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """The `o=` line (RFC 8866 section 5.2); the numbers stay the text they came as."""
 
     username: str
@@ -41,14 +41,14 @@ class Origin(msgspec.Struct, frozen=True):
         return number(self.version, 2**64 - 1)
 
 
-class Connection(msgspec.Struct, frozen=True):
+class Connection(msgspec.Struct, frozen=True, gc=False):
     """A `c=` line (RFC 8866 section 5.7): the host as written, and its canonical address unless it is a name."""
 
     host: str
     address: str | None
 
 
-class Ice(msgspec.Struct, frozen=True):
+class Ice(msgspec.Struct, frozen=True, gc=False):
     """The ICE attributes of a section, session-level ones included (RFC 8839 section 5)."""
 
     ufrag: str
@@ -60,7 +60,7 @@ class Ice(msgspec.Struct, frozen=True):
     """`a=end-of-candidates` (RFC 8840 section 8.2)."""
 
 
-class MediaView(msgspec.Struct, frozen=True):
+class MediaView(msgspec.Struct, frozen=True, gc=False):
     """One media description."""
 
     index: int
@@ -126,7 +126,7 @@ class MediaView(msgspec.Struct, frozen=True):
         return self.port == 0 and "bundle-only" not in self.lines
 
 
-class SessionView(msgspec.Struct, frozen=True):
+class SessionView(msgspec.Struct, frozen=True, gc=False):
     origin: Origin
     name: str
     connection: Connection | None
@@ -252,7 +252,7 @@ def _host(text: str, section: Section, line: Line) -> Connection:
     raise section.malformed(line, f"{text[:40]!r} is no address")
 
 
-class _Inherited(msgspec.Struct, frozen=True):
+class _Inherited(msgspec.Struct, frozen=True, gc=False):
     """What the session says for those of its media that do not say it themselves."""
 
     direction: Direction | None = None

@@ -79,7 +79,7 @@ class SdpReplace(enum.Flag):
     ZERO_ADDRESS = enum.auto()
 
 
-class MediaFlags(msgspec.Struct, frozen=True, kw_only=True):
+class MediaFlags(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Options of offer, answer, publish, subscribe request and subscribe answer. Defaults: nothing was said."""
 
     trust_address: bool | None = None
@@ -176,7 +176,7 @@ class MediaFlags(msgspec.Struct, frozen=True, kw_only=True):
     """Normalised names of flags that are known to the table but have no meaning yet."""
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
+class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request. Keys that the command requires are present: parsing has refused the others."""
 
     name: CommandName
@@ -215,7 +215,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Names of flags that are known and have no effect, though they should."""
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A command with the id its Reply carries."""
 
     request_id: int

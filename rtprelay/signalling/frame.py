@@ -25,7 +25,7 @@ class Encoding(enum.Enum):
     JSON = "json"
 
 
-class Frame(msgspec.Struct, frozen=True):
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """`encoding` None: the body is neither. An empty cookie: the body came alone."""
 
     cookie: bytes

@@ -34,7 +34,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-class Said(msgspec.Struct, frozen=True):
+class Said(msgspec.Struct, frozen=True, gc=False):
     """What comes of it."""
 
     flags: MediaFlags

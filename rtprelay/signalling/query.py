@@ -12,7 +12,7 @@ from rtprelay.signalling.command import Body
 from rtprelay.values import Endpoint
 
 
-class Counts(msgspec.Struct, frozen=True):
+class Counts(msgspec.Struct, frozen=True, gc=False):
     packets: int = 0
     bytes: int = 0
     errors: int = 0
@@ -21,7 +21,7 @@ class Counts(msgspec.Struct, frozen=True):
         return Counts(self.packets + other.packets, self.bytes + other.bytes, self.errors + other.errors)
 
 
-class SsrcView(msgspec.Struct, frozen=True, kw_only=True):
+class SsrcView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ssrc: int
     packets: int = 0
     bytes: int = 0
@@ -29,7 +29,7 @@ class SsrcView(msgspec.Struct, frozen=True, kw_only=True):
     last_sequence: int = 0
 
 
-class Impression(msgspec.Struct, frozen=True, kw_only=True):
+class Impression(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a stream sounds to a receiver. Times are milliseconds."""
 
     score: float
@@ -43,7 +43,7 @@ class Impression(msgspec.Struct, frozen=True, kw_only=True):
     reported_at: int | None = None
 
 
-class HearingView(msgspec.Struct, frozen=True, kw_only=True):
+class HearingView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the receiver with this SSRC has reported (RFC 3550 section 6.4)."""
 
     ssrc: int
@@ -54,7 +54,7 @@ class HearingView(msgspec.Struct, frozen=True, kw_only=True):
     highest: Impression
 
 
-class StreamView(msgspec.Struct, frozen=True, kw_only=True):
+class StreamView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One local port: RTP or RTCP of a media section."""
 
     local: Endpoint | None = None
@@ -73,7 +73,7 @@ class StreamView(msgspec.Struct, frozen=True, kw_only=True):
     sent: Counts = Counts()
 
 
-class MediaView(msgspec.Struct, frozen=True, kw_only=True):
+class MediaView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     index: int
     """From 1."""
     type: str
@@ -88,14 +88,14 @@ class MediaView(msgspec.Struct, frozen=True, kw_only=True):
     egress: tuple[SsrcView, ...] = ()
 
 
-class Subscription(msgspec.Struct, frozen=True):
+class Subscription(msgspec.Struct, frozen=True, gc=False):
     """The participant at the other end; `kind` is `offer/answer` or `pub/sub`."""
 
     tag: str
     kind: str = "offer/answer"
 
 
-class TagView(msgspec.Struct, frozen=True, kw_only=True):
+class TagView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tag: str
     """Empty while the party has not answered; the reply has a key of its own for it."""
     created: int
@@ -108,7 +108,7 @@ class TagView(msgspec.Struct, frozen=True, kw_only=True):
     medias: tuple[MediaView, ...] = ()
 
 
-class CallView(msgspec.Struct, frozen=True, kw_only=True):
+class CallView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_us: int
     """Microseconds of the UNIX epoch."""
     last_signal: int

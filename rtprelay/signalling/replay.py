@@ -21,7 +21,7 @@ class Seen(enum.Enum):
     IN_PROGRESS = "in progress"
 
 
-class _Entry(msgspec.Struct):
+class _Entry(msgspec.Struct, gc=False):
     expires: float
     reply: bytes | None
     size: int

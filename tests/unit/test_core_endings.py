@@ -5,10 +5,13 @@ A 198.51.100.1 ----> facing_a [relay] facing_b ----> B 198.51.100.3
 
 from __future__ import annotations
 
+import gc
+import sys
 from typing import Any
 
 import pytest
 
+from rtprelay.core import timers
 from rtprelay.core.effects import ApplyFlows, ClosePort, Notify, Persist, ReadFlows, Reply
 from rtprelay.plan.flow import FlowReport
 from rtprelay.signalling.command import Body, CommandName
@@ -286,3 +289,28 @@ def test_an_ended_calls_deadline_does_not_touch_its_successor() -> None:
     stage.call()
     stage.wait(40)
     assert stage.relay.registry.calls
+
+
+# --- what is left ---
+
+
+def test_calls_that_have_ended_leave_no_memory_behind_though_the_cycle_collector_never_ran(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timers, "FEW", 10)
+    stage = Stage(port_quarantine=0.0)
+    stage.checking = False
+
+    def calls(count: int) -> int:
+        for _ in range(count):
+            stage.call()
+            delete(stage)
+        return sys.getallocatedblocks()
+
+    gc.disable()
+    try:
+        # Until what is remembered of texts has come to its bounds.
+        before = calls(1200)
+        assert calls(200) - before < 200
+    finally:
+        gc.enable()
