@@ -119,6 +119,7 @@ async def _serve(
         if journal.recovery.damage is not None:
             log.error("journal damaged", what=journal.recovery.damage, set_aside=journal.recovery.set_aside)
         data_plane = await stack.enter_async_context(_data_plane(config, log))
+        data_plane.forwarder.listening_quality = config.listening_quality
         relay = Relay(
             config.settings,
             data_plane.capabilities,
@@ -157,7 +158,7 @@ async def _serve(
             stack.callback(asyncio.create_task(task).cancel)
         notify(f"READY=1\nSTATUS=relaying, backend {data_plane.capabilities.name}")
         report("")
-        await Lifetime(arguments, config, relay, loop.change, control, verbosity, log).run(signals)
+        await Lifetime(arguments, config, relay, control, verbosity, log).run(signals)
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,7 @@ from rtprelay.cli.commands import Console
 from rtprelay.cli.parameters import Parameters
 from rtprelay.config.schema import LISTENERS, Config, ControlConfig
 from rtprelay.core.relay import Relay
+from rtprelay.core.settings import Settings
 from rtprelay.errors import OurFault, RelayError
 from rtprelay.listen.acl import Acl
 from rtprelay.listen.cli import CliServer, console_answer
@@ -61,7 +62,7 @@ class ControlPorts:
         self._config = config.control
         self._loop = loop
         self._log = log
-        parameters = Parameters(config, verbosity, lambda: relay.registry.settings, loop.change)
+        parameters = Parameters(config, verbosity, lambda: relay.registry.settings, self.change)
         self._console = Console(relay, loop.execute, loop.data_plane, parameters)
         self._doorman = Doorman(
             Limits(connections=self._config.connections, rate=self._config.rate, timeout=self._config.timeout)
@@ -80,6 +81,7 @@ class ControlPorts:
         self._tls = self._make_tls()
         self._acls = {kind: Acl(networks) for kind, networks in self._config.acl.items()}
         self._udp = NgUdp(self._service, acl=self._acls["ng"])
+        self._udp.mark(config.settings.control_tos)
         self._stack = contextlib.AsyncExitStack()
 
     def open(self) -> None:
@@ -94,6 +96,11 @@ class ControlPorts:
                 except OSError as error:
                     raise OurFault(f"cannot listen on {endpoint}: {error.strerror or error}") from error
                 self._log.info("listening", protocol=kind, address=str(address))
+
+    def change(self, settings: Settings) -> None:
+        """Have other settings hold."""
+        self._udp.mark(settings.control_tos)
+        self._loop.change(settings)
 
     def reload(self, config: ControlConfig) -> None:
         """Other access lists and templates, and what the token file holds now; for whoever comes. Raises OurFault."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
@@ -20,7 +20,6 @@ from rtprelay.config.reload import reload
 from rtprelay.config.schema import Config
 from rtprelay.control import ControlPorts
 from rtprelay.core.relay import Relay
-from rtprelay.core.settings import Settings
 from rtprelay.errors import RelayError
 from rtprelay.observe.log import Verbosity
 from rtprelay.runtime.notify import notify
@@ -55,14 +54,13 @@ class Signals:
 
 
 class Lifetime:
-    """`arguments` are what the program was called with; `change` makes other settings hold."""
+    """`arguments` are what the program was called with."""
 
     def __init__(
         self,
         arguments: Sequence[str],
         config: Config,
         relay: Relay,
-        change: Callable[[Settings], None],
         control: ControlPorts,
         verbosity: Verbosity,
         log: FilteringBoundLogger,
@@ -70,7 +68,6 @@ class Lifetime:
         self._arguments = arguments
         self._config = config
         self._relay = relay
-        self._change = change
         self._control = control
         self._verbosity = verbosity
         self._log = log
@@ -121,7 +118,7 @@ class Lifetime:
         else:
             self._config = outcome.config
             self._verbosity.level = outcome.config.log_level
-            self._change(outcome.config.settings)
+            self._control.change(outcome.config.settings)
             self._log.info("configuration reloaded", changed=" ".join(outcome.changed) or "nothing")
             for name in outcome.waiting:
                 self._log.warning("option changes with the next start", option=name)

@@ -35,7 +35,6 @@ _NODE: dict[str, Action] = {
         "(There is no other node to own them: calls and media go on here. To take no new ones: set maxsessions 0)\n"
     ),
     **{f"{verb} {word}": _NO_REDIS for verb in ("list", "set") for word in REDIS},
-    "set controltos": refused("control packets have the host's default TOS"),
     "set maxopenfiles": refused("it is raised as far as may be at the start; the limit is LimitNOFILE= or ulimit -n"),
     "kslist": lambda words: Answer("\nSubscribed-on keyspaces:\n\n", []),
     "ksadd": _NO_REDIS,

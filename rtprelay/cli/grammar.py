@@ -27,6 +27,7 @@ SETTABLE = (
     Line("offertimeout", "SECONDS", "... when nobody answered"),
     Line("finaltimeout", "SECONDS", "end any call after; 0: never"),
     Line("deletedelay", "SECONDS", "keep a deleted call for"),
+    Line("controltos", "TOS", "IP TOS of ng replies over UDP"),
     Line("loglevel", "LEVEL", "what is logged, 0 to 7 as in syslog(3)"),
 )
 """To be seen by `list` and changed by `set`."""
@@ -44,12 +45,10 @@ LINES = (
     Line("list reasons", "", "why packets were handed up or dropped"),
     Line("list maxopenfiles", "", "how many files and sockets may be open"),
     Line("list loglevels", "", "the parts that log at a level of their own"),
-    Line("list controltos", "", "TOS of control packets: always the host's default"),
     Line("list transcoders", "", "none: nothing is transcoded"),
     *(Line(f"list {line.words}", "", line.help) for line in SETTABLE),
     *(Line(f"set {line.words}", line.arguments, line.help) for line in SETTABLE),
     Line("set maxopenfiles", "COUNT", "not supported: it is set where the relay is started"),
-    Line("set controltos", "TOS", "not supported"),
     *(Line(f"{verb} {word}", "", "not supported: there is no Redis") for verb in ("list", "set") for word in REDIS),
     Line("terminate", "all|own|foreign|CALL-ID", "end a call, or all"),
     Line("params start", "", "the settings the relay was started with"),

@@ -28,6 +28,7 @@ class Setting(NamedTuple):
     shown: str
     read: Callable[[str], float] = int
     lowest: float = 0
+    highest: float = 10**15
     written: str = "{}"
     """The value in the reply to `set`."""
 
@@ -41,6 +42,7 @@ SETTINGS = {
     "silenttimeout": Setting("silent_timeout", "SILENT_TIMEOUT={:g}\n"),
     "offertimeout": Setting("offer_timeout", "OFFER_TIMEOUT={:g}\n"),
     "finaltimeout": Setting("final_timeout", "FINAL_TIMEOUT={:g}\n"),
+    "controltos": Setting("control_tos", "{}\n", highest=255),
     "deletedelay": Setting("delete_delay", "{:g}\n"),
 }
 
@@ -66,7 +68,6 @@ class Parameters:
             "set loglevel": self._set_loglevel,
             "list loglevels": lambda words: Answer(_LEVELS),
             "list maxopenfiles": self._list_maxopenfiles,
-            "list controltos": lambda words: Answer("0\n", {"controltos": 0}),
             "params start": lambda words: _table(self._at_start()),
             "params current": lambda words: _table(self._now()),
             "params diff": self._params_diff,
@@ -95,7 +96,7 @@ class Parameters:
             except ValueError:
                 return Answer(f"Fail setting {name} to {words[0]}; no digits found\n")
             # Written this way round, it holds for what is not a number, too.
-            if not setting.lowest <= value < 10**15:
+            if not setting.lowest <= value <= setting.highest:
                 allowed = "either positive or -1" if setting.lowest < 0 else "only positive"
                 return Answer(f"Fail setting {name} to {words[0]}; {allowed} values allowed\n")
             self._change(msgspec.structs.replace(self._settings(), **{setting.field: value}))

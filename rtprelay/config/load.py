@@ -13,7 +13,7 @@ from rtprelay.config.addresses import HostAddress, host_addresses
 from rtprelay.config.command_line import read_command_line
 from rtprelay.config.files import explain, read_toml
 from rtprelay.config.ini import read_ini
-from rtprelay.config.options import DtlsCertCipher, DtlsSignature, Options
+from rtprelay.config.options import DtlsCertCipher, DtlsSignature, MosFormula, Options
 from rtprelay.config.schema import BackendChoice, Config, ConfigError, ControlConfig, LogFormat
 from rtprelay.config.specs import access_lists, interface_aliases, listen_endpoints, media_interfaces
 from rtprelay.core.settings import Settings
@@ -98,6 +98,12 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
                 for endpoint in endpoints
                 if endpoint.unspecified
             ]
+    formulas = _or(options.mos, ())
+    notices += [
+        f"mos {formula.value}: scores are those of G.107"
+        for formula in formulas
+        if formula in (MosFormula.LEGACY, MosFormula.G107_FULLBAND)
+    ]
     table = _or(options.table, 0)
     backend = _or(options.backend, BackendChoice.USERSPACE if table < 0 else BackendChoice.AUTO)
     no_fallback = _or(options.no_fallback, False)
@@ -125,6 +131,8 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
             ice_consent_timeout=_or(options.ice_consent_timeout, CONSENT_EXPIRY),
             dtls_ciphers=_ciphers(_or(options.dtls_ciphers, CIPHERS)),
             dtls_mtu=_or(options.dtls_mtu, MTU),
+            reject_invalid_sdp=_or(options.reject_invalid_sdp, False),
+            control_tos=_or(options.control_tos, 0),
             control_addresses=_control_addresses(
                 [endpoint for endpoints in control.listen.values() for endpoint in endpoints], host
             ),
@@ -139,6 +147,7 @@ def _configure(options: Options, source: str, notices: list[str]) -> Config:
         pidfile=Path(options.pidfile) if options.pidfile else None,
         dtls_key_type=_or(options.dtls_cert_cipher, DtlsCertCipher.PRIME256V1).key_type,
         dtls_rsa_bits=_or(options.dtls_rsa_key_size, 2048),
+        listening_quality=MosFormula.LISTENING in formulas,
         drain_on_stop=_or(options.drain_on_stop, 0.0),
         log_level=6 if options.log_level is None else _level(options.log_level),
         log_stderr=_or(options.log_stderr, False),

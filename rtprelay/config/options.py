@@ -40,6 +40,18 @@ class DtlsSignature(enum.Enum):
     """Understood, but nothing is signed so any more."""
 
 
+class MosFormula(enum.Enum):
+    """As rtpengine spells them."""
+
+    CONVERSATIONAL = "CQ"
+    LISTENING = "LQ"
+    G107 = "G.107"
+    G107_FULLBAND = "G.107.2"
+    """Understood, but there is one formula: that of G.107."""
+    LEGACY = "legacy"
+    """The same."""
+
+
 class InterfaceTable(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
     """An interface as a TOML table, for those with their own port range."""
 
@@ -102,6 +114,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_
     dtls_mtu: Annotated[int, msgspec.Meta(ge=MIN_MTU, le=16384)] | None = None
     dtls_passive: bool | None = None
     sip_source: bool | None = None
+    reject_invalid_sdp: bool | None = None
+    control_tos: Byte | None = None
+    mos: tuple[MosFormula, ...] | None = None
     templates: str | dict[str, str] | None = None
     """A section's name, or what is in it."""
     foreground: bool | None = None
@@ -188,6 +203,12 @@ WORDS = {
     "dtls-mtu": Words("bytes of a DTLS handshake datagram (default: 1200)", "INT"),
     "dtls-passive": Words("the flag DTLS=passive in every request"),
     "sip-source": Words("the flag SIP-source-address in every request that does not say trust-address"),
+    "reject-invalid-sdp": Words("refuse SDP with lines that are none of SDP, even a blank one at its end"),
+    "control-tos": Words("IP TOS byte of ng replies over UDP (default: 0)", "INT"),
+    "mos": Words(
+        "score of a call: CQ, conversational, or LQ, listening: as CQ without the round trip; repeatable (default: CQ)",
+        "CQ|LQ",
+    ),
     "templates": Words("section of an INI file with named sets of flags; in TOML the table [templates]", "NAME"),
     "foreground": Words("do not fork into the background", "", "f"),
     "pidfile": Words("write the process id to this file", "FILE", "p"),
@@ -197,7 +218,7 @@ WORDS = {
     "log-facility": Words("daemon, local0 ... local7 (default: daemon)", "NAME"),
 }
 
-REPEATABLE = frozenset({"interface", "control-acl", *(f"listen-{kind}" for kind in LISTENERS)})
+REPEATABLE = frozenset({"interface", "control-acl", "mos", *(f"listen-{kind}" for kind in LISTENERS)})
 """Given several times on the command line, as a list in TOML, with semicolons between in INI."""
 
 CHOICES: dict[str, type[enum.Enum]] = {
@@ -206,4 +227,5 @@ CHOICES: dict[str, type[enum.Enum]] = {
     "dtls-signature": DtlsSignature,
     "endpoint-learning": EndpointLearning,
     "log-format": LogFormat,
+    "mos": MosFormula,
 }

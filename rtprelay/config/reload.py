@@ -23,6 +23,8 @@ SETTINGS = (
     "max_bandwidth",
     "unheard_bandwidth",
     "ice_consent_timeout",
+    "reject_invalid_sdp",
+    "control_tos",
 )
 CONTROL = ("acl", "templates")
 PROCESS = ("log_level", "drain_on_stop")
@@ -39,6 +41,7 @@ _SPELLED = {
     "client_ca": "https-client-ca",
     "connections": "control-connections",
     "rate": "control-rate",
+    "listening_quality": "mos",
     "dtls_key_type": "dtls-cert-cipher",
     "dtls_rsa_bits": "dtls-rsa-key-size",
 }

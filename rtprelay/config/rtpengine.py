@@ -7,7 +7,7 @@ from __future__ import annotations
 
 _WITH_VALUE = """
     amr-dtx audio-buffer-delay audio-buffer-length audio-player b2b-url cn-payload
-    codec-num-threads control-pmtu control-tos
+    codec-num-threads control-pmtu
     dtmf-digit-delay dtmf-log-dest dtx-buffer dtx-cn-params dtx-delay dtx-lag dtx-shift evs-lib-path graphite
     graphite-interval graphite-prefix graphite-timeout homer homer-id homer-ng-capture-proto homer-protocol http-threads
     idle-priority idle-scheduling io-uring-buffers iptables-chain janus-secret jitter-buffer
@@ -15,7 +15,7 @@ _WITH_VALUE = """
     log-facility-dtmf log-facility-rtcp log-level-codec log-level-control log-level-core log-level-crypto log-level-dtx
     log-level-ffmpeg log-level-http log-level-ice log-level-internals log-level-rtcp log-level-spandsp log-level-srtp
     log-level-transcoding log-mark-prefix log-mark-suffix log-name max-dtx
-    max-log-line-length max-recv-iters media-num-threads mos mqtt-cafile mqtt-capath mqtt-certfile mqtt-host mqtt-id
+    max-log-line-length max-recv-iters media-num-threads mqtt-cafile mqtt-capath mqtt-certfile mqtt-host mqtt-id
     mqtt-keepalive mqtt-keyfile mqtt-pass mqtt-port mqtt-publish-interval mqtt-publish-qos mqtt-publish-scope
     mqtt-publish-topic mqtt-tls-alpn mqtt-user mysql-host mysql-pass mysql-port mysql-query mysql-user
     nftables-base-chain nftables-chain nftables-family num-threads poller-size priority recording-dir recording-format
@@ -28,7 +28,7 @@ _SWITCHES = """
     active-switchover debug-srtp dtmf-log-ng-tcp dtmf-no-log-injects dtmf-no-suppress
     homer-disable-rtcp-stats homer-enable-ng io-uring jb-clock-drift log-srtp-keys measure-rtp nftables-append
     no-log-timestamps no-redis-required player-cache poller-per-thread record-egress redis-delete-async
-    reject-invalid-sdp split-logs
+    split-logs
 """
 
 IGNORED_WITH_VALUE = frozenset(_WITH_VALUE.split())

@@ -72,6 +72,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     pidfile: Path | None
     dtls_key_type: KeyType
     dtls_rsa_bits: int
+    listening_quality: bool
+    """Scores leave the round trip out."""
     drain_on_stop: float
     """Seconds; 0: a stop is one at once."""
     log_level: int

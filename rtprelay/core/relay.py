@@ -22,6 +22,7 @@ from rtprelay.core.settings import Settings
 from rtprelay.core.streams import LANE_UNKNOWN, learn_stream
 from rtprelay.errors import RelayError
 from rtprelay.plan.flow import Capabilities, FlowOp, FlowReport, FlowTable, PutFlow
+from rtprelay.sdp.document import insist
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Request
 from rtprelay.values import Endpoint
@@ -59,6 +60,8 @@ class Relay:
             self._told.add(flag)
             registry.notify("flag without effect, told once", command.call_id or None, level="warning", flag=flag)
         try:
+            if registry.settings.reject_invalid_sdp:
+                insist(command.sdp)
             self._attempt = handler(command.name)(registry, request, now)
         except RelayError as error:
             registry.emit(Reply(request.request_id, reply.error(error)))

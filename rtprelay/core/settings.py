@@ -48,5 +48,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Of handshakes, as OpenSSL writes them."""
     dtls_mtu: int = MTU
     """Of handshake datagrams."""
+    reject_invalid_sdp: bool = False
+    """SDP is refused for lines that are none of SDP, which are passed on otherwise."""
+    control_tos: int = 0
+    """IP TOS of replies over ng/UDP."""
     control_addresses: tuple[str, ...] = ()
     """Never a media destination."""

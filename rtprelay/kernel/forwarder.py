@@ -380,6 +380,8 @@ class UserspaceForwarder:
         shared: Shared | None = None,
         heard_elsewhere: Callable[[Endpoint, int], int | None] = _unheard,
     ) -> None:
+        self.listening_quality = False
+        """How a stream sounds is judged as by somebody who listens alone."""
         self._flows: dict[Endpoint, _State] = {}
         self._asleep: dict[Endpoint, Flow] = {}
         """Those for which nothing has come up yet: beside a kernel that forwards, nearly all."""
@@ -634,11 +636,11 @@ class UserspaceForwarder:
         )
         if reception.round_trip is not None:
             state.leg = reception.round_trip
-        if told is not None and state.leg is not None:
-            self._judge_hearing(state, receiver, told, reception, state.leg)
+        if told is not None and (state.leg is not None or self.listening_quality):
+            self._judge_hearing(state, receiver, told, reception, state.leg or 0.0)
 
     def _judge_hearing(self, state: _State, receiver: int, told: _Told, reception: Reception, leg: float) -> None:
-        """How the stream sounds there; while no round trip is known nothing can be said of it."""
+        """How the stream sounds there; in a conversation nothing can be said of it while no round trip is known."""
         clock = self._clock(told)
         if clock <= 0 or clock == VIDEO_CLOCK or (receiver not in state.hearings and len(state.hearings) >= MAX_SSRCS):
             return
@@ -649,6 +651,7 @@ class UserspaceForwarder:
             loss=100 * reception.fraction_lost,
             leg=1e3 * leg,
             round_trip=1e3 * (leg + ((sender.leg if sender is not None else None) or 0.0)),
+            listening=self.listening_quality,
         )
         state.hearings[receiver] = hearing(receiver, state.hearings.get(receiver), heard, reception.lost)
 

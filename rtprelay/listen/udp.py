@@ -33,6 +33,7 @@ class NgUdp:
         self._sockets: dict[int, socket.socket] = {}
         self._channels = itertools.count()
         self.turned_away = 0
+        self._tos = 0
 
     def open(self, local: Endpoint) -> Endpoint:
         """Listen at `local` as well; port 0 takes any. Returns where. Raises OSError."""
@@ -44,6 +45,7 @@ class NgUdp:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            _mark(sock, self._tos)
             sock.bind((local.address, local.port))
         except BaseException:
             sock.close()
@@ -52,6 +54,12 @@ class NgUdp:
         self._sockets[channel] = sock
         asyncio.get_running_loop().add_reader(sock.fileno(), self._drain, channel)
         return local.with_port(sock.getsockname()[1])
+
+    def mark(self, tos: int) -> None:
+        """Replies have this IP TOS from now on."""
+        self._tos = tos
+        for sock in self._sockets.values():
+            _mark(sock, tos)
 
     def close(self) -> None:
         """Stop listening; datagrams not read are lost."""
@@ -86,3 +94,10 @@ class NgUdp:
         except OSError:
             # Buffer full or peer unreachable: it will ask again, and the reply is in the cache.
             return
+
+
+def _mark(sock: socket.socket, tos: int) -> None:
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)

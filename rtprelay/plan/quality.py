@@ -35,10 +35,12 @@ class Heard(msgspec.Struct, frozen=True, gc=False):
     """Round trip between the relay and the receiver."""
     round_trip: float
     """Between sender and receiver, as far as it is known."""
+    listening: bool = False
+    """The score is that of who listens alone: delay is not felt."""
 
     @property
     def score(self) -> float:
-        return mean_opinion_score(self.round_trip, self.jitter, self.loss)
+        return mean_opinion_score(0.0 if self.listening else self.round_trip, self.jitter, self.loss)
 
 
 def mean_opinion_score(round_trip: float, jitter: float, loss: float) -> float:

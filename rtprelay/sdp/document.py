@@ -99,6 +99,13 @@ class Section(msgspec.Struct, frozen=True, gc=False):
         return "".join(map(str, self.own)) + self.block.text
 
 
+def insist(text: str) -> None:
+    """Raises MalformedSdp for what is passed on otherwise: a line that is none of SDP, be it blank and the last."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line[1:2] != "=" or not line[0].isalpha():
+            raise _malformed(number, line, "no TYPE=VALUE")
+
+
 class SessionDescription(msgspec.Struct, frozen=True, gc=False):
     session: Section
     media: tuple[Section, ...]

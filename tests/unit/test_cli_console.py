@@ -303,7 +303,6 @@ NOT_HERE = [
     "ksrm 3",
     "media list all",
     "call one@example tag a delay 5",
-    "set controltos 8",
     "set maxopenfiles 9",
 ]
 

@@ -524,3 +524,13 @@ def test_consent_lasts_no_longer_than_the_rfc_has_it(option: str) -> None:
 def test_what_dtls_cannot_be_like_is_refused(option: str) -> None:
     with pytest.raises(ConfigError, match=option.removeprefix("--").partition("=")[0]):
         load(["--config-file=none", "-i", "127.0.0.1", option])
+
+
+def test_how_a_call_is_scored_and_what_is_one_formula_here() -> None:
+    assert not given().listening_quality
+    assert given("--mos=LQ").listening_quality
+    config = given("--mos=LQ", "--mos=legacy")
+    assert config.listening_quality
+    assert config.notices == ("mos legacy: scores are those of G.107",)
+    with pytest.raises(ConfigError, match=r"mos: Invalid enum value 'high', not one of CQ, LQ"):
+        given("--mos=high")

@@ -30,6 +30,8 @@ CHANGING = [
     "max-bandwidth=1",
     "unheard-bandwidth=1",
     "ice-consent-timeout=1",
+    "reject-invalid-sdp",
+    "control-tos=184",
     "control-acl=192.0.2.0/24",
     "log-level=3",
     "drain-on-stop=1",

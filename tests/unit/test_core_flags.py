@@ -141,3 +141,13 @@ def test_a_flag_that_does_nothing_yet_is_told_of_once() -> None:
     for call in ("one", "two"):
         stage.offer(sdp(A), call_id=CallId(call), missed_flags=frozenset({"record-call"}))
         assert stage.events().count("flag without effect, told once") == (1 if call == "one" else 0)
+
+
+@pytest.mark.parametrize("tail", ["\r\n", "a=sendrecv\r\n\r\n", "junk\r\n", " \r\n"])
+def test_what_is_no_line_of_sdp_is_passed_on_unless_the_operator_refuses_it(tail: str) -> None:
+    assert Stage().offer(sdp(A) + tail)["result"] == "ok"
+    stage = Stage(reject_invalid_sdp=True)
+    assert stage.offer(sdp(A) + tail)["error-reason"].startswith("Malformed SDP, line ")
+    assert stage.relay.registry.calls == {}
+    assert stage.offer(sdp(A))["result"] == "ok"
+    assert stage.ask(CommandName.QUERY)["result"] == "ok"

@@ -157,6 +157,18 @@ def test_nothing_is_said_of_a_stream_before_its_round_trip_is_known() -> None:
     assert heard.score.count == 2
 
 
+def test_for_who_listens_alone_no_round_trip_is_needed_and_delay_is_not_felt() -> None:
+    forwarder = talking()
+    forwarder.listening_quality = True
+    forwarder.forward(BACK, receiver_report(THERE.port, 0, 0.0), CALLEE, 100.05)
+    (heard,) = hearings(forwarder, BACK)
+    assert (heard.score.count, heard.highest.round_trip) == (1, 0.0)
+    forwarder.forward(BACK, receiver_report(THERE.port, ANSWERED, 0.0), CALLEE, 103.0)
+    (again,) = hearings(forwarder, BACK)
+    assert again.leg.total == pytest.approx(3000.0)
+    assert (again.lowest.score, again.highest.score) == (heard.lowest.score, heard.highest.score)
+
+
 @pytest.mark.parametrize("payloads", [(), (PayloadRule(0, 90_000),)], ids=["clock unknown", "video"])
 def test_a_score_is_for_speech_of_a_known_clock_only(payloads: tuple[PayloadRule, ...]) -> None:
     forwarder = talking(payloads)

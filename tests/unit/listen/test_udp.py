@@ -51,6 +51,42 @@ def test_a_request_is_answered_where_it_came_from(run: Run) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("local", [V4, V6], ids=["IPv4", "IPv6"])
+def test_replies_are_marked_as_the_operator_says(run: Run, local: Endpoint) -> None:
+    """Those of sockets that are open already, and of later ones."""
+
+    async def main() -> None:
+        udp = NgUdp(Service(handle=pong))
+        before = udp.open(local)
+        udp.mark(184)
+        for server in (before, udp.open(local)):
+            with proxy(server) as sock:
+                sock.setsockopt(*TOLD[sock.family])
+                await ask_only(sock, b"1 d7:command4:pinge")
+                _, told, _, _ = sock.recvmsg(65_535, 64)
+                assert [data[0] for _, _, data in told] == [184]
+        udp.close()
+
+    run(main())
+
+
+TOLD = {
+    socket.AF_INET: (socket.IPPROTO_IP, socket.IP_RECVTOS, 1),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1),
+}
+"""To be told the TOS of each datagram."""
+
+
+async def ask_only(sock: socket.socket, data: bytes) -> None:
+    """The reply is there, and not taken."""
+    loop = asyncio.get_running_loop()
+    there = asyncio.Event()
+    loop.add_reader(sock.fileno(), there.set)
+    await loop.sock_sendall(sock, data)
+    await asyncio.wait_for(there.wait(), TIMEOUT)
+    loop.remove_reader(sock.fileno())
+
+
 def test_a_reply_may_come_later_and_others_are_served_meanwhile(run: Run) -> None:
     async def main() -> None:
         late: list[Respond] = []
