@@ -77,6 +77,18 @@ def test_a_query_counts_what_each_stream_got_and_was_sent() -> None:
     assert facing_b.port == media["streams"][0]["local port"]
 
 
+def test_totals_tell_rtp_from_rtcp() -> None:
+    stage = Stage()
+    for rtp_port in stage.call():
+        rtcp_port = rtp_port.with_port(rtp_port.port + 1)
+        stage.reports[rtp_port] = report(rtp_port, packets=10, bytes=1000, dropped=1)
+        stage.reports[rtcp_port] = report(rtcp_port, packets=2, bytes=100, rtcp_packets=2, rtcp_bytes=100)
+    assert stage.ask(CommandName.QUERY)["totals"] == {
+        "RTP": {"packets": 20, "bytes": 2000, "errors": 2},
+        "RTCP": {"packets": 4, "bytes": 200, "errors": 0},
+    }
+
+
 def test_times_are_seconds_since_1970() -> None:
     stage = Stage()
     facing_a, _ = stage.call()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rtprelay.signalling import console, frame, query, statistics
-from rtprelay.signalling.query import CallView, Counts, MediaView, SsrcView, StreamView, Subscription, TagView
+from rtprelay.signalling.command import Body
+from rtprelay.signalling.query import Counts
 from rtprelay.signalling.statistics import Current, InterfaceView, ProxyView, Quality, Samples, Statistics, Totals
 from rtprelay.values import Endpoint
 from rtprelay.wire import json
@@ -14,84 +15,99 @@ NOW = 1795153142
 FIVE = Counts(5, 860)
 
 
-def stream(local_port: int, remote: Endpoint, ssrc: int, *, rtcp: bool) -> StreamView:
-    return StreamView(
+def stream(local_port: int, remote: Endpoint, ssrc: int, *, rtcp: bool) -> Body:
+    return query.stream(
         local=Endpoint("203.0.113.1", local_port),
         endpoint=remote,
         advertised=remote,
         last_packet=NOW,
         last_user_packet=NOW,
         ssrc=ssrc,
-        flags=("RTCP", "filled") if rtcp else ("RTP", "filled", "confirmed", "kernelized", "no kernel support"),
+        flags=["RTCP", "filled"] if rtcp else ["RTP", "filled", "confirmed", "kernelized", "no kernel support"],
         received=Counts() if rtcp else FIVE,
         sent=Counts() if rtcp else FIVE,
     )
 
 
-def party(tag: str, other: str, local_port: int, remote: Endpoint, ssrc: int, *flags: str) -> TagView:
-    heard, told = (
-        SsrcView(ssrc=number, packets=5, bytes=860, last_timestamp=640, last_sequence=4)
-        for number in (ssrc, 4660 + 4661 - ssrc)
-    )
-    media = MediaView(
+SOURCE = query.source(packets=5, octets=860, last_timestamp=640, last_sequence=4)
+
+
+def party(tag: str, other: str, local_port: int, remote: Endpoint, ssrc: int, *flags: str) -> Body:
+    media = query.media(
         index=1,
-        type="audio",
+        kind="audio",
         protocol="RTP/AVP",
         codec="PCMU/8000",
-        streams=(
+        streams=[
             stream(local_port, remote, ssrc, rtcp=False),
             stream(local_port + 1, remote.with_port(remote.port + 1), ssrc, rtcp=True),
-        ),
-        flags=("initialized", "send", "recv", *flags),
-        ingress=(heard,),
-        egress=(told,),
+        ],
+        flags=["initialized", "send", "recv", *flags],
+        ingress=[(ssrc, SOURCE)],
+        egress=[(4660 + 4661 - ssrc, SOURCE)],
     )
-    with_other = (Subscription(other),)
-    return TagView(tag=tag, created=NOW, subscriptions=with_other, subscribers=with_other, medias=(media,))
+    with_other = [(other, "offer/answer")]
+    return query.tag(tag=tag, created=NOW, subscriptions=with_other, subscribers=with_other, medias=[media])
+
+
+def call(*tags: Body, metadata: str = "") -> Body:
+    return query.call(
+        created_us=0, last_signal=0, tags=tags, sources={}, rtp=Counts(), rtcp=Counts(), metadata=metadata
+    )
+
+
+def alone(tag: str, stream: Body) -> Body:
+    """A party that has one stream and nobody to talk to."""
+    medias = [query.media(index=1, kind="audio", streams=[stream], flags=[])]
+    return query.tag(tag=tag, created=NOW, subscriptions=(), subscribers=(), medias=medias)
 
 
 def test_query_byte_for_byte() -> None:
-    call = CallView(
+    body = query.call(
         created_us=NOW * 1_000_000 + 290_783,
         last_signal=NOW,
         tags=(
             party("f", "t", 35674, Endpoint("198.51.100.1", 4000), 4660),
             party("t", "f", 32268, Endpoint("198.51.100.3", 4002), 4661, "ICE controlling"),
         ),
+        sources={"4660": SOURCE, "4661": SOURCE},
+        rtp=FIVE + FIVE,
+        rtcp=Counts(),
     )
     cookie = b"1795153142.392519"
-    assert frame.join(cookie, frame.Encoding.JSON, query.query(call)) == reply_to(cookie)
+    assert frame.join(cookie, frame.Encoding.JSON, body) == reply_to(cookie)
 
 
 def test_query_says_only_what_there_is_to_say() -> None:
-    bare = TagView(tag="f", created=NOW, medias=(MediaView(index=1, type="audio", streams=(StreamView(),)),))
-    full = TagView(tag="t", created=NOW, via_branch="z9", aliases=("u",), label="callee", metadata="m")
-    body = query.query(CallView(created_us=0, last_signal=0, tags=(bare, full), metadata="call"))
+    full = query.tag(
+        tag="t",
+        created=NOW,
+        subscriptions=(),
+        subscribers=(),
+        medias=[],
+        via_branch="z9",
+        label="callee",
+        metadata="m",
+    )
+    body = call(alone("f", query.stream(flags=[])), full, metadata="call")
     assert [*body["tags"]["f"]] == ["tag", "created", "subscriptions", "subscribers", "medias", "VSC"]
     assert [*body["tags"]["f"]["medias"][0]] == ["index", "type", "streams", "flags", "ingress SSRCs", "egress SSRCs"]
     assert not {"local port", "endpoint", "crypto suite", "SSRC"} & {*body["tags"]["f"]["medias"][0]["streams"][0]}
     assert body["tags"]["t"]["via-branch"] == "z9"
-    assert body["tags"]["t"]["tag-aliases"] == ["u"]
     assert (body["tags"]["t"]["label"], body["tags"]["t"]["metadata"], body["metadata"]) == ("callee", "m", "call")
 
 
+def test_who_has_not_answered_has_a_key_all_the_same() -> None:
+    body = call(alone("f", query.stream(flags=[])), alone("", query.stream(flags=[])))
+    assert [*body["tags"]] == ["f", "<untagged 2>"]
+    assert body["tags"]["<untagged 2>"]["tag"] == ""
+
+
 def test_query_shows_ipv6_and_encryption() -> None:
-    view = StreamView(local=Endpoint("2001:db8::1", 30000), crypto_suite="AEAD_AES_256_GCM", flags=("RTP",))
-    tag = TagView(tag="f", created=0, medias=(MediaView(index=1, type="audio", streams=(view,)),))
-    shown = query.query(CallView(created_us=0, last_signal=0, tags=(tag,)))["tags"]["f"]["medias"][0]["streams"][0]
+    secret = query.stream(local=Endpoint("2001:db8::1", 30000), crypto_suite="AEAD_AES_256_GCM", flags=["RTP"])
+    shown = call(alone("f", secret))["tags"]["f"]["medias"][0]["streams"][0]
     assert (shown["family"], shown["local address"], shown["local port"]) == ("IPv6", "2001:db8::1", 30000)
     assert shown["crypto suite"] == "AEAD_AES_256_GCM"
-
-
-def test_totals_tell_rtp_from_rtcp() -> None:
-    rtp = StreamView(flags=("RTP",), received=Counts(10, 1000, 1))
-    rtcp = StreamView(flags=("RTCP",), received=Counts(2, 100, 0))
-    media = MediaView(index=1, type="audio", streams=(rtp, rtcp))
-    tags = tuple(TagView(tag=tag, created=0, medias=(media,)) for tag in "ft")
-    assert query.query(CallView(created_us=0, last_signal=0, tags=tags))["totals"] == {
-        "RTP": {"packets": 20, "bytes": 2000, "errors": 2},
-        "RTCP": {"packets": 4, "bytes": 200, "errors": 0},
-    }
 
 
 INTERFACE = InterfaceView(
