@@ -88,6 +88,8 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """The same for RTCP on a port of its own, where DTLS gives it keys of its own (RFC 5764 section 3)."""
     shielded: bool = False
     """Without having been heard the party was to get more than such a one gets; nothing goes there until it is."""
+    waiting: bool = False
+    """Nothing is sent to the party before it has sent media: a firewall in front of it may take that for an attack."""
     passthrough: bool = False
     """SRTP goes from leg to leg as it is, unchecked: the operator's explicit choice."""
 
@@ -175,6 +177,11 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
             self.others = tuple(self.local if other == local else other for other in self.others)
             self.local = local
         self.source = source
+
+    @property
+    def closed(self) -> bool:
+        """Nothing is sent to the party for now."""
+        return self.shielded or self.waiting
 
     @property
     def live(self) -> bool:

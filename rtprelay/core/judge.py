@@ -65,9 +65,13 @@ def _judge_rtp(
     registry: Registry, call: Call, media: Media, local: Endpoint, source: Endpoint, data: bytes, now: float
 ) -> None:
     if source == media.expected:
+        if media.waiting:
+            media.waiting = False
+            registry.emit(*_adopted(registry, call, local, source, [data]))
         return  # not refused for its source
     if source == media.remote:
         media.forget_sources()
+        media.waiting = False
         registry.learning.forget(local)
         registry.emit(*_adopted(registry, call, local, source, [data]))
         return
@@ -91,6 +95,7 @@ def _adopt_if_silent(
         return ()
     media.source = source
     media.source_rtcp = None
+    media.waiting = False
     return _adopted(registry, call, local, source, registry.learning.take(local, source))
 
 

@@ -30,6 +30,9 @@ def pass_on(
     if owner.rtcp or not _accepted(registry, call, media, local, source):
         return
     registry.touch(call.call_id, now)
+    if media.waiting:
+        media.waiting = False
+        registry.emit(*registry.replan(call), registry.persist(call))
     registry.totals.user.add(1, len(data), 0)
     muted = call.dropped or call.parties[owner.party].blocked
     for subscription in call.subscriptions:
@@ -37,7 +40,7 @@ def pass_on(
         if not its or muted or subscription.blocked:
             continue
         sink = call.media(subscription.sink)
-        if sink is not None and sink.local is not None and sink.destination is not None:
+        if sink is not None and sink.local is not None and sink.destination is not None and not sink.closed:
             registry.emit(SendDatagram(sink.local, sink.destination, data))
 
 

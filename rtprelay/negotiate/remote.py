@@ -69,6 +69,8 @@ def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Cont
         media.forget_sources()
     elif rtcp != media.remote_rtcp:
         media.source_rtcp = None
+    if changed and view.ice is None:
+        media.waiting = flags.nat_wait
     moved = changed and media.remote is not None
     media.remote, media.remote_rtcp = endpoint, rtcp
     if media.source == endpoint and media.ice is None:

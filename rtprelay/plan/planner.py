@@ -112,7 +112,8 @@ def _flows(
         outputs, payloads = _muted(party, media, sinks, outputs, payloads, capabilities.max_outputs)
     rtp = Flow(
         local=local,
-        expected=expected,
+        # The packet it is waited for is to be known at once.
+        expected=None if carrier.waiting else expected,
         signalled=_beaten(carrier.source, carrier.remote) if carrier.ice is None else None,
         rtcp_expected=expected,
         on_mismatch=_on_mismatch(carrier),
@@ -182,7 +183,7 @@ def _rtp_output(sink: Sink) -> Output | None:
     sender.
     """
     carrier = sink.carrier
-    if not sink.media.direction.receives or sink.media.held or carrier.shielded or sink.blocked:
+    if not sink.media.direction.receives or sink.media.held or carrier.closed or sink.blocked:
         return None
     return _output(carrier, carrier.local, carrier.destination, sink.ssrc, carrier.crypto_send)
 
@@ -190,7 +191,7 @@ def _rtp_output(sink: Sink) -> Output | None:
 def _rtcp_output(sink: Sink) -> Output | None:
     """RTCP goes on during hold (RFC 3264 section 8.4)."""
     carrier = sink.carrier
-    if carrier.opaque or carrier.shielded or not _rtcp_keyed(carrier):
+    if carrier.opaque or carrier.closed or not _rtcp_keyed(carrier):
         return None
     return _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, sink.ssrc, carrier.rtcp_send)
 

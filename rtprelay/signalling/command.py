@@ -172,6 +172,8 @@ class MediaFlags(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     static_codecs: bool = False
     """A renewed offer shows its receiver no codec that it has not been shown before."""
     pierce_nat: bool = False
+    nat_wait: bool = False
+    """Nothing goes to the sender of the SDP before media has come from it."""
     extra: frozenset[str] = frozenset()
     """Normalised names of flags that are known to the table but have no meaning yet."""
 

@@ -233,7 +233,7 @@ TABLE: tuple[Flag, ...] = (
             default="as configured",
         ),
         _switch(_SDP, "pierce-NAT", "an empty packet opens the way to a party that has sent nothing yet", "pierce_nat"),
-        _switch(_SDP, "NAT-wait", "nothing is sent until media comes"),
+        _switch(_SDP, "NAT-wait", "nothing is sent to the sender before media has come from it", "nat_wait"),
         _address(
             _SDP,
             "inbound-peer",

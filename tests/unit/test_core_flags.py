@@ -11,10 +11,10 @@ import pytest
 
 from rtprelay.core.effects import SendDatagram
 from rtprelay.plan.flow import Output
-from rtprelay.signalling.command import CommandName
+from rtprelay.signalling.command import CommandName, EndpointLearning
 from rtprelay.values import CallId, Endpoint, Tag
 from rtprelay.wire import rtp as wire
-from tests.unit.core_stage import A, B, Stage, at, rtp, sdp
+from tests.unit.core_stage import A, B, Stage, at, receiver_report, rtp, sdp
 
 CALLER, CALLEE = at(f"{A}:4000"), at(f"{B}:4002")
 
@@ -151,3 +151,52 @@ def test_what_is_no_line_of_sdp_is_passed_on_unless_the_operator_refuses_it(tail
     assert stage.relay.registry.calls == {}
     assert stage.offer(sdp(A))["result"] == "ok"
     assert stage.ask(CommandName.QUERY)["result"] == "ok"
+
+
+def call_waiting_for(stage: Stage, *parties: str, media: str = "m=audio {} RTP/AVP 0") -> tuple[Endpoint, Endpoint]:
+    (to_b,) = stage.offered(sdp(A, media=[media.format(4000)]), nat_wait="caller" in parties)
+    (to_a,) = stage.answered(sdp(B, media=[media.format(4002)]), nat_wait="callee" in parties)
+    return to_a.local, to_b.local
+
+
+def test_nothing_is_sent_to_who_is_waited_for_before_its_first_packet_which_goes_its_way() -> None:
+    stage = Stage()
+    from_a, from_b = call_waiting_for(stage, "callee")
+    rtcp_a, rtcp_b = from_a.with_port(from_a.port + 1), from_b.with_port(from_b.port + 1)
+    assert heard_at(stage, from_a, CALLER) == []
+    assert stage.receive(rtcp_a, CALLER.with_port(4001), receiver_report()) == []
+    assert stage.receive(rtcp_b, CALLEE.with_port(4003), receiver_report()) != []
+    assert heard_at(stage, from_a, CALLER) == [], "RTCP opens the way of RTCP alone"
+    assert heard_at(stage, from_b, CALLEE) == [CALLER]
+    assert heard_at(stage, from_a, CALLER) == [CALLEE]
+    assert stage.receive(rtcp_a, CALLER.with_port(4001), receiver_report()) != []
+
+
+def test_who_is_waited_for_may_be_behind_nat() -> None:
+    stage = Stage(endpoint_learning=EndpointLearning.IMMEDIATE)
+    from_a, from_b = call_waiting_for(stage, "caller", "callee")
+    behind = at("203.0.113.50:6000")
+    assert stage.stream(from_b, behind, 2) == [], "the caller is waited for as well"
+    assert heard_at(stage, from_a, CALLER) == [behind]
+    assert heard_at(stage, from_b, behind) == [CALLER]
+
+
+def test_waiting_outlives_a_restart_and_ends_once_for_all() -> None:
+    stage = Stage()
+    from_a, from_b = call_waiting_for(stage, "callee")
+    stage.restart()
+    assert heard_at(stage, from_a, CALLER) == []
+    stage.receive(from_b, CALLEE, rtp(1))
+    stage.offer(sdp(A, media=["m=audio 4000 RTP/AVP 0"]), to_tag="b")
+    stage.answer(sdp(B, media=["m=audio 4002 RTP/AVP 0"]), nat_wait=True)
+    assert heard_at(stage, from_a, CALLER) == [CALLEE]
+    stage.answer(sdp(B, media=["m=audio 4008 RTP/AVP 0"]), nat_wait=True)
+    assert heard_at(stage, from_a, CALLER) == [], "it is elsewhere now"
+
+
+def test_fax_waits_like_any_medium() -> None:
+    stage = Stage()
+    from_a, from_b = call_waiting_for(stage, "callee", media="m=image {} udptl t38")
+    assert stage.receive(from_a, CALLER, b"fax") == []
+    assert stage.receive(from_b, CALLEE, b"fax") != []
+    assert stage.receive(from_a, CALLER, b"fax") != []
