@@ -87,7 +87,10 @@ class _Reader:
             loss=hearing.loss.average,
         )
         lowest, highest = self._impression(hearing.lowest), self._impression(hearing.highest)
-        return view.hearing(hearing.lost, {**average, "samples": hearing.score.count}, lowest, highest)
+        interval, reports = hearing.progression()
+        progression = [self._impression(report) for report in reports]
+        average["samples"] = hearing.score.count
+        return view.hearing(hearing.lost, average, lowest, highest, interval, progression)
 
     def _impression(self, heard: Heard) -> Body:
         shown = view.impression(

@@ -12,6 +12,7 @@ from operator import attrgetter
 
 import msgspec
 
+from rtprelay.plan.course import Course
 from rtprelay.signalling.statistics import Samples
 
 _PERFECT = 93.2
@@ -66,11 +67,18 @@ class Hearing(msgspec.Struct, frozen=True, gc=False):
     highest: Heard
     lost: int
     """Packets in all, by the last report."""
+    course: Course = Course()
     score: Samples = Samples()
     jitter: Samples = Samples()
     loss: Samples = Samples()
     leg: Samples = Samples()
     round_trip: Samples = Samples()
+
+    def progression(self) -> tuple[int, list[Heard]]:
+        """Reports from the first to the last, and the seconds that two of them are apart at least."""
+        interval, points = self.course.shown()
+        listening = self.lowest.listening
+        return interval, [Heard(at, jitter, loss, leg, trip, listening) for at, jitter, loss, leg, trip in points]
 
 
 def hearing(ssrc: int, before: Hearing | None, heard: Heard, lost: int) -> Hearing:
@@ -81,6 +89,7 @@ def hearing(ssrc: int, before: Hearing | None, heard: Heard, lost: int) -> Heari
         lowest=min(last.lowest, heard, key=_score),
         highest=max(last.highest, heard, key=_score),
         lost=lost,
+        course=last.course.going_on(heard.at, heard.jitter, heard.loss, heard.leg, heard.round_trip),
         score=last.score.taking(heard.score),
         jitter=last.jitter.taking(heard.jitter),
         loss=last.loss.taking(heard.loss),

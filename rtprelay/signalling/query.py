@@ -168,9 +168,17 @@ def source(*, packets: int, octets: int, last_timestamp: int, last_sequence: int
     }
 
 
-def hearing(lost: int, average: Body, lowest: Body, highest: Body) -> Body:
-    """What the receiver with an SSRC has reported (RFC 3550 section 6.4), three impressions of it."""
-    return {"cumulative loss": lost, "average MOS": average, "lowest MOS": lowest, "highest MOS": highest}
+def hearing(lost: int, average: Body, lowest: Body, highest: Body, interval: int, progression: list[Body]) -> Body:
+    """What the receiver with an SSRC has reported (RFC 3550 section 6.4): impressions of it, and how it went, at least
+    `interval` seconds from the one to the next.
+    """
+    return {
+        "cumulative loss": lost,
+        "average MOS": average,
+        "lowest MOS": lowest,
+        "highest MOS": highest,
+        "MOS progression": {"interval": interval, "entries": progression},
+    }
 
 
 def impression(*, score: float, round_trip: float, leg: float, jitter: float, loss: float) -> Body:

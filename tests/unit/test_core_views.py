@@ -363,6 +363,7 @@ def test_what_receivers_report_is_shown_and_summed() -> None:
         "packet loss": 0,
         "reported at": WALL + 10,
     }
+    assert known["MOS progression"] == {"interval": 1, "entries": [known["highest MOS"], known["lowest MOS"]]}
     stage.ask(CommandName.DELETE, delete_delay=0)
     shown = statistics(stage)
     assert shown["mos"]["mos_samples_total"] == 2
