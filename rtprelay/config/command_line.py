@@ -27,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("-v", "--version", action="version", version=f"Version: rtprelay {__version__}")
+    parser.add_argument("--codecs", action="version", version="Nothing is transcoded.", help=argparse.SUPPRESS)
     for name, words in WORDS.items():
         names = [f"-{words.letter}"] if words.letter else []
         names.append(f"--{name}")

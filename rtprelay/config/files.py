@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from rtprelay.config.options import CHOICES, WORDS, Options
+from rtprelay.config.options import CHOICES, WORDS, Options, spelled
 from rtprelay.config.schema import ConfigError
 
 
@@ -27,7 +27,7 @@ def read_toml(path: Path, text: str) -> Options:
     if isinstance(data.get("templates"), str):
         raise ConfigError(f"{path}:{line_of(text, 'templates')}: templates: Expected a table, [templates]")
     try:
-        return msgspec.convert(data, Options)
+        return msgspec.convert(spelled(data), Options)
     except msgspec.ValidationError as error:
         key, message = explain(error)
         raise ConfigError(f"{path}:{line_of(text, key)}: {key}: {message}") from error

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from rtprelay.config.files import explain, line_of
-from rtprelay.config.options import REPEATABLE, WORDS, Options
+from rtprelay.config.options import REPEATABLE, WORDS, Options, spelled
 from rtprelay.config.rtpengine import IGNORED
 from rtprelay.config.schema import ConfigError
 
@@ -74,7 +74,7 @@ def read_ini(path: Path, text: str, section: str, templates: str | None = None) 
             raise ConfigError(f"{path}: templates: there is no section [{templates}]")
         given["templates"] = dict(parser.items(templates))
     try:
-        return msgspec.convert(given, Options, strict=False), tuple(ignored)
+        return msgspec.convert(spelled(given), Options, strict=False), tuple(ignored)
     except msgspec.ValidationError as error:
         key, message = explain(error)
         raise ConfigError(f"{path}:{line_of(text, key)}: {key}: {message}") from error

@@ -13,7 +13,7 @@ from rtprelay.config.addresses import HostAddress, host_addresses
 from rtprelay.config.command_line import read_command_line
 from rtprelay.config.files import explain, read_toml
 from rtprelay.config.ini import read_ini
-from rtprelay.config.options import DtlsCertCipher, DtlsSignature, MosFormula, Options
+from rtprelay.config.options import DtlsCertCipher, DtlsSignature, MosFormula, Options, spelled
 from rtprelay.config.schema import BackendChoice, Config, ConfigError, ControlConfig, LogFormat
 from rtprelay.config.specs import access_lists, interface_aliases, listen_endpoints, media_interfaces
 from rtprelay.core.settings import Settings
@@ -35,7 +35,7 @@ def load(arguments: Sequence[str]) -> Config:
     """Raises ConfigError; --help and --version print and exit."""
     given, ignored = read_command_line(arguments)
     try:
-        said = msgspec.convert(given, Options, strict=False)
+        said = msgspec.convert(spelled(given), Options, strict=False)
     except msgspec.ValidationError as error:
         key, message = explain(error)
         raise ConfigError(f"--{key}: {message}") from error

@@ -6,7 +6,8 @@ The names are rtpengine's where it has the option, so that scripts and files car
 from __future__ import annotations
 
 import enum
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -229,3 +230,15 @@ CHOICES: dict[str, type[enum.Enum]] = {
     "log-format": LogFormat,
     "mos": MosFormula,
 }
+
+
+def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
+    """With the words of CHOICES as they are spelled here, in whatever case they came."""
+    return {key: _word(CHOICES[key], value) if key in CHOICES else value for key, value in given.items()}
+
+
+def _word(choices: type[enum.Enum], value: Any) -> Any:
+    if isinstance(value, list):
+        return [_word(choices, one) for one in value]
+    known = {str(item.value).lower(): item.value for item in choices}
+    return known.get(value.lower(), value) if isinstance(value, str) else value
