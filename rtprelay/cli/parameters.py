@@ -155,7 +155,11 @@ class Parameters:
 def _named(settings: Settings) -> Mapping[str, Any]:
     """The settings by the options' names, without those that are lists."""
     values = {name.replace("_", "-"): getattr(settings, name) for name in settings.__struct_fields__}
-    return {name: getattr(value, "value", value) for name, value in values.items() if not isinstance(value, tuple)}
+    return {
+        name: int(value) if isinstance(value, bool) else getattr(value, "value", value)
+        for name, value in values.items()
+        if not isinstance(value, tuple | Mapping)
+    }
 
 
 def _table(values: Mapping[str, Any]) -> Answer:

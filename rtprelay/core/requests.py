@@ -23,14 +23,16 @@ class RequestCounts:
         self.proxies: dict[str, ProxyCounts] = {}
 
     def asked(self, proxy: str, command: str) -> None:
-        self._of(proxy).requests[command] += 1
+        if proxy:  # the console is none
+            self._of(proxy).requests[command] += 1
 
     def took(self, proxy: str, command: str, seconds: float) -> None:
         self._of(proxy).seconds[command] += seconds
 
     def failed(self, proxy: str) -> None:
         """The request was answered with an error, or was none that could be read."""
-        self._of(proxy).errors += 1
+        if proxy:
+            self._of(proxy).errors += 1
 
     def _of(self, proxy: str) -> ProxyCounts:
         counts = self.proxies.get(proxy)

@@ -395,6 +395,15 @@ def test_requests_are_counted_per_proxy_and_command() -> None:
     assert (control["totaloffercount"], control["totalanswercount"], control["totalpingcount"]) == (1, 1, 1)
 
 
+def test_what_the_console_asks_is_not_counted_among_the_proxies() -> None:
+    stage = Stage()
+    stage.ask(CommandName.QUERY, proxy="")
+    known = statistics(stage)["controlstatistics"]
+    assert [(proxy["proxy"], proxy["querycount"], proxy["errorcount"]) for proxy in known["proxies"]] == [
+        ("127.0.0.1", 0, 0)
+    ]
+
+
 def test_made_up_proxies_cost_no_memory() -> None:
     stage = Stage()
     for number in range(1000):
