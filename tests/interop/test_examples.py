@@ -1,4 +1,4 @@
-"""What conf/ shows for other programs: their words for the relay are words it knows, and it has the metrics they ask for.
+"""What conf/ shows for other programs: the relay knows their words for it, and has the metrics they ask for.
 
 conf/opensips, conf/kamailio --> the strings of rtpengine_offer(...) and the like --> the parser of flags
 conf/prometheus, conf/grafana -> names of metrics --> a relay's own /metrics, and promtool where it is installed
@@ -18,7 +18,7 @@ from rtprelay.observe.families import CATALOGUE
 from rtprelay.signalling.options import parse_flag, tokens
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-FLAGS = re.compile(r'rtpengine_(?:offer|answer|delete|manage)\("([^"]*)"')
+FLAGS = re.compile(r'(?:rtpengine_(?:offer|answer|delete|manage)\(|\$var\(flags\) = (?:\$var\(flags\) \+ )?)"([^"]*)"')
 METRIC = re.compile(r"\brtpengine_(\w+)")
 PROMTOOL = shutil.which("promtool")
 
