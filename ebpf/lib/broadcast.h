@@ -19,10 +19,10 @@
  * copies come as A A B B. Copies of one packet on one device are all alike, so whether a copy was "meant" for another
  * output does not matter; no output gets a second one, because the cursor only moves forward.
  *
- * So a group is a bag of devices, and its order means nothing. What userspace has to keep: at any time at least as many
- * entries for a device as outputs that name it. Too many: the surplus copies end here. Too few: the last outputs of
- * that device miss a packet. An output becomes a hole by losing PRESENT alone: entry and ifindex may stay until
- * somebody else needs the place.
+ * So a group is a bag of devices, its order means nothing, and flows share it that have as many outputs on each device.
+ * What userspace has to keep: at any time at least as many entries for a device as outputs that name it. Too many: the
+ * surplus copies end here. Too few: the last outputs of that device miss a packet. An output becomes a hole by losing
+ * PRESENT alone: entry and ifindex may stay until somebody else needs the place.
  */
 #ifndef RTPRELAY_BROADCAST_H
 #define RTPRELAY_BROADCAST_H

@@ -1,14 +1,19 @@
 """Devmaps: how XDP sends. Each entry runs the egress program, see `ebpf/lib/broadcast.h`.
 
-`rtprelay_devices` has every device XDP may send to, for packets with a single output. A fan-out has a devmap of its own
-with one entry for each output, on its device. Such a devmap is made once, put into the map of groups once - an
-update there waits for all running programs, milliseconds - and given to one flow after the other. A broadcast walks a
-devmap to its end, so there are some of each size.
+`rtprelay_devices` has every device XDP may send to, for packets with a single output. A fan-out needs a devmap with one
+entry for each output, on its device: a *group*. All that a group says is how many outputs are on which device, so
+fan-outs for which that is the same share one; on a relay with a few devices, all rooms of a size do.
+
+A broadcast walks a devmap to its end, and an empty entry costs it 13 ns: a group has exactly as many as it needs. One
+nobody uses any more is kept as it is for the next one who wants the same, until its place or its size is wanted.
+To put a devmap into the map of groups waits for all running programs, milliseconds: so the sizes that a room will want
+next as it grows are made along.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 
 import msgspec
 
@@ -16,19 +21,18 @@ from rtprelay.errors import BackendFault
 from rtprelay.kernel import abi
 from rtprelay.kernel.libbpf import BPF_MAP_TYPE_DEVMAP, Map, Program
 
-_ORDERS = (2, 4, 6, 8)
-"""Devmaps have room for 4, 16, 64 or 256 outputs."""
 _CHUNK = 16
 """So many are made at once: they are waited for together."""
+_ENTRY = abi.LAYOUT[abi.GroupEntry][0]
 
 
-class Group(msgspec.Struct):
-    """One devmap, and the places of it that are filled."""
+class Group(msgspec.Struct, eq=False):
+    """One devmap: the devices (ifindex) of its entries, and by how many fan-outs it is used."""
 
     index: int
-    order: int
-    devices: Map
-    filled: set[int] = msgspec.field(default_factory=set)
+    devmap: Map
+    devices: tuple[int, ...] = ()
+    users: int = 0
 
 
 class Groups:
@@ -40,7 +44,9 @@ class Groups:
         self._egress = egress
         self._served: set[int] = set()
         self._unused = list(range(groups.max_entries - 1, -1, -1))
-        self._free: dict[int, list[Group]] = {order: [] for order in _ORDERS}
+        self._filled: dict[tuple[int, ...], Group] = {}
+        self._idle: defaultdict[int, list[Group]] = defaultdict(list)
+        """Without users, by size: new ones, and those that may still be wanted as they are."""
 
     def serve(self, ifindex: int) -> bool:
         """See to it that XDP can send to this device; False where it cannot."""
@@ -56,34 +62,80 @@ class Groups:
     def forget(self, ifindex: int) -> None:
         """The device is gone, and the kernel has taken it out of all devmaps."""
         self._served.discard(ifindex)
+        for devices in [devices for devices in self._filled if ifindex in devices]:
+            del self._filled[devices]
 
     def _entry(self, ifindex: int) -> bytes:
         return bytes(abi.GroupEntry(ifindex=ifindex, program_fd=self._egress.fd))
 
-    def take(self, order: int) -> Group | None:
-        """A group with room for 2**order outputs; None where no more can be made: then tc makes the copies."""
-        order = next(size for size in _ORDERS if size >= order)
-        if not self._free[order]:
+    def take(self, devices: Iterable[int]) -> Group | None:
+        """The group of these devices, one for each output; None where there can be no more: then tc makes the copies.
+
+        Each taken is to be released.
+        """
+        wanted = tuple(sorted(devices))
+        group = self._filled.get(wanted)
+        if group is None:
             try:
-                self._make(order)
+                group = self._fill(wanted)
             except BackendFault:
                 return None
-        return self._free[order].pop() if self._free[order] else None
+        if not group.users:
+            self._idle[len(wanted)].remove(group)
+        group.users += 1
+        return group
 
-    def _make(self, order: int) -> None:
-        size = abi.LAYOUT[abi.GroupEntry][0]
+    def release(self, *groups: Group) -> None:
+        """One user less of each; no program knows of that one any more."""
+        for group in groups:
+            group.users -= 1
+            if not group.users:
+                self._idle[len(group.devices)].append(group)
+
+    def _fill(self, devices: tuple[int, ...]) -> Group:
+        """Make an idle group the one of these devices."""
+        idle = self._idle[len(devices)]
+        if not idle:
+            self._make(len(devices))
+        group = idle[0]
+        if self._filled.get(group.devices) is group:
+            del self._filled[group.devices]
+        group.devices = devices
+        for place, ifindex in enumerate(devices):
+            group.devmap.update(_key(place), self._entry(ifindex))
+        self._filled[devices] = group
+        return group
+
+    def _make(self, size: int) -> None:
+        """An idle group of this size, and some of the next ones if there are none."""
+        larger = range(size + 1, abi.Limits.MAX_OUTPUTS + 1)
+        sizes = [size, *(other for other in larger if not self._idle[other])][:_CHUNK]
+        if not self._unused:
+            self._give_up_one()
         made: list[Group] = []
         try:
-            while self._unused and len(made) < _CHUNK:
-                devices = Map.create(BPF_MAP_TYPE_DEVMAP, "rtprelay_group", 4, size, 1 << order)
-                made.append(Group(self._unused.pop(), order, devices))
-            self._groups.update_batch({_key(group.index): _key(group.devices.fd) for group in made})
+            for each in sizes[: len(self._unused)]:
+                devmap = Map.create(BPF_MAP_TYPE_DEVMAP, "rtprelay_group", 4, _ENTRY, each)
+                made.append(Group(self._unused.pop(), devmap))
+            self._groups.update_batch({_key(group.index): _key(group.devmap.fd) for group in made})
         except BackendFault:
             for group in made:
-                group.devices.close()
+                group.devmap.close()
                 self._unused.append(group.index)
             raise
-        self._free[order] += made
+        for group in made:
+            self._idle[group.devmap.max_entries].append(group)
+
+    def _give_up_one(self) -> None:
+        """Have the place of an idle group, the largest: it will be missed least."""
+        size = max((size for size, groups in self._idle.items() if groups), default=0)
+        if not size:
+            raise BackendFault(f"all {self._groups.max_entries} groups of devices are in use")
+        group = self._idle[size].pop(0)
+        if self._filled.get(group.devices) is group:
+            del self._filled[group.devices]
+        group.devmap.close()
+        self._unused.append(group.index)
 
     def reserve(self, indices: set[int]) -> None:
         """A predecessor's flows use these: nothing else may be put there yet."""
@@ -93,23 +145,10 @@ class Groups:
         """No flow uses these reserved ones any more."""
         self._unused += indices
 
-    def put(self, group: Group, devices: Mapping[int, int]) -> None:
-        """Fill these places with these devices (ifindex)."""
-        for place, ifindex in devices.items():
-            group.devices.update(_key(place), self._entry(ifindex))
-            group.filled.add(place)
-
-    def free(self, group: Group) -> None:
-        """No program looks at it any more."""
-        for place in group.filled:
-            group.devices.delete(_key(place))
-        group.filled.clear()
-        self._free[group.order].append(group)
-
     def close(self) -> None:
-        for groups in self._free.values():
+        for groups in (self._filled.values(), *self._idle.values()):
             for group in groups:
-                group.devices.close()
+                group.devmap.close()
 
 
 def _key(index: int) -> bytes:

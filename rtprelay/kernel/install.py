@@ -204,12 +204,11 @@ class Installer:
 
     def _write_flow(self, port: Port, known: Entry | None = None, known_lanes: Mapping[int, Entry] = _NO_LANES) -> None:
         """The flow as its outputs and their next hops are now; `known`: what is there, where that has been read."""
-        local = port.flow.local
         port.kernel_rtcp = self._rtcp_passes(port)
         if None in port.lanes:
             entry, _ = self._lane_entry(port, None)
             if entry != known:
-                self._flows.put(local, *entry)
+                self._put_entry(port, entry)
             self._forget_sources(port, {})
             return
         written = {lane: self._lane_entry(port, lane) for lane in port.lanes if lane is not None}
@@ -220,8 +219,15 @@ class Installer:
         sources = {source.ssrc: source.lane for source in port.flow.lane_sources}
         self._forget_sources(port, sources)
         if entry != known or lanes != known_lanes:
-            self._flows.put(local, *entry, lanes)
+            self._put_entry(port, entry, lanes)
         self._name_sources(port, sources)
+
+    def _put_entry(self, port: Port, entry: Entry, lanes: Mapping[int, Entry] = _NO_LANES) -> None:
+        """Publish it; the groups it no longer names have lost their user."""
+        self._flows.put(port.flow.local, *entry, lanes)
+        left = [group for block in port.lanes.values() for group in block.leave_groups()]
+        if left:
+            self._after_grace(lambda: self._groups.release(*left))
 
     def _forget_sources(self, port: Port, wanted: Mapping[int, int]) -> None:
         """Those that change their lane as well, before the flow does: rather asked for than sent to somebody else."""
@@ -245,9 +251,7 @@ class Installer:
             if output is not None:
                 mtu = min(mtu, mtu_for(flow.local, output, hop))
                 xdp = xdp and by_xdp(flow.local, output, hop) and self._groups.serve(hop.index)
-        if xdp and len(block.outputs) > 1 and block.group is None:
-            self._group(block)
-        xdp = xdp and (len(block.outputs) < 2 or block.group is not None)
+        xdp = xdp and (len(block.outputs) < 2 or self._grouped(block))
         rtcp = port.kernel_rtcp and lane is None
         return flow_entry(flow, block.live, self._place(port, block), mtu, xdp, rtcp, lane), xdp
 
@@ -315,8 +319,6 @@ class Installer:
         # A hole may be being read: everything but PRESENT first.
         self._write_output(block.base + place, without(entry, abi.OutputFlag.PRESENT))
         self._write_output(block.base + place, entry)
-        if place == len(block.outputs) and block.group is not None:
-            self._groups.put(block.group, {place: hop.index})
         block.put(place, output, entry, hop)
         try:
             self._write_flow(port)
@@ -371,13 +373,17 @@ class Installer:
             self._write_sent(place, _NO_SENT)
         return Block(base, list(outputs), entries, hops)
 
-    def _group(self, block: Block) -> None:
-        """Give the block a group of devices where there is one left."""
-        group = self._groups.take(block.range.order)
-        if group is None:
-            return
-        block.group = group
-        self._groups.put(group, {place: hop.index for place, hop in enumerate(block.hops)})
+    def _grouped(self, block: Block) -> bool:
+        """See to it that the block has the group of its devices; False where there is none to be had. A hole keeps its
+        entry, for whoever comes there, unless its device is gone.
+        """
+        devices = tuple(sorted(hop.index for hop in block.hops if self._groups.serve(hop.index)))
+        if block.group is None or block.group.devices != devices:
+            group = self._groups.take(devices)
+            if group is None:
+                return False
+            block.groups.append(group)
+        return True
 
     def _retire(self, local: Endpoint, block: Block) -> None:
         """Nothing points to the block any more; its places are free when nobody can be looking."""
@@ -388,8 +394,7 @@ class Installer:
 
     def _free_block(self, block: Block) -> None:
         self._places.free(block.base, block.range.order)
-        if block.group is not None:
-            self._groups.free(block.group)
+        self._groups.release(*block.groups)
 
     # Counters of outputs
 

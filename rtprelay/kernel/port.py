@@ -30,7 +30,7 @@ class Carried(NamedTuple):
 class Block:
     """Outputs at consecutive places, None where one has left; `entries` is what the kernel sees."""
 
-    __slots__ = ("base", "entries", "group", "hops", "live", "outputs", "range")
+    __slots__ = ("base", "entries", "groups", "hops", "live", "outputs", "range")
 
     def __init__(self, base: int, outputs: list[Output | None], entries: list[bytes], hops: list[NextHop]) -> None:
         self.base = base
@@ -38,8 +38,18 @@ class Block:
         self.entries = entries
         self.hops = hops
         """Each output's next hop."""
-        self.group: Group | None = None
+        self.groups: list[Group] = []
+        """Of its devices, as they are now: the last one. The others may still be named by the flow in the kernel."""
         self._filled()
+
+    @property
+    def group(self) -> Group | None:
+        return self.groups[-1] if self.groups else None
+
+    def leave_groups(self) -> list[Group]:
+        """All but the one it has now: the flow in the kernel names that."""
+        left, self.groups = self.groups[:-1], self.groups[-1:]
+        return left
 
     def put(self, place: int, output: Output | None, entry: bytes, hop: NextHop) -> None:
         """At a place of the block, or at the next one behind it."""
