@@ -14,7 +14,7 @@ import msgspec
 from bench.calls import set_up
 from bench.ng import PORT
 from bench.report import Goal, Section, Table, spread
-from bench.subjects import CONSOLE, RTPRELAY, SOCKETS_PER_CALL, Daemon, Home, Subject, open_files
+from bench.subjects import CONSOLE, RTPRELAY, Daemon, Home, Subject
 from bench.topology import Topology
 from bench.traffic import MeasureError
 
@@ -34,10 +34,10 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 def run(subjects: Sequence[Subject], quick: bool) -> Section:
-    steps = (100, 300) if quick else (1000, min(5000, (open_files() - 1000) // SOCKETS_PER_CALL))
     starts = 2 if quick else 7
     rows, times = [], []
     for subject in subjects:
+        steps = (100, 300) if quick else (1000, subject.calls(10_000))
         readings = _grow(subject, steps)
         empty = readings[0]
         for calls, reading in zip(steps, readings[1:], strict=True):
@@ -86,11 +86,11 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
     )
 
 
-_HOW = f"""
+_HOW = """
 Calls of one audio stream with RTCP, set up and left standing. RSS of the process; BPF maps as the kernel accounts
 them (most are allocated in full at start); the kernel's slab, where sockets live, as the whole machine's difference.
-The number of calls is bounded by this session's limit on open files, {SOCKETS_PER_CALL} sockets a call. A start
-over nothing finds no journal and no pins; one over calls follows a `kill -9`.
+Who opens sockets for each call has as many as this session's limit on open files allows. A start over nothing finds
+no journal and no pins; one over calls follows a `kill -9`.
 """
 
 

@@ -21,8 +21,8 @@ from bench.topology import RELAY_A, RELAY_B, Topology
 
 PORT_MIN, PORT_MAX = 10000, 64999
 CONSOLE = "127.0.0.1:9900"
-SOCKETS_PER_CALL = 4
 _OPEN_FILES = 150_000
+_SPARE_FILES = 1000
 _BPFFS = Path("/sys/fs/bpf")
 
 
@@ -36,6 +36,11 @@ class Subject(msgspec.Struct, frozen=True):
     """Packets leave as XDP frames, not through the socket layer: decides which sink costs least for this one."""
     pins: bool = False
     """Keeps state of its own outside the process: a journal and bpffs pins."""
+    sockets_per_call: int = 4
+
+    def calls(self, wanted: int) -> int:
+        """As many of these as may stand at once: sockets are bounded by this session's limit on open files."""
+        return min(wanted, (open_files() - _SPARE_FILES) // self.sockets_per_call) if self.sockets_per_call else wanted
 
     def available(self) -> bool:
         return shutil.which(self.program[0]) is not None
@@ -43,7 +48,12 @@ class Subject(msgspec.Struct, frozen=True):
 
 RTPENGINE = Subject("rtpengine", ("rtpengine",), ("--table=-1",), frames=False)
 RTPRELAY = Subject(
-    "rtprelay", (str(Path(sys.executable).with_name("rtprelay")),), ("--backend=ebpf",), frames=True, pins=True
+    "rtprelay",
+    (str(Path(sys.executable).with_name("rtprelay")),),
+    ("--backend=ebpf",),
+    frames=True,
+    pins=True,
+    sockets_per_call=0,
 )
 USERSPACE = Subject("rtprelay-userspace", RTPRELAY.program, ("--backend=userspace",), frames=False, pins=True)
 SUBJECTS = {subject.name: subject for subject in (RTPRELAY, RTPENGINE, USERSPACE)}

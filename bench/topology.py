@@ -30,6 +30,8 @@ class Topology:
             for namespace in (self.senders, self.relay, self.receivers):
                 # Router solicitations and multicast reports would be counted as the relay's work.
                 namespace.sysctl("net.ipv6.conf.default.disable_ipv6", "1")
+            # Media ports are nearly all the others: a relay does not share them with whoever wants any.
+            self.relay.sysctl("net.ipv4.ip_local_port_range", "3000 9000")
             veth(self.senders, "out", self.relay, "side-a")
             veth(self.relay, "side-b", self.receivers, "in")
             self.senders.address("out", f"{SENDER}/24")

@@ -16,6 +16,8 @@ struct abi_anchor {
 	struct rtprelay_srtp_stream_key srtp_stream_key;
 	struct rtprelay_srtp_claim srtp_claim;
 	struct rtprelay_group_entry group_entry;
+	struct rtprelay_steer_address steer_address;
+	struct rtprelay_steer_held steer_held;
 	struct rtprelay_abi abi;
 	enum rtprelay_limits limits;
 	enum rtprelay_flow_flag flow_flag;

@@ -13,7 +13,7 @@ import gc
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -26,7 +26,8 @@ from rtprelay.control import ControlPorts
 from rtprelay.core.relay import Relay
 from rtprelay.core.settings import Settings
 from rtprelay.errors import RelayError
-from rtprelay.kernel.select import DataPlane, flush_data_plane, start_data_plane
+from rtprelay.kernel.backend import Steering
+from rtprelay.kernel.select import DataPlane, flush_data_plane, start_data_plane, start_steering
 from rtprelay.lifetime import Lifetime, Signals
 from rtprelay.observe.log import Verbosity, configure
 from rtprelay.runtime.certificates import CertificateKeeper
@@ -35,13 +36,14 @@ from rtprelay.runtime.loop import RelayLoop
 from rtprelay.runtime.notify import notify, watchdog_interval
 from rtprelay.runtime.process import daemonize, pid_file, raise_descriptor_limit
 from rtprelay.runtime.route import local_address_towards
+from rtprelay.runtime.sockets import STEERED_SOCKETS
 from rtprelay.store.journal import Journal
 from rtprelay.store.srtp_indices import SrtpIndices
 
 INDICES_KEPT_EVERY = 1.0
 """Seconds."""
 SPARE_DESCRIPTORS = 1000
-"""Beside one socket per media port: control ports, maps, journal."""
+"""Beside the sockets of media ports: control ports, maps, journal."""
 WATCH_INTERFACES = 5.0
 """Seconds between two looks at how each network interface is served."""
 SAMPLE_LOAD = 1.0
@@ -111,7 +113,6 @@ async def _serve(
     log.info("starting", version=__version__, configuration=config.source)
     for notice in config.notices:
         log.warning(notice)
-    _raise_limits(config.settings, log)
     # What calls are taken over stays: looking through it again and again for garbage is a third of a start's time.
     gc.disable()
     async with contextlib.AsyncExitStack() as stack:
@@ -136,7 +137,9 @@ async def _serve(
         # From now on what has been kept is not the last word any more.
         _save_indices(indices, data_plane, log)
         stack.callback(_save_indices, indices, data_plane, log, settled=True)
-        loop = RelayLoop(relay, data_plane, journal, log)
+        steering = stack.enter_context(_steering(config.settings, data_plane, log))
+        _raise_limits(config.settings, steering is not None, log)
+        loop = RelayLoop(relay, data_plane, journal, log, steering)
         stack.callback(loop.stop)
         loop.start(data_plane.adopt())
         _tell_media(config.settings, data_plane, log)
@@ -188,9 +191,20 @@ def _save_indices(
         log.error("SRTP indices not kept", error=str(error))
 
 
-def _raise_limits(settings: Settings, log: FilteringBoundLogger) -> None:
+@contextlib.contextmanager
+def _steering(settings: Settings, data_plane: DataPlane, log: FilteringBoundLogger) -> Iterator[Steering | None]:
+    steering, reason = start_steering(data_plane, settings.interfaces)
+    log.info("media ports", sockets="one for each port" if steering is None else "shared", reason=reason)
+    try:
+        yield steering
+    finally:
+        if steering is not None:
+            steering.close()
+
+
+def _raise_limits(settings: Settings, steered: bool, log: FilteringBoundLogger) -> None:
     ports = {item.address: (item.port_min, item.port_max) for item in settings.interfaces}
-    wanted = SPARE_DESCRIPTORS + sum(high - low + 1 for low, high in ports.values())
+    wanted = SPARE_DESCRIPTORS + (STEERED_SOCKETS if steered else sum(high - low + 1 for low, high in ports.values()))
     allowed = raise_descriptor_limit(wanted)
     if allowed < wanted:
         log.warning("not every media port can be open at once", open_files=allowed, wanted=wanted)

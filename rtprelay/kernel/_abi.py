@@ -319,6 +319,16 @@ class GroupEntry(ctypes.Structure):
     )
 
 
+class SteerAddress(ctypes.Structure):
+    words: "ctypes.Array[ctypes.c_uint32]"
+    _fields_ = (("words", ctypes.c_uint32 * 4),)
+
+
+class SteerHeld(ctypes.Structure):
+    bits: "ctypes.Array[ctypes.c_uint8]"
+    _fields_ = (("bits", ctypes.c_uint8 * 8192),)
+
+
 class Abi(ctypes.Structure):
     version: int
     flow_size: int
@@ -350,6 +360,8 @@ LAYOUT: dict[type[ctypes.Structure], tuple[int, list[int]]] = {
     SrtpStreamKey: (8, [0, 4]),
     SrtpClaim: (24, [0, 4, 8, 16, 18, 19]),
     GroupEntry: (8, [0, 4]),
+    SteerAddress: (16, [0]),
+    SteerHeld: (8192, [0]),
     Abi: (16, [0, 4, 8, 12]),
 }
 for _type, (_size, _offsets) in LAYOUT.items():
@@ -376,6 +388,7 @@ class Limits(enum.IntEnum):
     MARK_FORWARDED = 1381257217
     COUNTER_BASE = 128
     COUNTS = 256
+    STEER_QUEUES = 256
     NONE = 4294967295
 
 

@@ -18,6 +18,9 @@ Maps, all shared by the programs, named as in ebpf/lib:
     rtprelay_srtp_state ARRAY, mmap       the same place -> SrtpState      programs write, userspace zeroes and starts
     rtprelay_srtp_streams HASH            SrtpStreamKey -> SrtpStream      programs make, userspace starts and deletes
     rtprelay_counts  PERCPU_ARRAY         Reason, or COUNTER_BASE + Counter -> u64
+    rtprelay_homes   HASH                 local address -> its number      userspace writes: see steer.py
+    rtprelay_held    ARRAY, mmap          this number -> SteerHeld         userspace writes
+    rtprelay_queues  SOCKMAP              number of a queue -> its socket  userspace writes
     rtprelay_serial, rtprelay_cursor      private to the broadcast, see ebpf/lib/broadcast.h
 """
 
@@ -54,6 +57,7 @@ from rtprelay.kernel._abi import (
     Ssrc,
     SsrcKey,
     State,
+    SteerHeld,
 )
 from rtprelay.values import Endpoint as Address
 from rtprelay.values import canonical_address
@@ -88,6 +92,7 @@ __all__ = [
     "Ssrc",
     "SsrcKey",
     "State",
+    "SteerHeld",
     "address",
     "address_bytes",
     "address_of",

@@ -54,3 +54,22 @@ class Backend(Protocol):
 
     async def stop(self) -> None:
         """Let go; kernel forwarding goes on (`kernel.flush` ends it)."""
+
+
+class Steering(Protocol):
+    """What leads the datagrams of many ports to few sockets: `kernel.steer`."""
+
+    def queue(self, local: Endpoint) -> int:
+        """Where what comes for this port would go: a queue for ports of its family."""
+
+    def serve(self, queue: int, descriptor: int) -> None:
+        """This socket is the queue."""
+
+    def hold(self, local: Endpoint) -> bool:
+        """From now on it is led to its queue. False: there is no room for this address."""
+
+    def release(self, local: Endpoint) -> None:
+        """No more."""
+
+    def close(self) -> None:
+        """No port is held any more."""

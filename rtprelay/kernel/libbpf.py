@@ -28,6 +28,7 @@ BPF_F_MMAPABLE = 1 << 10
 BPF_MAP_TYPE_DEVMAP = 14
 
 _BPF_TRACE_ITER = 28
+_BPF_SK_LOOKUP = 36
 _BPF_XDP = 37
 _BPF_TC_INGRESS = 1
 _BPF_TC_F_REPLACE = 1
@@ -490,6 +491,13 @@ class Link(_Descriptor):
         opts = _LinkCreateOpts(flags=flags)
         fd = library.call.bpf_link_create(program.fd, ifindex, _BPF_XDP, ctypes.byref(opts))
         return cls(library.check(fd, f"attach {program.name} to interface {ifindex}"), f"xdp link of {ifindex}")
+
+    @classmethod
+    def sk_lookup(cls, program: Program, namespace: int) -> Link:
+        """Ask it for the sockets of a network namespace, of which this is a descriptor."""
+        library = _library()
+        fd = library.call.bpf_link_create(program.fd, namespace, _BPF_SK_LOOKUP, None)
+        return cls(library.check(fd, f"attach {program.name} to the network namespace"), "sk_lookup link")
 
     @classmethod
     def iterator(cls, program: Program, over: Map) -> Link:

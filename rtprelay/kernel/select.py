@@ -9,7 +9,7 @@ from typing import Protocol
 
 from rtprelay.call.interface import MediaInterface
 from rtprelay.errors import BackendFault
-from rtprelay.kernel.backend import Backend
+from rtprelay.kernel.backend import Backend, Steering
 from rtprelay.kernel.forwarder import UserspaceForwarder
 from rtprelay.kernel.memory import MemoryBackend
 from rtprelay.kernel.userspace import UserspaceBackend
@@ -48,6 +48,19 @@ def flush_data_plane(choice: str, bpf_path: Path) -> None:
         from rtprelay.kernel.flush import flush
 
         flush(bpf_path)
+
+
+def start_steering(data_plane: DataPlane, interfaces: Iterable[MediaInterface]) -> tuple[Steering | None, str]:
+    """What holds the media ports of this data plane without a socket for each, or None; and why it is so."""
+    if data_plane.capabilities.name not in ("ebpf", "tc"):
+        return None, "all media goes through the relay's own sockets"
+    from rtprelay.kernel.steer import SocketSteering, reserve
+
+    try:
+        reserve((item.port_min, item.port_max) for item in interfaces)
+        return SocketSteering(), "the kernel can steer what comes for them"
+    except BackendFault as fault:
+        return None, fault.reason
 
 
 async def _started(data_plane: DataPlane) -> DataPlane:

@@ -38,6 +38,7 @@ from rtprelay.core.effects import (
 from rtprelay.core.settings import Settings
 from rtprelay.errors import RelayError
 from rtprelay.kernel._abi import Limits
+from rtprelay.kernel.backend import Steering
 from rtprelay.kernel.forwarder import Forwarded, Punt
 from rtprelay.kernel.select import DataPlane
 from rtprelay.plan.flow import FlowOp, FlowReport, FlowTable
@@ -74,13 +75,20 @@ class Core(Protocol):
 
 
 class RelayLoop:
-    """Owns the media sockets; `start` before anything else, `stop` at the end."""
+    """Owns the media ports; `start` before anything else, `stop` at the end."""
 
-    def __init__(self, core: Core, data_plane: DataPlane, journal: Journal | None, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        core: Core,
+        data_plane: DataPlane,
+        journal: Journal | None,
+        log: FilteringBoundLogger,
+        steering: Steering | None = None,
+    ) -> None:
         self.core = core
         self.data_plane = data_plane
         self.counters: Counter[str] = Counter()
-        self.sockets = MediaSockets(self._received, marks=data_plane.capabilities.in_kernel)
+        self.sockets = MediaSockets(self._received, data_plane.capabilities.in_kernel, steering)
         self._journal = journal
         self._log = log
         self._forward = data_plane.forwarder.forward

@@ -1,10 +1,18 @@
-"""The media sockets: one UDP socket per local port, bound exactly, read in fair batches.
+"""The media ports: held with a socket each or without one, read in fair batches.
 
-Theory of operation. All sockets sit in one epoll set of their own, and only that set's descriptor is registered with
-the event loop: opening a port is one epoll_ctl, whatever loop runs, and 40,000 ports are one reader. When the set is
-readable, rounds of epoll_wait are made. With many ready sockets each gives one datagram per round: no read is in vain
-(an empty one costs an exception, 1 us). With few, each gives up to an equal share of `ROUND`. So a flooded port gets no
-more turns than any other, and after `BATCH` datagrams the event loop has its own: signalling is served under a flood.
+Theory of operation. A port is held in one of two ways, and nobody outside can tell which:
+
+* It has a UDP socket for as long as it is open.
+* What comes for it is steered to a *queue*, a socket it shares with others (`kernel/steer.py`). Beside a data plane in
+  the kernel most ports never receive anything here, and a socket costs a descriptor, memory and time. A port gets one
+  when something is sent from it, and loses it again when `SENDERS` others have needed one since.
+
+All sockets that are read sit in one epoll set, and only that set's descriptor is registered with the event loop: 40,000
+ports are one reader, whatever loop runs. When the set is readable, rounds of epoll_wait are made. With many ready
+sockets each gives one datagram per round: no read is in vain (an empty one costs an exception, 1 us). With few, each
+gives up to an equal share of `ROUND`. So a flooded port gets no more turns than any other, and after `BATCH` datagrams
+the event loop has its own: signalling is served under a flood. Ports that share a queue share its turns and its buffer:
+a flood concerns the one in 256 that is in the same (stochastic fairness), and `ebpf/lib/punt.h` bounds it.
 
 Sockets are not connected, so the kernel reports no ICMP error on them; what a send can still meet (no buffer, no route,
 a packet filter) is counted by name and is never anybody's exception.
@@ -13,13 +21,15 @@ a packet filter) is counted by name and is never anybody's exception.
 from __future__ import annotations
 
 import errno
+import functools
 import select
 import socket
-import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
+from rtprelay.kernel._abi import Limits
+from rtprelay.kernel.backend import Steering
+from rtprelay.runtime import udp
 from rtprelay.values import Endpoint, Family
 
 BATCH = 256
@@ -28,43 +38,59 @@ BATCH = 256
 ROUND = 16
 """Datagrams of a round with few ready sockets, shared among them: an epoll_wait costs as much as a read."""
 
-RECEIVE_BUFFER = 1 << 20
-"""Bytes; the kernel doubles it, up to net.core.rmem_max: some 2,700 small packets, 100 ms of a flood of garbage while
-this process waits for a core. Unused it costs nothing."""
+SENDERS = 2048
+"""Ports without a socket of their own that may have one to send."""
 
-MAX_DATAGRAM = 65535
+STEERED_SOCKETS = SENDERS + 2 * int(Limits.STEER_QUEUES)
+"""At most, where ports are steered, however many there are."""
+
 KNOWN_SOURCES = 64
 """Per port. A flood from made-up addresses empties the cache, never fills memory."""
 
-IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0
-IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT = 23, 0
-SO_RCVMARK = 75
-SO_MARK = 36
-
-SourceAddress = tuple[Any, ...]
-"""As the socket gives it: two fields for IPv4, four for IPv6."""
 Receiver = Callable[[Endpoint, Endpoint, bytes, int], None]
 """(local, source, data, mark): `mark` is the packet's SO_MARK, 0 where there is none or the kernel cannot tell."""
 
 
 class _Port:
-    __slots__ = ("local", "socket", "sources")
+    __slots__ = ("local", "socket", "sources", "steered", "tos")
 
-    def __init__(self, local: Endpoint, sock: socket.socket) -> None:
+    def __init__(self, local: Endpoint, tos: int) -> None:
         self.local = local
-        self.socket = sock
-        self.sources: dict[SourceAddress, Endpoint] = {}
+        self.tos = tos
+        self.steered = False
+        self.socket: socket.socket | None = None
+        """One that receives, or, of a port that is steered, one that sends for a while."""
+        self.sources: dict[udp.SourceAddress, Endpoint] = {}
+
+    def shut(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+
+
+Arrival = tuple[_Port | None, bytes, udp.SourceAddress, int]
+"""At which port (None: one that has been closed meanwhile), what, from where, with which mark."""
 
 
 class MediaSockets:
-    """Open ports by local endpoint. `marks`: tell each datagram's mark (needed beside tc, costs 1 us per datagram)."""
+    """Open ports by local endpoint. `marks`: tell each datagram's mark (needed beside tc, costs 1 us per datagram).
+    `steering`: hold ports without a socket.
+    """
 
-    def __init__(self, receive: Receiver, marks: bool = False) -> None:
+    def __init__(self, receive: Receiver, marks: bool = False, steering: Steering | None = None) -> None:
         self._receive = receive
         self._marks = marks
+        self._steering = steering
         self._epoll = select.epoll()
-        self._by_fd: dict[int, _Port] = {}
+        self._readers: dict[int, Callable[[], Arrival]] = {}
+        """By descriptor."""
         self._by_local: dict[Endpoint, _Port] = {}
+        self._by_destination: dict[bytes, _Port] = {}
+        """Those that are steered."""
+        self._queues: dict[int, socket.socket] = {}
+        self._queue_port: dict[Family, int] = {}
+        self._senders: dict[_Port, None] = {}
+        """Those that are steered and have a socket; in the order they got it."""
         self.counters: Counter[str] = Counter()
 
     def fileno(self) -> int:
@@ -78,30 +104,62 @@ class MediaSockets:
         return local in self._by_local
 
     def open(self, local: Endpoint, tos: int = 0) -> None:
-        """Bind `local`. Raises OSError where the port cannot be had."""
-        sock = _bind(local, tos)
+        """Hold `local`. Raises OSError where the port cannot be had."""
+        port = _Port(local, tos)
+        if self._steering is not None and self._steer(local, self._steering):
+            port.steered = True
+            self._by_destination[udp.destination(local)] = port
+        else:
+            port.socket = udp.bound(local, tos)
+            self._watch(port.socket, functools.partial(self._arrived_at, port, port.socket))
+        self._by_local[local] = port
+
+    def _steer(self, local: Endpoint, steering: Steering) -> bool:
+        """False: the port has to have a socket."""
+        udp.probe(local)
+        number = steering.queue(local)
+        if number not in self._queues:
+            family = local.family
+            queue = udp.shared(family, self._queue_port.get(family, 0))
+            self._queue_port[family] = queue.getsockname()[1]
+            self._queues[number] = queue
+            self._watch(queue, functools.partial(self._arrived_in, queue))
+            steering.serve(number, queue.fileno())
+        return steering.hold(local)
+
+    def _watch(self, sock: socket.socket, read: Callable[[], Arrival]) -> None:
         if self._marks:
-            self._ask_for_marks(sock)
-        port = _Port(local, sock)
+            # Before Linux 5.19: RTCP the kernel has forwarded cannot be told from RTCP it has not.
+            self._marks = udp.ask_for_marks(sock)
         self._epoll.register(sock, select.EPOLLIN)
-        self._by_fd[sock.fileno()] = self._by_local[local] = port
+        self._readers[sock.fileno()] = read
 
     def mark(self, local: Endpoint, tos: int) -> None:
         """Unknown: nothing happens."""
         port = self._by_local.get(local)
         if port is not None:
-            _set_tos(port.socket, local.family, tos)
+            port.tos = tos
+            if port.socket is not None:
+                udp.set_tos(port.socket, local.family, tos)
 
     def close(self, local: Endpoint) -> None:
         """Unknown: nothing happens."""
         port = self._by_local.pop(local, None)
-        if port is not None:
-            del self._by_fd[port.socket.fileno()]
-            port.socket.close()
+        if port is None:
+            return
+        if port.steered and self._steering is not None:
+            self._steering.release(local)
+            del self._by_destination[udp.destination(local)]
+            self._senders.pop(port, None)
+        elif port.socket is not None:
+            del self._readers[port.socket.fileno()]
+        port.shut()
 
     def close_all(self) -> None:
         for local in list(self._by_local):
             self.close(local)
+        for queue in self._queues.values():
+            queue.close()
         self._epoll.close()
 
     def send(self, local: Endpoint, remote: Endpoint, data: bytes) -> bool:
@@ -111,11 +169,22 @@ class MediaSockets:
             self.counters["send_no_socket"] += 1
             return False
         try:
-            port.socket.sendto(data, (remote.address, remote.port))
+            sock = port.socket or self._sender(port)
+            sock.sendto(data, (remote.address, remote.port))
         except OSError as error:
             self.counters[f"send_{errno.errorcode.get(error.errno or 0, 'failed')}"] += 1
             return False
         return True
+
+    def _sender(self, port: _Port) -> socket.socket:
+        """A socket for a port that is steered: nothing is received there, steering comes first."""
+        if len(self._senders) >= SENDERS:
+            oldest = next(iter(self._senders))
+            del self._senders[oldest]
+            oldest.shut()
+        port.socket = udp.bound(port.local, port.tos)
+        self._senders[port] = None
+        return port.socket
 
     def read_ready(self) -> None:
         """Hand over what has arrived, at most about `BATCH` datagrams."""
@@ -126,17 +195,16 @@ class MediaSockets:
                 return
             turns = max(1, ROUND // len(ready))
             for fd, _ in ready:
-                port = self._by_fd.get(fd)
+                reader = self._readers.get(fd)
                 # None: closed by what an earlier datagram of this round led to.
-                if port is not None:
-                    left -= self._read(port, turns)
+                if reader is not None:
+                    left -= self._read(reader, turns)
 
-    def _read(self, port: _Port, turns: int) -> int:
+    def _read(self, reader: Callable[[], Arrival], turns: int) -> int:
         """Hand over at most `turns` datagrams; how many reads it took."""
-        read = self._read_marked if self._marks else self._read_plain
         for turn in range(turns):
             try:
-                data, address, mark = read(port.socket)
+                port, data, address, mark = reader()
             except BlockingIOError:
                 return max(turn, 1)
             except OSError as error:
@@ -144,23 +212,24 @@ class MediaSockets:
                 if error.errno != errno.EBADF:
                     self.counters[f"receive_{errno.errorcode.get(error.errno or 0, 'failed')}"] += 1
                 return max(turn, 1)
+            if port is None:
+                continue
             source = port.sources.get(address) or self._learn(port, address)
             if source is not None:
                 self._receive(port.local, source, data, mark)
         return turns
 
-    def _read_plain(self, sock: socket.socket) -> tuple[bytes, SourceAddress, int]:
-        data, address = sock.recvfrom(MAX_DATAGRAM)
-        return data, address, 0
+    def _arrived_at(self, port: _Port, sock: socket.socket) -> Arrival:
+        if not self._marks:
+            return port, *udp.read(sock), 0
+        data, address, mark, _ = udp.read_all(sock)
+        return port, data, address, mark
 
-    def _read_marked(self, sock: socket.socket) -> tuple[bytes, SourceAddress, int]:
-        data, ancillary, _, address = sock.recvmsg(MAX_DATAGRAM, 32)
-        for level, kind, value in ancillary:
-            if level == socket.SOL_SOCKET and kind == SO_MARK:
-                return data, address, int.from_bytes(value[:4], sys.byteorder)
-        return data, address, 0
+    def _arrived_in(self, queue: socket.socket) -> Arrival:
+        data, address, mark, destination = udp.read_all(queue)
+        return self._by_destination.get(destination), data, address, mark
 
-    def _learn(self, port: _Port, address: SourceAddress) -> Endpoint | None:
+    def _learn(self, port: _Port, address: udp.SourceAddress) -> Endpoint | None:
         try:
             source = Endpoint.parse(address[0], address[1])
         except ValueError:
@@ -171,39 +240,3 @@ class MediaSockets:
             port.sources.clear()
         port.sources[address] = source
         return source
-
-    def _ask_for_marks(self, sock: socket.socket) -> None:
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, SO_RCVMARK, 1)
-        except OSError:
-            # Before Linux 5.19: RTCP the kernel has forwarded cannot be told from RTCP it has not.
-            self._marks = False
-
-
-def _bind(local: Endpoint, tos: int) -> socket.socket:
-    family = local.family
-    sock = socket.socket(
-        socket.AF_INET if family is Family.IP4 else socket.AF_INET6,
-        socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
-    )
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        # A relay does not know its path better than the sender: what does not fit is fragmented, not lost.
-        if family is Family.IP4:
-            sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
-        else:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT)
-        _set_tos(sock, family, tos)
-        sock.bind((local.address, local.port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _set_tos(sock: socket.socket, family: Family, tos: int) -> None:
-    if family is Family.IP4:
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
-    else:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)

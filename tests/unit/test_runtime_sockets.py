@@ -1,10 +1,13 @@
-"""The media sockets over loopback, IPv4 and IPv6, on ports chosen by the kernel.
+"""The media ports over loopback, IPv4 and IPv6, on ports chosen by the kernel: each with a socket, and steered.
 
 sender 127.0.0.1:s  --->  MediaSockets 127.0.0.1:m  (epoll set, read_ready called by the test)
+                              |
+                              +-- steering: in a namespace of its own, all of it real
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -13,8 +16,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from rtprelay.kernel.backend import Steering
+from rtprelay.kernel.steer import QUEUES, SocketSteering
 from rtprelay.runtime.sockets import BATCH, ROUND, MediaSockets
 from rtprelay.values import Endpoint, Family
+from tests.backend.namespaces import inside
+from tests.bpf.conftest import require_programs
+from tools.netns import Namespace
 
 Received = list[tuple[Endpoint, Endpoint, bytes]]
 
@@ -22,9 +30,12 @@ Received = list[tuple[Endpoint, Endpoint, bytes]]
 class Ports:
     """MediaSockets that note what they receive, and ports that are free."""
 
-    def __init__(self) -> None:
+    def __init__(self, steering: Steering | None) -> None:
         self.received: Received = []
-        self.sockets = MediaSockets(lambda local, source, data, mark: self.received.append((local, source, data)))
+        self.sockets = MediaSockets(self._note, steering=steering)
+
+    def _note(self, local: Endpoint, source: Endpoint, data: bytes, mark: int) -> None:
+        self.received.append((local, source, data))
 
     def open(self, address: str = "127.0.0.1", tos: int = 0) -> Endpoint:
         for _ in range(50):
@@ -50,15 +61,26 @@ def free_port(address: str) -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture(params=["sockets", pytest.param("steering", marks=pytest.mark.netns)])
+def steering(request: pytest.FixtureRequest) -> Iterator[Steering | None]:
+    """None: a socket for each port. What is steered is steered in a whole namespace: in one of its own."""
+    if request.param == "sockets":
+        yield None
+        return
+    require_programs()
+    with Namespace("ports") as namespace, inside(namespace), contextlib.closing(SocketSteering()) as made:
+        yield made
+
+
 @pytest.fixture
-def ports() -> Iterator[Ports]:
-    made = Ports()
+def ports(steering: Steering | None) -> Iterator[Ports]:
+    made = Ports(steering)
     yield made
     made.sockets.close_all()
 
 
 @pytest.fixture
-def sender() -> Iterator[socket.socket]:
+def sender(steering: Steering | None) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         sock.settimeout(5)
@@ -150,6 +172,8 @@ def test_the_tos_of_an_open_port_can_be_changed(ports: Ports, sender: socket.soc
 
 def test_a_flooded_port_does_not_keep_another_waiting(ports: Ports, sender: socket.socket) -> None:
     flooded, quiet = ports.open(), ports.open()
+    while quiet.port % QUEUES == flooded.port % QUEUES:
+        quiet = ports.open()
     for _ in range(100):
         sender.sendto(b"flood", (flooded.address, flooded.port))
     sender.sendto(b"call", (quiet.address, quiet.port))
@@ -166,7 +190,7 @@ def test_the_event_loop_gets_its_turn_under_a_flood(ports: Ports, sender: socket
     assert BATCH <= len(ports.received) <= BATCH + len(opened)
 
 
-def test_a_port_closed_by_what_was_just_received_is_not_read(sender: socket.socket) -> None:
+def test_a_port_closed_by_what_was_just_received_is_not_read(steering: Steering | None, sender: socket.socket) -> None:
     received: list[Endpoint] = []
 
     def close_both(local: Endpoint, source: Endpoint, data: bytes, mark: int) -> None:
@@ -174,7 +198,7 @@ def test_a_port_closed_by_what_was_just_received_is_not_read(sender: socket.sock
         for port in opened:
             sockets.close(port)
 
-    sockets = MediaSockets(close_both)
+    sockets = MediaSockets(close_both, steering=steering)
     opened: list[Endpoint] = []
     while len(opened) < 2:
         port = Endpoint("127.0.0.1", free_port("127.0.0.1"))

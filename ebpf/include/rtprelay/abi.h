@@ -47,6 +47,7 @@ enum rtprelay_limits {
 	RTPRELAY_MARK_FORWARDED = 0x52545001, /* skb mark of RTCP the kernel has forwarded: only to be read */
 	RTPRELAY_COUNTER_BASE = 128, /* of counters.h within the counts map */
 	RTPRELAY_COUNTS = 256,
+	RTPRELAY_STEER_QUEUES = 256, /* sockets for each family, see steer.bpf.c; a power of two */
 	RTPRELAY_NONE = 0xffffffff, /* no such index */
 };
 
@@ -238,6 +239,16 @@ struct rtprelay_ssrc_key {
 struct rtprelay_group_entry {
 	__u32 ifindex;
 	__s32 program_fd; /* of relay_egress; reads back as its id */
+};
+
+/* A local address, as in rtprelay_endpoint: key of the homes map. */
+struct rtprelay_steer_address {
+	__u32 words[4];
+};
+
+/* The ports of a local address that the daemon holds without a socket: bit port % 8 of byte port / 8. */
+struct rtprelay_steer_held {
+	__u8 bits[8192];
 };
 
 #include "rtprelay/srtp_abi.h"
