@@ -1,4 +1,6 @@
-"""Where our daemon's time goes under signalling load, sampled from outside: `python -m bench.profile --help`."""
+"""Where our daemon's time goes under signalling load, or setting up WebRTC legs, sampled from outside:
+`python -m bench.profile --help`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,10 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -19,6 +23,7 @@ from bench.machine import process_cpu
 from bench.report import Table
 from bench.subjects import RTPRELAY, SUBJECTS, Daemon, Subject
 from bench.topology import Topology
+from bench.webrtc_client import Browsers
 
 _RATE = 400
 """Samples per second: each stops the daemon for a moment."""
@@ -43,7 +48,7 @@ class Profile(msgspec.Struct, frozen=True):
     stacks: dict[tuple[Frame, ...], int]
     """Samples by stack, outermost frame first."""
     cpu: float
-    """Seconds per command when nobody looked."""
+    """Seconds per command (or leg) when nobody looked."""
     per_second: float
 
     def tops(self, what: str) -> list[tuple[str, float]]:
@@ -64,17 +69,30 @@ class Profile(msgspec.Struct, frozen=True):
         )
 
 
-def take(subject: Subject, seconds: float, clients: int = 16) -> Profile:
-    """Load the daemon on core 0; first unwatched, for the CPU time per command, then sampled."""
-    with Topology() as topology, Daemon(subject, topology, core=0) as daemon, Load(topology, clients) as load:
-        load.run(1.0)
-        before = process_cpu(daemon.pid)
-        plain = load.run(seconds / 3)
-        cpu = (process_cpu(daemon.pid) - before) / max(1, plain.replies)
-        return Profile(dict(_sample(daemon.pid, load, seconds)), cpu, plain.per_second)
+Run = Callable[[float], int]
+"""Keeps the daemon busy for so many seconds; how much it did."""
 
 
-def _sample(pid: int, load: Load, seconds: float) -> Counter[tuple[Frame, ...]]:
+def take(subject: Subject, seconds: float, clients: int = 16, *, webrtc: bool = False) -> Profile:
+    """Load the daemon on core 0; first unwatched, for the CPU time per command (per leg: `webrtc`), then sampled."""
+    with ExitStack() as stack:
+        topology = stack.enter_context(Topology())
+        daemon = stack.enter_context(Daemon(subject, topology, core=0))
+        run: Run
+        if webrtc:
+            browsers = stack.enter_context(Browsers(topology, daemon.client, clients))
+            run = lambda seconds: len(browsers.run(seconds)[0])
+        else:
+            load = stack.enter_context(Load(topology, clients))
+            run = lambda seconds: load.run(seconds).replies
+        run(1.0)
+        before, began = process_cpu(daemon.pid), time.monotonic()
+        count = max(1, run(seconds / 3))
+        took, cpu = time.monotonic() - began, (process_cpu(daemon.pid) - before) / count
+        return Profile(dict(_sample(daemon.pid, run, seconds)), cpu, count / took)
+
+
+def _sample(pid: int, run: Run, seconds: float) -> Counter[tuple[Frame, ...]]:
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "stacks"
         spy = subprocess.Popen(
@@ -86,7 +104,7 @@ def _sample(pid: int, load: Load, seconds: float) -> Counter[tuple[Frame, ...]]:
             stderr=subprocess.DEVNULL,
         )
         while spy.poll() is None:
-            load.run(1.0)
+            run(1.0)
         stacks: Counter[tuple[Frame, ...]] = Counter()
         for line in output.read_text(encoding="utf-8").splitlines() if output.exists() else ():
             stack, _, count = line.rpartition(" ")
@@ -119,12 +137,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--webrtc", action="store_true", help="legs with ICE and DTLS, instead of commands")
     parser.add_argument("--top", type=int, default=40)
     parser.add_argument("--subject", default=RTPRELAY.name, choices=[n for n, s in SUBJECTS.items() if s.pins])
     options = parser.parse_args()
     os.sched_setaffinity(0, {1})
-    profile = take(SUBJECTS[options.subject], options.seconds, options.clients)
-    print(f"{profile.per_second:,.0f} commands/s unsampled, {profile.cpu * 1e6:.0f} us of CPU each")
+    profile = take(SUBJECTS[options.subject], options.seconds, options.clients, webrtc=options.webrtc)
+    what = "legs" if options.webrtc else "commands"
+    print(f"{profile.per_second:,.0f} {what}/s unsampled, {profile.cpu * 1e6:.0f} us of CPU each")
     for what in ("package", "function", "itself", "line"):
         print(f"\n{'share':>6} {'us':>6}  {what}")
         for key, share in profile.tops(what)[: options.top]:
