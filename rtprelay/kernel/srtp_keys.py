@@ -166,18 +166,23 @@ def _schedule(key: bytes) -> bytes:
     """`struct rtprelay_aes_key`: KeyExpansion (FIPS 197 section 5.2), at the end of the array, and where it starts."""
     box = _sbox()
     length = len(key) // 4
-    words = [key[i : i + 4] for i in range(0, len(key), 4)]
-    round_constant = 1
+    words = list(struct.unpack(f"!{length}I", key))
+    word, round_constant = words[-1], 1
     for i in range(length, 4 * (length + 7)):
-        word = words[-1]
         if i % length == 0:
-            word = bytes((box[word[1]] ^ round_constant, box[word[2]], box[word[3]], box[word[0]]))
+            word = (
+                (box[word >> 16 & 0xFF] ^ round_constant) << 24
+                | box[word >> 8 & 0xFF] << 16
+                | box[word & 0xFF] << 8
+                | box[word >> 24]
+            )
             round_constant = _multiply(round_constant, 2)
         elif length > 6 and i % length == 4:
-            word = bytes(box[byte] for byte in word)
-        words.append(bytes(a ^ b for a, b in zip(words[-length], word, strict=True)))
+            word = box[word >> 24] << 24 | box[word >> 16 & 0xFF] << 16 | box[word >> 8 & 0xFF] << 8 | box[word & 0xFF]
+        word ^= words[i - length]
+        words.append(word)
     start = _SCHEDULE_WORDS - len(words)
-    return bytes(4 * start) + b"".join(words) + struct.pack("<I", start)
+    return struct.pack(f"!{4 * start}x{len(words)}I", *words) + start.to_bytes(4, "little")
 
 
 def _masked(key: bytes, salt: bytes) -> bytes:

@@ -98,14 +98,18 @@ def _flows(
     """The flows of one port pair; more than one source is a bundle (RFC 9143)."""
     local = carrier.local
     assert local is not None
+    # Without keys nobody is expected: what comes behind the end of a handshake is handed up, and finds the keys there.
+    expected, expected_rtcp = carrier.expected, carrier.expected_rtcp
     if not _keyed(carrier):
         sources = [(media, []) for media, _ in sources]
+        expected = None
+    if not _rtcp_keyed(carrier):
+        expected_rtcp = None
     sources = [(media, [sink for sink in sinks if _keyed(sink.carrier)]) for media, sinks in sources]
     lanes = _lanes(sources, capabilities.max_outputs)
     outputs = tuple(output for lane in lanes for output in lane.outputs)
     rtcp_outputs = _ordered([_rtcp_output(sink) for _, sinks in sources for sink in sinks], capabilities.max_outputs)
     srtp = _parameters(carrier.crypto_receive)
-    expected = carrier.expected
     payloads = _payloads(party, lanes)
     media, sinks = sources[0]
     if len(sources) == 1 and (party.silenced or (sinks and sinks[0].blocked)):
@@ -132,7 +136,7 @@ def _flows(
         local=carrier.local_rtcp,
         expected=None,
         signalled=_beaten(carrier.source_rtcp, carrier.remote_rtcp) if carrier.ice is None else None,
-        rtcp_expected=carrier.expected_rtcp,
+        rtcp_expected=expected_rtcp,
         on_mismatch=_on_mismatch(carrier),
         lock=not carrier.media_handover and carrier.ice is None,
         rtcp_outputs=rtcp_outputs if _rtcp_keyed(carrier) else (),

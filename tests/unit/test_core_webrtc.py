@@ -11,6 +11,7 @@ import pytest
 from rtprelay.call.media import Media
 from rtprelay.call.secure import DtlsLeg
 from rtprelay.ice.agent import CONSENT_EXPIRY, Credentials
+from rtprelay.plan.flow import Mismatch
 from rtprelay.security.certificate import generate
 from rtprelay.signalling.command import Body, CommandName, IceOption
 from rtprelay.values import CallId, Endpoint, Tag
@@ -127,6 +128,19 @@ def test_another_certificate_than_the_signalled_one_gets_no_keys() -> None:
     run(stage, browser)
     assert stage.flow(facing_browser.local).srtp is None
     assert stage.outputs(facing_browser.local) == []
+
+
+def test_nobody_is_expected_before_there_are_keys() -> None:
+    """A kernel hands up what comes behind the end of the handshake; by the time it is read, the keys are there."""
+    stage, browser = Stage(), Browser()
+    wrong = browser.sdp().replace(FINGERPRINT, FINGERPRINT[:-2] + ("00" if FINGERPRINT[-2:] != "00" else "01"))
+    stage.offered(wrong, ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
+    (facing_browser,) = stage.answered(sdp(B, 4002))
+    browser.learn(facing_browser, setup="passive", controlling=True)
+    run(stage, browser)
+    assert browser.remote == facing_browser.local
+    flow = stage.flow(facing_browser.local)
+    assert (flow.expected, flow.on_mismatch) == (None, Mismatch.PUNT)
 
 
 def test_unauthenticated_stun_is_not_answered() -> None:
