@@ -78,18 +78,22 @@ def take(subject: Subject, seconds: float, clients: int = 16, *, webrtc: bool = 
     with ExitStack() as stack:
         topology = stack.enter_context(Topology())
         daemon = stack.enter_context(Daemon(subject, topology, core=0))
-        run: Run
-        if webrtc:
-            browsers = stack.enter_context(Browsers(topology, daemon.client, clients))
-            run = lambda seconds: len(browsers.run(seconds)[0])
-        else:
-            load = stack.enter_context(Load(topology, clients))
-            run = lambda seconds: load.run(seconds).replies
+        run = _legs(stack, topology, daemon, clients) if webrtc else _commands(stack, topology, clients)
         run(1.0)
         before, began = process_cpu(daemon.pid), time.monotonic()
         count = max(1, run(seconds / 3))
         took, cpu = time.monotonic() - began, (process_cpu(daemon.pid) - before) / count
         return Profile(dict(_sample(daemon.pid, run, seconds)), cpu, count / took)
+
+
+def _commands(stack: ExitStack, topology: Topology, clients: int) -> Run:
+    load = stack.enter_context(Load(topology, clients))
+    return lambda seconds: load.run(seconds).replies
+
+
+def _legs(stack: ExitStack, topology: Topology, daemon: Daemon, clients: int) -> Run:
+    browsers = stack.enter_context(Browsers(topology, daemon.client, clients))
+    return lambda seconds: len(browsers.run(seconds)[0])
 
 
 def _sample(pid: int, run: Run, seconds: float) -> Counter[tuple[Frame, ...]]:
