@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import structlog
 
+from rtprelay.listen.exchange import Service
+from rtprelay.listen.udp import NgUdp
 from rtprelay.runtime import certificates
 from rtprelay.runtime.certificates import RENEW_BEFORE, CertificateKeeper
 from rtprelay.security.certificate import VALIDITY, Certificate, KeyType, generate
 from rtprelay.store.certificates import FILE
+from tests.unit.listen.rig import PING, PONG, V4, pong
 
 NOW = 1_800_000_000.0
 LOG = structlog.get_logger()
@@ -88,6 +93,54 @@ def test_keys_are_made_beside_the_loop(tmp_path: Path, monkeypatch: pytest.Monke
     start(tmp_path, Clock())
     assert threads
     assert threading.get_ident() not in threads
+
+
+def test_commands_are_answered_while_a_key_is_being_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes: it is held until a hundred have been answered."""
+    monkeypatch.setattr(certificates, "LOOK_EVERY", 0.0)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(now: float, key_type: KeyType, bits: int) -> Certificate:
+        begun.set()
+        assert go_on.wait(30)
+        return generate(now, key_type, bits)
+
+    async def live() -> None:
+        loop, clock = asyncio.get_running_loop(), Clock()
+        keeper = CertificateKeeper(tmp_path, KeyType.RSA, 2048, LOG, clock)
+        await keeper.start()
+        monkeypatch.setattr(certificates, "generate", make)
+        clock.now += VALIDITY.total_seconds() - RENEW_BEFORE + 1
+        renewed = asyncio.Event()
+        task = asyncio.create_task(keeper.keep(lambda _: renewed.set()))
+        udp = NgUdp(Service(handle=pong))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as proxy:
+            proxy.setblocking(False)
+            server = udp.open(V4)
+            proxy.connect((server.address, server.port))
+            while not begun.is_set():
+                await asyncio.sleep(0)
+            for number in range(100):
+                await loop.sock_sendall(proxy, b"%d %b" % (number, PING))
+                assert await asyncio.wait_for(loop.sock_recv(proxy, 4096), 10) == b"%d %b" % (number, PONG)
+        assert not renewed.is_set()
+        go_on.set()
+        await asyncio.wait_for(renewed.wait(), 10)
+        task.cancel()
+        udp.close()
+
+    asyncio.run(live())
+
+
+def test_the_thread_that_makes_a_key_does_not_keep_the_interpreter_to_itself() -> None:
+    """OpenSSL takes most of a second for this one. If it did, the first turn would last as long."""
+    thread = threading.Thread(target=generate, args=(NOW, KeyType.RSA, 4096))
+    thread.start()
+    turns = 0
+    while thread.is_alive():
+        turns += 1
+        time.sleep(0.0005)
+    assert turns > 5
 
 
 def test_it_is_renewed_while_the_relay_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
