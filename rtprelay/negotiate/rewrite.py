@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 
 import msgspec
@@ -38,11 +39,13 @@ _FEEDBACK = frozenset(
     }
 )
 """What only browsers and their like understand, all of it on top of RTP/AVPF."""
+_DTLS_AND_FEEDBACK = _DTLS | _FEEDBACK
 LOOP_ATTRIBUTE = "rtprelay"
 """Names the relay that has rewritten the SDP (`loop-protect`)."""
 KEEP = MediaEdit(keep=True)
 OMIT = MediaEdit(omit=True)
 REJECT = MediaEdit(port=0)
+# As numbers: enumerations are slow to combine.
 _ORIGIN: int = (SdpReplace.ORIGIN | SdpReplace.ORIGIN_FULL).value
 _USERNAME = SdpReplace.USERNAME | SdpReplace.ORIGIN_FULL
 _VERSION = SdpReplace.SDP_VERSION | SdpReplace.FORCE_INCREMENT_SDP_VERSION
@@ -71,7 +74,7 @@ def rewrite_for(
     edit = SessionEdit(
         media=tuple(edits),
         origin_address=_first_address(edits) if replace & _ORIGIN else None,
-        remove_attributes=_DTLS if _feedback(receiver) else _DTLS | _FEEDBACK,
+        remove_attributes=_DTLS if _feedback(receiver) else _DTLS_AND_FEEDBACK,
         bundle=Bundle.REMOVE,
         append=_session_attributes(receiver, flags, context.instance, offering=offering),
     )
@@ -149,7 +152,6 @@ def _media_edit(
     muxed = carrier.mux_proposed if offering else carrier.rtcp_mux
     alone = carrier.rtcp_mux or (offering and "require" in flags.rtcp_mux)
     rtcp = carrier.local if muxed and alone else carrier.local_rtcp
-    removed = _removed(media, view, offering=offering, bundled=bundled)
     ptime = flags.ptime if offering else media.ptime_reply
     formats = codecs.offer_formats if offering else codecs.answer_formats
     try:
@@ -166,7 +168,7 @@ def _media_edit(
             formats=formats(media, view, flags),
             mid=_mid(media, view, offering=offering, wanted=bundled or flags.generate_mid),
             remove_ice=True,
-            remove_attributes=removed if ptime is None else removed | {"ptime"},
+            remove_attributes=_removed(media, view, offering=offering, bundled=bundled, ptime=ptime is not None),
             remove_lines=extmap.removed(view, flags),
             append=(
                 *(() if offering else media.extmap_masked),
@@ -180,14 +182,18 @@ def _media_edit(
         raise PeerFault(f"Cannot write SDP: {error}") from error
 
 
-def _removed(media: Media, view: MediaView, *, offering: bool, bundled: bool) -> frozenset[str]:
+def _removed(media: Media, view: MediaView, *, offering: bool, bundled: bool, ptime: bool) -> frozenset[str]:
     """What belongs to the other leg, and what the party's profile does not know: a plain phone sees a plain SDP."""
-    removed = _DTLS if media.passthrough else _DTLS | _SDES
-    if view.is_feedback and not is_feedback(media.protocol):
-        removed |= _FEEDBACK
-    if bundled or (not offering and media.mid is not None):
-        return removed - {"mid"}
-    return removed if offering else removed | {"mid"}
+    feedback = view.is_feedback and not is_feedback(media.protocol)
+    mid = not bundled and (feedback if offering else media.mid is None)
+    return _names(not media.passthrough, feedback, mid, ptime)
+
+
+@functools.cache
+def _names(keys: bool, feedback: bool, mid: bool, ptime: bool) -> frozenset[str]:
+    """The very same set each time: it is part of what the layouts of sections are remembered by."""
+    parts = ((True, _DTLS), (keys, _SDES), (feedback, _FEEDBACK - {"mid"}), (mid, {"mid"}), (ptime, {"ptime"}))
+    return frozenset().union(*(names for goes, names in parts if goes))
 
 
 def _mid(media: Media, view: MediaView, *, offering: bool, wanted: bool) -> str | None:

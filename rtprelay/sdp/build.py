@@ -8,7 +8,7 @@ import msgspec
 
 from rtprelay.sdp.attributes import Direction
 from rtprelay.sdp.codecs import Codec
-from rtprelay.sdp.shape import check_single_line, closing, network
+from rtprelay.sdp.shape import check_single_line, closing, network, rtcp
 
 
 class SessionSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -76,7 +76,7 @@ def _media(spec: MediaSpec) -> list[str]:
     attributes = [attribute for codec in spec.codecs for attribute in codec.attributes()]
     attributes += spec.attributes
     ptime = () if spec.ptime is None else (f"ptime:{spec.ptime}",)
-    rtcp_address = spec.address if spec.rtcp_full else None
+    own_rtcp = None if spec.rtcp_port is None else rtcp(spec.rtcp_port, spec.address if spec.rtcp_full else None)
     further = (*(("bundle-only",) if spec.bundle_only else ()), *spec.append)
-    attributes += closing(spec.direction, spec.rtcp_port, rtcp_address, spec.rtcp_mux, further, ptime)
+    attributes += closing(spec.direction, own_rtcp, spec.rtcp_mux, further, ptime)
     return lines + [f"a={attribute}" for attribute in attributes]

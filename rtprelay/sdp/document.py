@@ -66,6 +66,8 @@ class Block(msgspec.Struct, frozen=True, eq=False, gc=False):
     attributes: Attributes
     connection: Line | None
     """The first `c=` line."""
+    named: tuple[Line, ...]
+    """The `o=` and `s=` lines; those of a session are its own, unless other lines came before."""
     remembered: bool
     """It is short enough; so is then what is derived of it."""
 
@@ -175,7 +177,8 @@ def _block(text: str) -> Block:
         if line.type == "a":
             values.setdefault(line.name, []).append(line.argument)
     connection = next((line for line in lines if line.type == "c"), None)
-    return Block(text, tuple(lines), Attributes(values), connection, len(text) <= LONGEST)
+    named = tuple([line for line in lines if line.type in ("o", "s")])
+    return Block(text, tuple(lines), Attributes(values), connection, named, len(text) <= LONGEST)
 
 
 _known_block = functools.lru_cache(REMEMBERED)(_block)

@@ -7,11 +7,12 @@ into the media sections, unless a section that is kept as it is lives off them.
 from __future__ import annotations
 
 import enum
+import functools
 
 import msgspec
 
 from rtprelay.sdp.attributes import DIRECTIONS, ICE_ATTRIBUTES, number
-from rtprelay.sdp.document import Line, Section, SessionDescription
+from rtprelay.sdp.document import REMEMBERED, Block, Line, Section, SessionDescription
 from rtprelay.sdp.media_edit import Inherited, MediaEdit, rewrite_media
 from rtprelay.sdp.shape import check_single_line, network
 
@@ -54,10 +55,20 @@ def rewrite(document: SessionDescription, edit: SessionEdit) -> str:
     of media sections.
     """
     session = document.session
-    changes = [(section, change) for section, change in zip(document.media, edit.media, strict=True) if not change.omit]
-    rewritten = any(not change.keep for _, change in changes)
-    kept = [section for section, change in changes if change.keep and not _rejected(section)]
-    live = [change for section, change in changes if not change.keep and _live(section, change)]
+    changes: list[tuple[Section, MediaEdit]] = []
+    kept: list[Section] = []
+    live: list[MediaEdit] = []
+    rewritten = False
+    for section, change in zip(document.media, edit.media, strict=True):
+        if change.omit:
+            continue
+        changes.append((section, change))
+        if not change.keep:
+            rewritten = True
+            if _live(section, change):
+                live.append(change)
+        elif not _rejected(section):
+            kept.append(section)
     dropped = edit.remove_attributes
     if session.block.attributes.values:
         if live and all(change.remove_ice for change in live):
@@ -66,23 +77,23 @@ def rewrite(document: SessionDescription, edit: SessionEdit) -> str:
             dropped = dropped.union(DIRECTIONS)
     moved = rewritten and all(section.connection for section in kept)
 
-    out = [_session_line(session, line, edit, moved, dropped) for line in session.lines]
     inherited = Inherited.of(session, next((change.address for change in live if change.address is not None), None))
+    out = [_session(session, edit, moved, dropped)]
     if edit.append:
         there = {line.value for line in session.block.lines if line.type == "a"}
         out += [
             f"a={attribute}{inherited.ending}"
             for attribute in edit.append
-            if attribute not in there or _dropped(attribute, edit, dropped)
+            if attribute not in there or _dropped(attribute, dropped, unbundled=edit.bundle is Bundle.REMOVE)
         ]
     out += [str(section) if change.keep else rewrite_media(section, change, inherited) for section, change in changes]
     return "".join(out)
 
 
-def _dropped(attribute: str, edit: SessionEdit, dropped: frozenset[str]) -> bool:
+def _dropped(attribute: str, dropped: frozenset[str], *, unbundled: bool) -> bool:
     """Whether the line that says so already goes."""
     name, _, value = attribute.partition(":")
-    return name in dropped or (edit.bundle is Bundle.REMOVE and name == "group" and value.split()[:1] == ["BUNDLE"])
+    return name in dropped or (unbundled and name == "group" and value.split()[:1] == ["BUNDLE"])
 
 
 def _live(section: Section, change: MediaEdit) -> bool:
@@ -95,17 +106,42 @@ def _rejected(section: Section) -> bool:
     return len(fields) > 1 and number(fields[1], 65535) == 0
 
 
-def _session_line(
-    session: Section, line: Line, edit: SessionEdit, connection_moved: bool, dropped: frozenset[str]
-) -> str:
+def _session(session: Section, edit: SessionEdit, moved: bool, dropped: frozenset[str]) -> str:
+    """`moved`: the session's `c=` goes to the media sections."""
+    block = session.block
+    form = _Form(edit.session_name, moved, dropped, edit.bundle is Bundle.REMOVE)
+    own = [_origin(session, line, edit) if line.type == "o" else _line(line, form) for line in session.own]
+    if any(line.type == "o" for line in block.named):
+        own += [_origin(session, line, edit) if line.type == "o" else _line(line, form) for line in block.lines]
+    else:
+        own.append((_known_lines if block.remembered else _lines)(block, form))
+    return "".join(own)
+
+
+class _Form(msgspec.Struct, frozen=True, gc=False):
+    """What becomes of the session's lines, but for `o=`."""
+
+    name: str | None
+    moved: bool
+    dropped: frozenset[str]
+    unbundled: bool
+    """Without `a=group:BUNDLE`."""
+
+
+def _lines(block: Block, form: _Form) -> str:
+    return "".join([_line(line, form) for line in block.lines])
+
+
+_known_lines = functools.lru_cache(REMEMBERED)(_lines)
+
+
+def _line(line: Line, form: _Form) -> str:
     """The line's text after the edit, "" when it goes."""
-    if line.type == "o":
-        return _origin(session, line, edit)
-    if line.type == "s" and edit.session_name is not None:
-        return f"s={edit.session_name}{line.ending}"
-    if line.type == "c" and connection_moved:
+    if line.type == "s" and form.name is not None:
+        return f"s={form.name}{line.ending}"
+    if line.type == "c" and form.moved:
         return ""
-    if line.type == "a" and _dropped(line.value, edit, dropped):
+    if line.type == "a" and _dropped(line.value, form.dropped, unbundled=form.unbundled):
         return ""
     return line.text + line.ending
 
@@ -118,4 +154,4 @@ def _origin(session: Section, line: Line, edit: SessionEdit) -> str:
     fields = line.value.split()
     if len(fields) != 6:
         raise session.malformed(line, "not six fields")
-    return f"o={' '.join(new or old for new, old in zip(changes, fields, strict=True))}{line.ending}"
+    return f"o={' '.join([new or old for new, old in zip(changes, fields, strict=True)])}{line.ending}"

@@ -11,13 +11,14 @@ forms that come again it is done once.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 
 import msgspec
 
 from rtprelay.sdp.attributes import DIRECTIONS, ICE_ATTRIBUTES, Direction, number
 from rtprelay.sdp.codecs import static_codec
 from rtprelay.sdp.document import REMEMBERED, Block, Line, Section
-from rtprelay.sdp.shape import CLOSING_ATTRIBUTES, check_single_line, closing, network
+from rtprelay.sdp.shape import CLOSING_ATTRIBUTES, check_single_line, closing, network, rtcp
 from rtprelay.sdp.view import is_rtp
 
 
@@ -98,6 +99,9 @@ _ALWAYS_DROPPED = frozenset({"rtcp", "rtcp-mux"})
 """The sender's own; what holds afterwards is written anew."""
 
 
+_SENDRECV = Direction.SENDRECV.value
+_HOLE = "\0"
+"""Stands for `a=rtcp`; no line of SDP has it."""
 _LONGEST_TRANSPORT = 256
 """Characters of what follows the port in an `m=` line of a layout that is remembered."""
 
@@ -115,6 +119,11 @@ class _Form(msgspec.Struct, frozen=True, gc=False):
     """There is a `c=` line before the block."""
     mid: str | None
     rtcp_mux: bool
+    bundle_only: bool
+    direction: str | None
+    """To be written whatever was there."""
+    default_direction: str | None
+    """To be written where none was there."""
     remove_ice: bool
     remove_attributes: frozenset[str]
     remove_lines: frozenset[str]
@@ -135,6 +144,9 @@ class _Layout(msgspec.Struct, frozen=True, gc=False):
     further: tuple[str, ...]
     tail: str
     """Blank lines at the end; they would cut the section in two anywhere else."""
+    before_rtcp: str
+    after_rtcp: str
+    """The closing attributes where nothing is added to them, and the tail."""
 
 
 def rewrite_media(section: Section, edit: MediaEdit, inherited: Inherited) -> str:
@@ -144,10 +156,8 @@ def rewrite_media(section: Section, edit: MediaEdit, inherited: Inherited) -> st
     if len(fields) < 3:
         raise section.malformed(first, "not media, port, protocol and formats")
     kind, port, transport = fields
-    if edit.port is not None:
-        port = str(edit.port)
-    live = number(port.partition("/")[0], 65535) != 0
-    eol = first.ending if first.ending.endswith("\n") else inherited.ending
+    live = number(port.partition("/")[0], 65535) != 0 if edit.port is None else edit.port != 0
+    eol = first.ending if first.ending[-1:] == "\n" else inherited.ending
     form = _Form(
         transport,
         edit.protocol,
@@ -157,40 +167,47 @@ def rewrite_media(section: Section, edit: MediaEdit, inherited: Inherited) -> st
         len(section.own) > 1,
         edit.mid,
         edit.rtcp_mux,
+        edit.bundle_only,
+        edit.direction,
+        inherited.direction or (_SENDRECV if edit.default_direction else None),
         edit.remove_ice,
         edit.remove_attributes,
-        _repeated(section.block, edit),
+        _repeated(section.block, edit) if edit.append else edit.remove_lines,
     )
     known = section.block.remembered and len(transport) <= _LONGEST_TRANSPORT
     layout = (_known_layout if known else _layout)(section.block, form)
 
-    changed = edit.port is not None or edit.bundle_only or edit.protocol or edit.formats is not None
-    shown = "0" if edit.bundle_only else port
-    out = [f"m={kind} {shown} {layout.transport}" if changed else first.text, eol, layout.information]
     address = edit.address or (None if live else inherited.address)
     if address is not None:
-        out.append(f"c={network(address)}{eol}")
+        connection = f"c={network(address)}{eol}"
     elif section.connection is not None:
-        out += [_ended(line, eol) for line in section.own[1:]]
-        out.append(layout.connections)
-    elif inherited.connection is not None:
-        out.append(inherited.connection + eol)
-    out.append(layout.middle)
-    if live:
-        default = Direction.SENDRECV if edit.default_direction else None
-        direction = edit.direction or layout.direction or inherited.direction or default
-        rtcp_address = address if edit.rtcp_full else None
-        further = (*layout.further, *(("bundle-only",) if edit.bundle_only else ()), *edit.append)
-        attributes = closing(direction, edit.rtcp_port, rtcp_address, edit.rtcp_mux, further, layout.ptime)
-        out += [f"a={attribute}{eol}" for attribute in attributes]
-    out.append(layout.tail)
-    return "".join(out)
+        connection = "".join([_ended(line, eol) for line in section.own[1:]]) + layout.connections
+    else:
+        connection = inherited.connection + eol if inherited.connection is not None else ""
+    if edit.port is not None or edit.bundle_only or edit.protocol or edit.formats is not None:
+        shown = "0" if edit.bundle_only else port if edit.port is None else edit.port
+        head = f"m={kind} {shown} {layout.transport}{eol}"
+    else:
+        head = first.text + eol
+    if not live:
+        return f"{head}{layout.information}{connection}{layout.middle}{layout.tail}"
+    own = None if edit.rtcp_port is None else rtcp(edit.rtcp_port, address if edit.rtcp_full else None)
+    if edit.append:
+        further = (*layout.further, *edit.append)
+        attributes = closing(layout.direction, own, edit.rtcp_mux, further, layout.ptime)
+        end = _attributes(attributes, eol) + layout.tail
+    else:
+        line = f"a={own}{eol}" if own is not None else ""
+        end = f"{layout.before_rtcp}{line}{layout.after_rtcp}"
+    return f"{head}{layout.information}{connection}{layout.middle}{end}"
+
+
+def _attributes(attributes: Iterable[str], eol: str) -> str:
+    return "".join([f"a={attribute}{eol}" for attribute in attributes])
 
 
 def _repeated(block: Block, edit: MediaEdit) -> frozenset[str]:
     """The lines to remove, and those that the edit says anew."""
-    if not edit.append:
-        return edit.remove_lines
     return edit.remove_lines.union(line.value for line in block.lines if line.value in edit.append)
 
 
@@ -213,15 +230,23 @@ def _layout(block: Block, form: _Form) -> _Layout:
         middle += rtpmap + fmtp + feedback
     if form.live:
         parts.write_mid()
+    if form.bundle_only:
+        parts.further.append("bundle-only")
+    direction = form.direction or parts.direction or form.default_direction
+    lines = closing(direction, _HOLE, form.rtcp_mux, parts.further, parts.ptime)
+    place = lines.index(_HOLE)
+    tail = "".join(parts.tail)
     return _Layout(
         transport=" ".join((protocol, *formats)),
         information="".join(parts.information),
         connections="".join(parts.connections),
         middle="".join(middle + parts.others),
-        direction=parts.direction,
+        direction=direction,
         ptime=tuple(parts.ptime),
         further=tuple(parts.further),
-        tail="".join(parts.tail),
+        tail=tail,
+        before_rtcp=_attributes(lines[:place], form.eol),
+        after_rtcp=_attributes(lines[place + 1 :], form.eol) + tail,
     )
 
 

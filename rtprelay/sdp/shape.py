@@ -21,18 +21,18 @@ def network(address: str) -> str:
     return f"IN IP6 {address}" if ":" in address else f"IN IP4 {address}"
 
 
+def rtcp(port: int, address: str | None) -> str:
+    """The attribute of RFC 3605; `address` where it is said in full."""
+    return f"rtcp:{port} {network(address)}" if address else f"rtcp:{port}"
+
+
 def closing(
-    direction: str | None,
-    rtcp_port: int | None,
-    rtcp_address: str | None,
-    rtcp_mux: bool,
-    further: Iterable[str],
-    ptime: Iterable[str],
+    direction: str | None, rtcp: str | None, rtcp_mux: bool, further: Iterable[str], ptime: Iterable[str]
 ) -> list[str]:
-    """The attributes (without `a=`) that end a media description; `further` and `ptime` are such attributes too."""
+    """The attributes (without `a=`) that end a media description; all but `rtcp_mux` are such attributes."""
     lines = [direction] if direction is not None else []
-    if rtcp_port is not None:
-        lines.append(f"rtcp:{rtcp_port} {network(rtcp_address)}" if rtcp_address else f"rtcp:{rtcp_port}")
+    if rtcp is not None:
+        lines.append(rtcp)
     if rtcp_mux:
         lines.append("rtcp-mux")
     ice: list[str] = []

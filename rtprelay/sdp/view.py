@@ -173,7 +173,7 @@ def read(document: SessionDescription) -> SessionView:
     session = document.session
     origin = None
     name = ""
-    for line in session.lines:
+    for line in (*session.own, *session.block.named):
         if line.type == "o":
             fields = _origin(session, line)
             origin = origin or fields
