@@ -49,9 +49,10 @@ WATCH_INTERFACES = 5.0
 SAMPLE_LOAD = 1.0
 """Seconds between two looks at how busy the host is."""
 
-COLLECTIONS = (2000, 10, 1000)
-"""When the cycle collector looks at the young, the older and all objects (`gc.set_threshold`). Calls are trees, which
-go without it; with the defaults it went through all of them all the time, 0.4 s for 4,500 calls and a sixth of all CPU.
+COLLECTIONS = (50_000, 1, 10)
+"""When the cycle collector looks at the young, the older and all objects (`gc.set_threshold`): seldom, for calls are
+trees, which go without it. With the defaults it went through all of them all the time, 0.4 s for 4,500 calls and a
+sixth of all CPU. What a steady load makes and drops is not counted; garbage is, and comes to 5 MB before it is sought.
 """
 
 Report = Callable[[str], None]

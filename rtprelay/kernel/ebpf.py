@@ -147,6 +147,7 @@ class EbpfBackend:
         return self._attachments.modes()
 
     def apply(self, ops: Sequence[FlowOp]) -> None:
+        self._installer.tidy()
         for op in ops:
             self._apply(op)
             self.forwarder.apply(op)

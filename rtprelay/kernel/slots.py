@@ -5,6 +5,7 @@ What a program may still be looking at must not be given out again: everything f
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable
 
@@ -112,7 +113,8 @@ class Quarantine:
     def after_grace(self, now: float, deed: Callable[[], None]) -> None:
         self._waiting.append((now + self._grace, deed))
 
-    def release(self, now: float) -> None:
+    def release(self, now: float, at_most: int = sys.maxsize) -> None:
         """Do what has waited long enough."""
-        while self._waiting and self._waiting[0][0] <= now:
+        while at_most > 0 and self._waiting and self._waiting[0][0] <= now:
+            at_most -= 1
             self._waiting.popleft()[1]()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,3 +85,18 @@ def test_quarantine_keeps_things_for_its_grace() -> None:
     assert done == ["first"]
     quarantine.release(11.5)
     assert done == ["first", "second"]
+
+
+def test_a_quarantine_lets_out_no_more_than_asked_for_and_the_longest_waiting_first() -> None:
+    done: list[int] = []
+    quarantine = Quarantine(grace=1.0)
+    for number in range(5):
+        quarantine.after_grace(10.0, functools.partial(done.append, number))
+    quarantine.release(10.5, 2)
+    assert done == []
+    quarantine.release(11.0, 2)
+    assert done == [0, 1]
+    quarantine.release(11.0, 2)
+    quarantine.release(11.0, 2)
+    assert done == [0, 1, 2, 3, 4]
+    assert len(quarantine) == 0
