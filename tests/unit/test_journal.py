@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtprelay.store.journal import HEADER, Journal, JournalFault
+from rtprelay.store.journal import HEADER, SHARE, Journal, JournalFault
 from rtprelay.values import CallId
 
 
-def reopened(directory: Path) -> dict[str, object]:
+def reopened(directory: Path) -> list[bytes]:
     journal = Journal(directory)
     try:
-        return {"records": list(journal.records()), "recovery": journal.recovery}
+        return list(journal.records())
     finally:
         journal.close()
 
@@ -38,7 +42,7 @@ def test_the_last_state_of_a_call_is_what_comes_back(tmp_path: Path) -> None:
     journal.put(CallId("b"), b"other")
     journal.put(CallId("a"), b"answer")
     journal.close()
-    assert reopened(tmp_path)["records"] == [b"other", b"answer"]
+    assert reopened(tmp_path) == [b"other", b"answer"]
 
 
 def test_a_tombstone_ends_a_call(tmp_path: Path) -> None:
@@ -47,7 +51,7 @@ def test_a_tombstone_ends_a_call(tmp_path: Path) -> None:
     journal.put(CallId("a"), None)
     journal.put(CallId("never seen"), None)
     journal.close()
-    assert reopened(tmp_path)["records"] == []
+    assert reopened(tmp_path) == []
 
 
 @pytest.mark.parametrize("call_id", ["", "a b\n", "\N{SNOWMAN}", "\udcff\ud800", "x" * 65535])
@@ -57,7 +61,7 @@ def test_any_call_id_is_a_key(tmp_path: Path, call_id: str) -> None:
     journal.put(CallId("gone"), b"x")
     journal.put(CallId("gone"), None)
     journal.close()
-    assert reopened(tmp_path)["records"] == [b"kept"]
+    assert reopened(tmp_path) == [b"kept"]
 
 
 def test_a_record_survives_a_process_killed_without_warning(tmp_path: Path) -> None:
@@ -67,7 +71,7 @@ def test_a_record_survives_a_process_killed_without_warning(tmp_path: Path) -> N
     )
     finished = subprocess.run([sys.executable, "-c", program, str(tmp_path)], timeout=30, check=False)
     assert finished.returncode == -9
-    assert reopened(tmp_path)["records"] == [b"promised"]
+    assert reopened(tmp_path) == [b"promised"]
 
 
 def test_a_journal_cut_at_any_byte_gives_back_every_whole_record_before_the_cut(tmp_path: Path) -> None:
@@ -83,8 +87,7 @@ def test_a_journal_cut_at_any_byte_gives_back_every_whole_record_before_the_cut(
         directory.mkdir()
         (directory / "journal").write_bytes(whole[:cut])
         survivors = sum(end <= cut for end in ends[1:])
-        state = reopened(directory)
-        assert state["records"] == [b"aaaaa", b"bbbbb", b"ccccc"][:survivors]
+        assert reopened(directory) == [b"aaaaa", b"bbbbb", b"ccccc"][:survivors]
         assert (directory / "journal.damaged-1").exists() == (cut not in ends)
 
 
@@ -106,7 +109,7 @@ def test_a_flipped_bit_ends_the_good_prefix_and_the_file_is_set_aside(tmp_path: 
     assert (tmp_path / "journal.damaged-1").read_bytes() == bytes(bad)
     journal.put(CallId("d"), b"fourth")
     journal.close()
-    assert reopened(tmp_path)["records"] == [b"first", b"fourth"]
+    assert reopened(tmp_path) == [b"first", b"fourth"]
 
 
 @pytest.mark.parametrize("content", [b"x", b"not a journal at all", HEADER[:8] + b"\xff\0\0\0"])
@@ -127,7 +130,121 @@ def test_dead_records_are_thrown_out_and_living_ones_kept(tmp_path: Path) -> Non
         journal.put(CallId("changes"), b"%d" % turn * 20)
         assert journal.size <= 10_200
     journal.close()
-    assert reopened(tmp_path)["records"] == [b"long", b"999" * 20]
+    assert reopened(tmp_path) == [b"long", b"999" * 20]
+
+
+def test_dead_records_are_thrown_out_a_few_with_each_record_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, compact_above=1000)
+    for number in range(100):
+        journal.put(CallId(f"{number}"), b"%d" % number * 20)
+    read, whole = [0], os.pread
+
+    def counted(fd: int, size: int, offset: int) -> bytes:
+        read[-1] += 1
+        return whole(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    sizes = []
+    for turn in range(100):
+        read.append(0)
+        journal.put(CallId("7"), b"%d" % turn * 60)
+        sizes.append(journal.size)
+    assert max(read) == SHARE
+    assert sum(read) >= 99
+    assert sizes[-1] < max(sizes)
+    journal.close()
+    assert len(reopened(tmp_path)) == 100
+
+
+def test_a_daemon_killed_at_any_step_of_throwing_out_dead_records_has_kept_its_promises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has the journal's name before and after every system call: the state before the put, or the one after it."""
+    monkeypatch.setattr("rtprelay.store.journal.SHARE", 2)
+    directory, steps = tmp_path / "state", itertools.count()
+    expected: dict[CallId, bytes] = {}
+    before: list[bytes] = []
+    reached: set[str] = set()
+
+    def killed_here() -> None:
+        crashed = tmp_path / f"{next(steps)}"
+        shutil.copytree(directory, crashed)
+        assert sorted(reopened(crashed)) in (before, sorted(expected.values()))
+        assert not list(crashed.glob("*.damaged-*"))
+
+    def watch(name: str) -> None:
+        whole = getattr(os, name)
+
+        def step(*arguments: Any) -> Any:
+            if not watching:
+                return whole(*arguments)
+            watching.clear()
+            reached.add(name)
+            killed_here()
+            result = whole(*arguments)
+            killed_here()
+            watching.add(True)
+            return result
+
+        monkeypatch.setattr(os, name, step)
+
+    journal = Journal(directory, compact_above=400)
+    watching: set[bool] = set()
+    for name in ("pwrite", "rename", "close", "ftruncate"):
+        watch(name)
+    chance = random.Random(1)
+    for turn in range(120):
+        call_id = CallId(f"{chance.randrange(12)}")
+        before = sorted(expected.values())
+        record = None if chance.random() < 0.3 else b"%d " % turn * 5
+        if record is None:
+            expected.pop(call_id, None)
+        else:
+            expected[call_id] = record
+        watching.add(True)
+        journal.put(call_id, record)
+        watching.clear()
+    journal.close()
+    assert reached == {"pwrite", "rename", "close"}
+    assert sorted(reopened(directory)) == sorted(expected.values())
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3])
+def test_a_disk_too_full_to_throw_out_dead_records_is_told_of_once_and_costs_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    """`fails_at`: the write to the new file that does not fit; the first are its header and its first records."""
+    monkeypatch.setattr("rtprelay.store.journal.SHARE", 2)
+    journal = Journal(tmp_path, compact_above=1000)
+    for number in range(8):
+        journal.put(CallId(f"{number}"), b"%d" % number * 20)
+    whole, files, room = os.pwrite, set[int](), [fails_at]
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        files.add(fd)
+        if len(files) > 1 and fd != min(files) and data:
+            room[0] -= 1
+            if room[0] <= 0:
+                return whole(fd, data[: len(data) // 2], offset)
+        return whole(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    told = []
+    for turn in range(20):
+        try:
+            journal.put(CallId("7"), b"%02d" % turn * 20)
+        except JournalFault as fault:
+            told.append(fault.reason)
+    assert told == [f"{tmp_path}/journal: dead records stay: No space left on device"]
+    assert not (tmp_path / "journal.new").exists()
+    monkeypatch.setattr(os, "pwrite", whole)
+    for turn in range(100):
+        journal.put(CallId("7"), b"%02d" % turn * 20)
+        assert journal.size < 4000
+    journal.close()
+    assert sorted(reopened(tmp_path)) == sorted([*(b"%d" % number * 20 for number in range(7)), b"99" * 20])
 
 
 def test_a_second_daemon_on_the_same_directory_is_refused(tmp_path: Path) -> None:
@@ -154,8 +271,7 @@ def test_a_full_disk_leaves_the_records_before_it_readable(tmp_path: Path, monke
     monkeypatch.setattr(os, "pwrite", whole)
     journal.put(CallId("c"), b"fits again")
     journal.close()
-    state = reopened(tmp_path)
-    assert state["records"] == [b"kept", b"fits again"]
+    assert reopened(tmp_path) == [b"kept", b"fits again"]
     assert not (tmp_path / "journal.damaged-1").exists()
 
 
@@ -165,14 +281,14 @@ def test_erase_forgets_every_call(tmp_path: Path) -> None:
     journal.erase()
     journal.put(CallId("b"), b"2")
     journal.close()
-    assert reopened(tmp_path)["records"] == [b"2"]
+    assert reopened(tmp_path) == [b"2"]
 
 
 @given(st.integers(0, 2**32), st.integers(50, 2000))
 def test_whatever_is_put_the_reopened_journal_equals_a_dictionary(seed: int, compact_above: int) -> None:
     chance = random.Random(seed)
     expected: dict[CallId, bytes] = {}
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, mock.patch("rtprelay.store.journal.SHARE", 1 + seed % 3):
         journal = Journal(Path(directory), compact_above)
         for _ in range(60):
             call_id = CallId(chance.choice("abcde"))
