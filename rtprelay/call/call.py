@@ -106,6 +106,8 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """Asked for with the last offer or its answer, for all of the call; None: the operator's."""
     dropped: bool = False
     """Nothing that is sent reaches anybody (`drop-traffic`)."""
+    aliases: tuple[CallId, ...] = ()
+    """Call-ids of calls that have been merged into this one."""
     delete_at: float | None = None
     """The call has been deleted and lives on till then (delete delay)."""
 
@@ -158,14 +160,30 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
             for way in ((a, b), (b, a)):
                 self.subscriptions.append(Subscription(*way, SubscriptionKind.OFFER_ANSWER, blocked=way in blocked))
 
-    def feed(self, source: Party, sink: Party) -> None:
-        """`sink` hears `source`, and no other partner of a dialogue."""
-        self.subscriptions = [
-            s for s in self.subscriptions if s.kind is not SubscriptionKind.OFFER_ANSWER or s.sink.party != sink.number
-        ]
-        for index in range(min(len(source.medias), len(sink.medias))):
-            keys = MediaKey(source.number, index), MediaKey(sink.number, index)
-            self.subscriptions.append(Subscription(*keys, SubscriptionKind.OFFER_ANSWER))
+    def hear(self, source: Party, sink: Party, ssrcs: Iterator[int]) -> None:
+        """`sink` hears `source` besides all that it hears already, under SSRCs of its own."""
+        known = {(s.source, s.sink) for s in self.subscriptions}
+        for ours, theirs in zip(source.medias, sink.medias, strict=False):
+            keys = MediaKey(source.number, ours.index), MediaKey(sink.number, theirs.index)
+            if keys not in known and ours.kind == theirs.kind:
+                self.subscriptions.append(Subscription(*keys, SubscriptionKind.PUB_SUB, next(ssrcs)))
+
+    def take_in(self, other: Call) -> int:
+        """The parties of another call are this one's from now on; returns what their numbers have grown by."""
+        shift = self.next_party - 1
+        for party in other.parties.values():
+            party.number += shift
+            if party.offered_by is not None:
+                party.offered_by += shift
+            self.parties[party.number] = party
+        for s in other.subscriptions:
+            s.source = MediaKey(s.source.party + shift, s.source.index)
+            s.sink = MediaKey(s.sink.party + shift, s.sink.index)
+            self.subscriptions.append(s)
+        self.next_party += other.next_party - 1
+        self.answered = self.answered or other.answered
+        self.aliases += (other.call_id, *other.aliases)
+        return shift
 
     def local_endpoints(self) -> set[Endpoint]:
         """Every local port that belongs to the call."""

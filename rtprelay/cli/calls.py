@@ -45,11 +45,15 @@ class Calls:
 
     def _list_with_keys(self, words: list[str]) -> Answer:
         answer = self._list(words)
-        call = self._registry.calls.get(CallId(words[0])) if words else None
+        call = self._registry.calls.get(self._id(words[0])) if words else None
         if call is None:
             return answer
         found = list(keys(call))
         return Answer(answer.text + key_lines(found), {**answer.data, "keys": found})
+
+    def _id(self, name: str) -> CallId:
+        """The call's own, if it is called by another."""
+        return self._registry.aliases.get(CallId(name), CallId(name))
 
     def _summary(self, call_id: CallId) -> dict[str, Any]:
         call = self._registry.calls[call_id]
@@ -65,7 +69,7 @@ class Calls:
         reply = self._query(name)
         if reply is None:
             return None
-        call = self._registry.calls[CallId(name)]
+        call = self._registry.calls[self._id(name)]
         marks = {"deletionmark": call.delete_at is not None, "tos": call.tos or self._registry.settings.tos}
         return Answer(session(name, reply, marks), {"callid": name, **marks, **reply})
 
@@ -79,7 +83,7 @@ class Calls:
         if not words:
             return MORE
         name, *rest = words
-        if CallId(name) not in self._registry.calls:
+        if self._id(name) not in self._registry.calls:
             return Answer(f"No such call '{name}'\n")
         match rest:
             case ["info"]:
@@ -114,12 +118,12 @@ class Calls:
         on = ON.get(switch)
         if on is None:
             return Answer(f"Invalid on/off flag ('{switch}') specified\n")
-        if CallId(name) not in self._registry.calls:
+        if self._id(name) not in self._registry.calls:
             return Answer(f"Call ID '{name}' not found\n")
         if on:
-            self._verbosity.trace(name, self._registry.calls)
+            self._verbosity.trace(self._id(name), self._registry.calls)
         else:
-            self._verbosity.traced.discard(name)
+            self._verbosity.traced.discard(self._id(name))
         return Answer(f"{'Enabled' if on else 'Disabled'} debugging for call '{name}'\n")
 
     # --- terminate ---
@@ -132,8 +136,8 @@ class Calls:
                 for call_id in [] if which == "foreign" else list(self._registry.calls):
                     self._end(call_id)
                 return Answer(f"All {'' if which == 'all' else which + ' '}calls terminated by operator.\n")
-            case name if CallId(name) in self._registry.calls:
-                self._end(CallId(name))
+            case name if self._id(name) in self._registry.calls:
+                self._end(self._id(name))
                 return Answer(f"\nCall Id ({name}) successfully terminated by operator.\n\n")
             case name:
                 return Answer(f"\nCall Id not found ({name}).\n\n")

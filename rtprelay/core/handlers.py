@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 from rtprelay.call.call import Call
 from rtprelay.core import selection
@@ -10,6 +11,7 @@ from rtprelay.core.admission import SESSION_LIMIT
 from rtprelay.core.call_view import query
 from rtprelay.core.effects import Effect, ReadFlows, Reply
 from rtprelay.core.expiry import schedule
+from rtprelay.core.merge import merge
 from rtprelay.core.mutation import Attempt, mutate
 from rtprelay.core.muting import COMMANDS as MUTING
 from rtprelay.core.muting import mute
@@ -191,7 +193,7 @@ def _query(registry: Registry, request: Request, now: float) -> None:
 
 def _list(registry: Registry, request: Request, now: float) -> None:
     limit = request.command.limit
-    calls = [str(call_id) for call_id, _ in zip(registry.calls, range(limit), strict=False)]
+    calls = [str(call_id) for call_id in itertools.islice(itertools.chain(registry.calls, registry.aliases), limit)]
     registry.emit(Reply(request.request_id, reply.ok(calls=calls)))
 
 
@@ -205,23 +207,45 @@ def _mute(registry: Registry, request: Request, now: float) -> Attempt | None:
 
 
 def _connect(registry: Registry, request: Request, now: float) -> Attempt | None:
-    """Two parties of one call hear each other from now on, whomever they have heard before."""
+    """Two parties hear each other from now on, whomever they have heard before; with `directional` the one hears others
+    besides. Parties of two calls make one call of them.
+    """
     command = request.command
-    _known(registry, command.call_id)
-    if command.to_call_id not in ("", command.call_id):
-        raise OurFault("Not supported yet: connect joins parties of one call only")
+    call = _known(registry, command.call_id)
+    to_call_id = registry.aliases.get(command.to_call_id, command.to_call_id) or call.call_id
+    other = _known(registry, to_call_id)
+    sink = other.party_by_tag(command.to_tag)
+    if command.directional:
+        sources = selection.sources(call, command)
+    else:
+        party = call.party_by_tag(command.from_tag)
+        sources = [party] if party is not None else []
+    if not sources:
+        raise PeerFault("Unknown from-tag" if command.from_tag else "No from-tag in message")
+    if sink is None or sources == [sink]:
+        raise PeerFault("Unknown to-tag")
+    if other is not call:
+        merge(registry, call, other)
+    numbers, number = [source.number for source in sources if source is not sink], sink.number
 
     def change(call: Call, command: Command, context: Context) -> Body:
-        one, other = call.party_by_tag(command.from_tag), call.party_by_tag(command.to_tag)
-        if one is None or other is None or one is other:
-            raise PeerFault(f"Unknown {'from' if one is None else 'to'}-tag")
-        if command.directional:
-            call.feed(one, other)
-        else:
-            call.connect(one, other)
+        # By number: what was found above may have been rolled back meanwhile.
+        sink = call.parties[number]
+        for source in [call.parties[number] for number in numbers]:
+            if not command.directional:
+                call.connect(source, sink)
+                continue
+            call.hear(source, sink, _ssrcs(registry))
+            if command.flags.bidirectional:
+                call.hear(sink, source, _ssrcs(registry))
         return reply.ok()
 
-    return mutate(registry, request, command.call_id, change, now)
+    return mutate(registry, request, call.call_id, change, now)
+
+
+def _ssrcs(registry: Registry) -> Iterator[int]:
+    while True:
+        yield registry.random.getrandbits(32)
 
 
 NOT_MEDIA = frozenset({CommandName.CREATE, CommandName.CREATE_ANSWER, CommandName.MESH})

@@ -63,6 +63,8 @@ class Registry:
         self.queue = EffectQueue()
         self.owners = Owners()
         self.calls: dict[CallId, Call] = {}
+        self.aliases: dict[CallId, CallId] = {}
+        """By another name of a call its own."""
         self.tables: dict[CallId, dict[Endpoint, Flow]] = {}
         """What is installed, as far as we asked for it."""
         self.records: dict[CallId, bytes] = {}
@@ -120,10 +122,25 @@ class Registry:
         """The call is as it is now; with `table`, these flows of it are installed."""
         self.calls[call.call_id] = call
         self.owners.note(call)
+        for alias in call.aliases:
+            self.aliases[alias] = call.call_id
         if table is not None:
             self.tables[call.call_id] = table
 
+    def absorb(self, call: Call, other: Call) -> None:
+        """The other call is a part of this one from now on."""
+        self.owners.forget(other.call_id)
+        shift = call.take_in(other)
+        self.tables[call.call_id] = {**self.tables[call.call_id], **self.tables[other.call_id]}
+        self.touch(call.call_id, self.last_packet(other.call_id))
+        self.transports.rename(other.call_id, call.call_id, shift)
+        self.forget(other.call_id)
+        self.put(call)
+
     def forget(self, call_id: CallId) -> None:
+        call = self.calls.get(call_id)
+        for alias in call.aliases if call is not None else ():
+            self.aliases.pop(alias, None)
         self.owners.forget(call_id)
         for known in (self.calls, self.tables, self.records, self._activity):
             known.pop(call_id, None)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
+
 from rtprelay.core.effects import Effect, Reply
 from rtprelay.core.expiry import expire, schedule
 from rtprelay.core.handlers import handler
@@ -52,6 +54,9 @@ class Relay:
         """Carry out a request; exactly one Reply comes among its effects."""
         self._begin()
         registry, command = self.registry, request.command
+        if command.call_id in registry.aliases:
+            command = msgspec.structs.replace(command, call_id=registry.aliases[command.call_id])
+            request = msgspec.structs.replace(request, command=command)
         self._proxy = request.proxy
         registry.requests.asked(request.proxy, command.name.value)
         for flag in command.unknown_flags:

@@ -13,7 +13,7 @@ import msgspec
 
 from rtprelay.call.call import Call
 from rtprelay.core import snapshot
-from rtprelay.core.effects import ApplyFlows, OpenPort
+from rtprelay.core.effects import ApplyFlows, OpenPort, Persist
 from rtprelay.core.expiry import schedule
 from rtprelay.core.queue import fault
 from rtprelay.core.registry import Registry
@@ -23,7 +23,7 @@ from rtprelay.plan.flow import Flow, FlowTable
 
 
 def restore(registry: Registry, records: Iterable[bytes], installed: FlowTable, now: float) -> None:
-    calls = list(_read(registry, records))
+    calls = _without_merged(registry, list(_read(registry, records)))
     left = {local: _ordered(flow) for local, flow in installed.items()}
     registry.ports.claim(rtp for call in calls for _, media in call.medias() for rtp in media.rtp_ports)
     registry.totals.adopt(left)
@@ -82,6 +82,16 @@ def _read(registry: Registry, records: Iterable[bytes]) -> Iterable[Call]:
             continue
         registry.records[call.call_id] = record
         yield call
+
+
+def _without_merged(registry: Registry, calls: list[Call]) -> list[Call]:
+    """A call that is part of another one has a record of its own only where the predecessor died in the middle."""
+    merged = {alias for call in calls for alias in call.aliases}
+    for call in calls:
+        if call.call_id in merged:
+            registry.records.pop(call.call_id, None)
+            registry.emit(Persist(call.call_id, None))
+    return [call for call in calls if call.call_id not in merged]
 
 
 def _ordered(flow: Flow) -> Flow:

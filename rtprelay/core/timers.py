@@ -26,6 +26,9 @@ class Timers(Generic[K]):
             self._pushed += 1
             heapq.heappush(self._heap, (deadline, self._pushed, key))
 
+    def due(self, key: K) -> float | None:
+        return self._due.get(key)
+
     def forget(self, key: K) -> None:
         self._due.pop(key, None)
         # Timeouts are hours and calls minutes: the heap would hold sixty dead entries for each live one.

@@ -69,6 +69,17 @@ class Transports:
                 self._transports[heir] = transport
                 self._keys[call.call_id].add(heir)
 
+    def rename(self, call_id: CallId, other: CallId, shift: int) -> None:
+        """The parties of a call are those of another one from now on, under numbers that are greater by `shift`."""
+        for key in list(self._keys.get(call_id, ())):
+            transport, due = self._transports[key], self._timers.due(key)
+            self._drop(key)
+            new = Key(other, key.party + shift, key.section)
+            self._transports[new] = transport
+            self._keys[other].add(new)
+            if due is not None:
+                self._timers.schedule(new, due)
+
     def forget(self, call_id: CallId) -> None:
         for key in list(self._keys.get(call_id, ())):
             self._drop(key)

@@ -312,6 +312,22 @@ def test_what_has_no_meaning_here_is_answered_clearly(bench: Bench, line: str) -
     assert bench.say(line).startswith("Not supported: ")
 
 
+def test_a_merged_call_is_found_by_either_name(bench: Bench) -> None:
+    bench.call("two@example")
+    other = bench.relay.registry.calls[CallId("two@example")]
+    for party in other.parties.values():
+        party.tag = Tag(f"{party.tag}2")
+    one, two = CallId("one@example"), CallId("two@example")
+    command = Command(name=CommandName.CONNECT, call_id=one, to_call_id=two, from_tag=Tag("a"), to_tag=Tag("a2"))
+    assert bench.carry_out(command) == {"result": "ok"}
+    assert "--- Tag 'a2'" in bench.say("list sessions one@example")
+    assert bench.say("call two@example info").count("--- Tag") == 4
+    bench.say("debug two@example on")
+    assert bench.verbosity.traced == {"one@example"}
+    assert "successfully terminated" in bench.say("terminate two@example")
+    assert "No sessions" in bench.say("list sessions all")
+
+
 def test_one_party_of_a_call_is_shown(bench: Bench) -> None:
     text = bench.say("call one@example tag b info")
     assert text.startswith("--- Tag 'b'")

@@ -82,13 +82,27 @@ def test_connect_joins_two_parties_of_a_call() -> None:
     assert heard_at(stage, facing["b"], CALLEE) == []
 
 
-def test_connect_may_be_one_way() -> None:
+def test_connect_may_be_one_way_besides_all_that_is_heard_already() -> None:
     stage, facing = three_parties()
     third = at("198.51.100.4:4006")
     stage.ask(CommandName.CONNECT, from_tag=Tag("a"), to_tag=Tag("c"), directional=True)
     assert heard_at(stage, facing["a"], CALLER) == [third]
     assert heard_at(stage, facing["c"], third) == [CALLEE]
-    assert heard_at(stage, facing["b"], CALLEE) == []
+    assert heard_at(stage, facing["b"], CALLEE) == [third]
+    ((_, data, _),) = stage.receive(facing["a"], CALLER, rtp(1))
+    assert wire.parse(data).ssrc != wire.parse(rtp(1)).ssrc, "a stream of its own beside the others"
+
+
+def test_several_parties_may_be_connected_to_one_both_ways() -> None:
+    stage, facing = three_parties()
+    third = at("198.51.100.4:4006")
+    fields: dict[str, Any] = {"from_tags": (Tag("a"), Tag("b")), "to_tag": Tag("c"), "directional": True}
+    for _ in range(2):  # the second time there is nothing to add
+        assert stage.ask(CommandName.CONNECT, **fields, bidirectional=True) == {"result": "ok"}
+        assert heard_at(stage, facing["a"], CALLER) == [third]
+        assert set(heard_at(stage, facing["c"], third)) == {CALLER, CALLEE}
+    assert stage.ask(CommandName.CONNECT, all="all", to_tag=Tag("a"), directional=True) == {"result": "ok"}
+    assert CALLER in heard_at(stage, facing["b"], CALLEE)
 
 
 @pytest.mark.parametrize(
@@ -97,10 +111,8 @@ def test_connect_may_be_one_way() -> None:
         ({"from_tag": Tag("x"), "to_tag": Tag("b")}, "Unknown from-tag"),
         ({"from_tag": Tag("a"), "to_tag": Tag("x")}, "Unknown to-tag"),
         ({"from_tag": Tag("a"), "to_tag": Tag("a")}, "Unknown to-tag"),
-        (
-            {"from_tag": Tag("a"), "to_tag": Tag("b"), "to_call_id": CallId("d")},
-            "Not supported yet: connect joins parties of one call only",
-        ),
+        ({"from_tag": Tag("a"), "to_tag": Tag("b"), "to_call_id": CallId("d")}, "Unknown call-id"),
+        ({"from_tag": Tag("x"), "to_tag": Tag("b"), "directional": True}, "Unknown from-tag 'x'"),
         ({"from_tag": Tag("a"), "to_tag": Tag("b"), "call_id": CallId("d")}, "Unknown call-id"),
     ],
 )
