@@ -23,8 +23,8 @@ request (`"ICE": "remove"`), in the list `flags`, or in the string `rtpp-flags`;
 `name=[a b]` or, for words, `name-value` (`ICE-remove`, `codec-strip-PCMU`).
 
 *Effect* names the field of the command it fills, or says `-` where no field is needed: it is done elsewhere, or so
-anyway, or has no meaning here. Rows without are accepted and have no effect yet; the log tells of each once. A flag
-that is not listed, or whose value is not understood, is logged and otherwise ignored.
+anyway, or has no meaning here. Rows with *none* are accepted and have no effect, for the reason given; the log tells of
+each once. A flag that is not listed, or whose value is not understood, is logged and otherwise ignored.
 """
 
 
@@ -44,7 +44,7 @@ def flags_page() -> str:
 
 def _row(row: Flag) -> str:
     names = ", ".join(f"`{name}`" for name in (row.name, *row.aliases))
-    nothing = "-" if row.needless else ""
+    nothing = f"none: {row.lacking}" if row.lacking else "-" if row.needless else ""
     effect = f"`{row.target}`" if row.target else f"as {_code(row.also)}" if row.also else nothing
     cells = (names, _value(row), row.default, row.commands, effect, row.help)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"

@@ -27,6 +27,7 @@ from rtprelay.plan.flow import Capabilities, FlowOp, FlowReport, FlowTable, PutF
 from rtprelay.sdp.document import insist
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Request
+from rtprelay.signalling.flags import find
 from rtprelay.values import Endpoint
 
 
@@ -63,7 +64,8 @@ class Relay:
             registry.notify("unknown flag", command.call_id or None, level="warning", flag=flag)
         for flag in command.missed_flags - self._told:
             self._told.add(flag)
-            registry.notify("flag without effect, told once", command.call_id or None, level="warning", flag=flag)
+            fields = {"flag": flag, "reason": row.lacking if (row := find(flag)) is not None else ""}
+            registry.notify("flag without effect, told once", command.call_id or None, level="warning", **fields)
         try:
             if registry.settings.reject_invalid_sdp:
                 insist(command.sdp)

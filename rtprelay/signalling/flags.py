@@ -6,7 +6,7 @@ string `rtpp-flags`, there as `name`, `name=value`, `name=[a b]` or `name-value`
 `options.py` carries this out; `docs/flags.md` and the tests are generated from the table.
 
 A row with a `target` fills that field of MediaFlags or Command. A row without one is known and accepted, and noted in
-MediaFlags.extra as `name` or `name=value`; it has no effect yet, which the log says unless it is `needless`.
+MediaFlags.extra as `name` or `name=value`; it has no effect, and unless it is `needless` the log says why.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     also: tuple[str, ...] = ()
     """Flags it stands for."""
     needless: bool = False
-    """Without a target: what it asks for is so anyway, or has no meaning here. Others are missed, and told of."""
+    """Without a target: what it asks for is so anyway, or has no meaning here."""
+    lacking: str = ""
+    """Why it has no effect, where it is missed: the log and docs/flags.md say so."""
     default: str = ""
 
 
@@ -79,6 +81,8 @@ FAX = "T.38"
 RECORDING = "Recording"
 MEDIA = "Media"
 MISC = "Other"
+
+_MEDIA = "media processing is not part of this relay yet"
 
 _ANY = "every"
 _OFFER = "offer"
@@ -109,8 +113,17 @@ def _row(kind: Kind, commands: str, name: str, help_: str, target: str = "", **m
     return Flag(kind=kind, commands=commands, name=name, help=help_, target=target, **more)
 
 
-def _group(name: str, *rows: Flag) -> tuple[Flag, ...]:
-    return tuple(msgspec.structs.replace(row, group=name) for row in rows)
+_PARTS = (Kind.FLAGS, Kind.TABLE)
+
+
+def _group(name: str, *rows: Flag, lacking: str = "") -> tuple[Flag, ...]:
+    """`lacking`: of all rows without an effect that do not say it themselves."""
+
+    def complete(row: Flag) -> Flag:
+        effect = row.target or row.also or row.needless or row.kind in _PARTS
+        return msgspec.structs.replace(row, group=name, lacking="" if effect else row.lacking or lacking)
+
+    return tuple(map(complete, rows))
 
 
 _switch = functools.partial(_row, Kind.SWITCH)
@@ -163,15 +176,15 @@ TABLE: tuple[Flag, ...] = (
             bare="all",
         ),
         _text("connect", "to-call-id", "call of the other participant", "to_call_id"),
-        _text(_ANY, "alias-key", "another name of the call"),
+        _text(_ANY, "alias-key", "another name of the call", lacking="what it does is documented nowhere"),
         _text(_SDP, "template", "named set of flags", needless=True),
         _text("transform", "instance", "identity of the relay that asks", needless=True),
         _address(_BLOCK, "address", "selects a participant by media address", "address"),
-        _text("inject start", "source-tag", "participant whose media is injected"),
-        _text("inject start", "source-call-id", "call of that participant"),
+        _text("inject start", "source-tag", "participant whose media is injected", lacking=_MEDIA),
+        _text("inject start", "source-call-id", "call of that participant", lacking=_MEDIA),
         _number(_OA, "sip-code", "SIP status this message came with", needless=True),
         _text(_OA, "sip-message-type", "`SIP request` or `SIP response`", needless=True),
-        _text(_OA, "xmlrpc-callback", "address told when the call times out"),
+        _text(_OA, "xmlrpc-callback", "address told when the call times out", lacking="no XMLRPC is spoken here"),
         _switch("answer", "provisional", "the To tag may still change", needless=True),
         _switch("answer", "new-branch", "an unknown To tag is a branch of its own, no alias", needless=True),
         _switch(f"{_BLOCK}, connect", "directional", "only what the selected participant sends", "directional"),
@@ -323,7 +336,12 @@ TABLE: tuple[Flag, ...] = (
         ),
         _switch(_SDP, "no-rtcp-attribute", "no `a=rtcp` line", "no_rtcp_attribute"),
         _switch(_SDP, "full-rtcp-attribute", "`a=rtcp` with the address (RFC 3605)", "full_rtcp_attribute"),
-        _switch(_SDP, "generate-RTCP", "RTCP is made by the relay, not passed on"),
+        _switch(
+            _SDP,
+            "generate-RTCP",
+            "RTCP is made by the relay, not passed on",
+            lacking="what the parties send is passed on: to make it takes media processing",
+        ),
         _switch(
             "subscribe request",
             "RTCP-mirror",
@@ -371,6 +389,7 @@ TABLE: tuple[Flag, ...] = (
         _number(_OFFER, "ptime", "milliseconds per packet towards the receiver", "ptime", low=1),
         _number(_OFFER, "ptime-reverse", "milliseconds per packet towards the sender", "ptime_reverse", low=1),
         _number(_OFFER, "repacketize", "rtpproxy's spelling of `ptime`", "ptime", low=1),
+        lacking=_MEDIA,
     ),
     *_group(
         SDP,
@@ -435,6 +454,7 @@ TABLE: tuple[Flag, ...] = (
         _any(_BLOCK, "volume", "negative dB"),
         _any("play DTMF", "code", "the event", aliases=("digit",)),
         _number("play DTMF", "duration", "milliseconds", high=5000, default="250"),
+        lacking=_MEDIA,
     ),
     *_group(
         FAX,
@@ -449,6 +469,7 @@ TABLE: tuple[Flag, ...] = (
             ),
         ),
         _number(_OFFER, "T.38-version", "T38FaxVersion", aliases=("T38-version",)),
+        lacking=_MEDIA,
     ),
     *_group(
         RECORDING,
@@ -469,6 +490,7 @@ TABLE: tuple[Flag, ...] = (
             )
         ),
         _switch("subscribe request", "SIPREC", "media labels for SIPREC (RFC 7866)"),
+        lacking=_MEDIA,
     ),
     *_group(
         MEDIA,
@@ -492,6 +514,7 @@ TABLE: tuple[Flag, ...] = (
         _number(_PLAY, "repeat-times", "how often", high=1_000_000, default="1"),
         _number(_PLAY, "repeat-duration", "milliseconds in all", high=86_400_000),
         _number(_PLAY, "start-pos", "frame to begin with", high=(1 << 31) - 1),
+        lacking=_MEDIA,
     ),
     *_group(
         MISC,

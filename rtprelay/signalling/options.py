@@ -87,7 +87,7 @@ class Options:
         target = flag.target
         if not target:
             self.extra.add(f"{flag.name}={shown}" if shown else flag.name)
-            if not flag.needless:
+            if flag.lacking:
                 self.missed.add(flag.name)
             return
         fields = self.media if target in _MEDIA_FIELDS else self.command

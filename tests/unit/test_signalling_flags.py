@@ -326,5 +326,11 @@ def test_complaints_are_bounded_in_number_and_length() -> None:
     assert len(offer(flags=["x" * (MAX_FLAG + 1)]).unknown_flags) == 1
 
 
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_a_row_has_an_effect_or_needs_none_or_says_why_it_has_none(row: Flag) -> None:
+    parts = row.kind in (Kind.FLAGS, Kind.TABLE)
+    assert [bool(row.target), bool(row.also), row.needless, bool(row.lacking), parts].count(True) == 1
+
+
 def test_the_page_of_flags_is_up_to_date() -> None:
     assert generate_docs(["--check"]) == 0
