@@ -39,6 +39,8 @@ class Relay:
     ports: tuple[int, int] = (30000, 39999)
     sides: tuple[str, ...] = ("west", "east")
     """Which of its addresses it is given."""
+    open_files: int | None = None
+    """How many it may have; None: as many as these tests."""
     instance: int = 0
     """Told apart from others in the same lab by its control ports and pins."""
     program: Program | None = field(default=None, init=False)
@@ -129,6 +131,8 @@ class Relay:
 
     def _run(self, argv: list[str], log: Path) -> Program:
         environment = {"PYTHONPATH": f"{ROOT}:{_packages()}"}
+        if self.open_files is not None:
+            argv = ["prlimit", f"--nofile={self.open_files}:{self.open_files}", *argv]
         return Program(argv, log=log, namespace=self.lab.relay, cwd=self.workdir, env=environment)
 
     def client(self, *, use_json: bool = False) -> NgClient:

@@ -182,13 +182,14 @@ def open_stage(
     *options: str,
     ports: tuple[int, int] = (30000, 39999),
     sides: tuple[str, ...] = ("west", "east"),
+    open_files: int | None = None,
 ) -> Iterator[Stage]:
     """A lab for this kind of relay and the relay running in it, with more options if a test needs them."""
     _let_everybody_in(workdir)
     if kind in ("ebpf", "tc") and not os.path.ismount(BPFFS):
         run("mount", "-t", "bpf", "bpf", str(BPFFS))
     with loopback_lab() if kind in ("tc", "rtpengine-lo") else veth_lab() as lab:
-        relay = Relay(lab, kind, workdir, options, ports, sides)
+        relay = Relay(lab, kind, workdir, options, ports, sides, open_files)
         stage = Stage(lab, relay, workdir)
         try:
             relay.start()
