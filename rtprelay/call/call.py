@@ -80,10 +80,10 @@ class Party(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     publisher: bool = False
     subscriber: bool = False
     medias: list[Media] = []
-    bundle_wanted: tuple[int, ...] = ()
-    """The sections its pending offer has in one BUNDLE group (RFC 9143)."""
-    bundle_proposed: tuple[int, ...] = ()
-    """The sections our pending offer to it has in one BUNDLE group."""
+    bundles_wanted: tuple[tuple[int, ...], ...] = ()
+    """The sections its pending offer has in each BUNDLE group (RFC 9143)."""
+    bundles_proposed: tuple[tuple[int, ...], ...] = ()
+    """The sections our pending offer to it has in each."""
     sent: SentSdp | None = None
 
     def carrier(self, media: Media) -> Media:

@@ -94,7 +94,7 @@ def _branch(call: Call, offerer: Party, via_branch: str) -> list[Party]:
 def _fork(call: Call, original: Party, tag: Tag, now: float) -> Party:
     fork = call.add_party(tag, now)
     fork.offered_by, fork.via_branch = original.offered_by, original.via_branch
-    fork.bundle_proposed = original.bundle_proposed
+    fork.bundles_proposed = original.bundles_proposed
     fork.medias = [_unanswered(media) for media in original.medias]
     _take_over(fork, original)
     return fork

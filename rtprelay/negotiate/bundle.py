@@ -14,11 +14,13 @@ no choice (a section without candidates of its own cannot be reached but through
 
 The first section that is neither rejected nor of port 0 carries the others (the tagged one, section 7.3.1). A bundle
 that loses its carrier goes on where it is: port, path and keys pass to the next.
+
+Each group is a bundle by itself; a section is in one at most (section 7.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from rtprelay.call.call import Party
 from rtprelay.call.media import Media
@@ -29,25 +31,27 @@ from rtprelay.signalling.command import MediaFlags
 
 _AT_ONCE = frozenset({"require", "strict"})
 _OFFERING = _AT_ONCE | {"offer"}
+Groups = Sequence[Sequence[int]]
+"""Indices of sections."""
 
 
 def offered(offerer: Party, answerer: Party, view: SessionView, flags: MediaFlags) -> None:
     """The offerer's bundle, and what of it the answerer is offered. Comes before ports are opened and closed."""
     if not (flags.bundle or _concerns(view, offerer, answerer)):
         return
-    members = _members(view)
+    groups = _groups(view)
     like = all(is_feedback(media.protocol) for media in answerer.medias if media.rtp and not media.rejected)
     if "reject" in flags.bundle:
-        proposed: Sequence[int] = ()
+        groups, proposed = [], []
     elif flags.bundle & _OFFERING or _bundled(answerer):
-        proposed = members or [media.index for media in view.media if media.is_rtp or media.is_channel]
+        proposed = groups or [[media.index for media in view.media if media.is_rtp or media.is_channel]]
     else:
-        proposed = members if like else ()
+        proposed = groups if like else []
     _propose(answerer, proposed, flags)
-    reasons = bool(proposed or flags.bundle) or _bundled(offerer) or _no_choice(view, members)
-    taken = reasons and "reject" not in flags.bundle
-    offerer.bundle_wanted = tuple(i for i in members if taken and not offerer.medias[i].rejected)
-    _regroup(offerer, offerer.bundle_wanted)
+    reasons = bool(proposed or flags.bundle) or _bundled(offerer)
+    taken = [group for group in groups if reasons or _no_choice(view, group)]
+    offerer.bundles_wanted = _without_rejected(offerer, taken)
+    _regroup(offerer, offerer.bundles_wanted)
 
 
 def answered(offerer: Party, answerer: Party, view: SessionView, context: Context) -> None:
@@ -55,16 +59,15 @@ def answered(offerer: Party, answerer: Party, view: SessionView, context: Contex
     if not _concerns(view, offerer, answerer):
         return
     _accept(answerer, view, context)
-    wanted = offerer.bundle_wanted
-    _share(offerer, [i for i in wanted if i < len(answerer.medias) and not answerer.medias[i].rejected], context)
+    _share(offerer, _without_rejected(answerer, offerer.bundles_wanted), context)
 
 
 def published(party: Party, view: SessionView, flags: MediaFlags, context: Context) -> None:
     """A publisher's bundle, answered at once."""
-    members = () if "reject" in flags.bundle else _members(view)
-    taken = bool(flags.bundle) or _bundled(party) or _no_choice(view, members)
-    party.bundle_wanted = tuple(members) if taken else ()
-    _share(party, party.bundle_wanted, context)
+    groups = [] if "reject" in flags.bundle else _groups(view)
+    reasons = bool(flags.bundle) or _bundled(party)
+    party.bundles_wanted = tuple(tuple(group) for group in groups if reasons or _no_choice(view, group))
+    _share(party, party.bundles_wanted, context)
 
 
 def requested(party: Party, flags: MediaFlags) -> None:
@@ -78,7 +81,7 @@ def requested(party: Party, flags: MediaFlags) -> None:
         agrees = all(named.setdefault(codec.payload_type, codec).same(codec) for codec in media.codecs)
         if agrees and not media.rejected:
             members.append(media.index)
-    _propose(party, members, flags)
+    _propose(party, [members], flags)
 
 
 def subscribed(party: Party, view: SessionView, context: Context) -> None:
@@ -86,16 +89,24 @@ def subscribed(party: Party, view: SessionView, context: Context) -> None:
     _accept(party, view, context)
 
 
-def proposed_group(party: Party) -> str | None:
-    """The value of a=group in an offer to the party; None: it is offered no bundle."""
-    return _group([media for media in party.medias if media.index in party.bundle_proposed and not media.rejected])
+def proposes(party: Party, media: Media) -> bool:
+    """Whether our offer to the party has the section in a bundle."""
+    return any(media.index in group for group in party.bundles_proposed)
 
 
-def agreed_group(party: Party) -> str | None:
-    """The value of a=group in an answer to the party; None: nothing is bundled."""
-    members = [media for media in party.medias if media.index in party.bundle_wanted and media.live]
-    known = [media for media in members if media.mid is not None]
-    return _group(known) if len(known) == 1 or _bundled(party) else None
+def proposed_groups(party: Party) -> tuple[str, ...]:
+    """The values of a=group in an offer to the party."""
+    groups = _without_rejected(party, party.bundles_proposed)
+    return tuple(_group([party.medias[index] for index in group]) for group in groups)
+
+
+def agreed_groups(party: Party) -> tuple[str, ...]:
+    """The values of a=group in an answer to the party: what is bundled, and what stands alone in its group."""
+    groups = ([party.medias[index] for index in group] for group in party.bundles_wanted)
+    known = ([media for media in group if media.live and media.mid is not None] for group in groups)
+    return tuple(
+        _group(group) for group in known if len(group) == 1 or any(media.transport is not None for media in group)
+    )
 
 
 def mid_extension(party: Party, media: Media) -> tuple[str, ...]:
@@ -115,18 +126,29 @@ def mid(media: Media) -> str:
     return media.mid or str(media.index + 1)
 
 
-def _group(members: Sequence[Media]) -> str | None:
+def _group(members: Sequence[Media]) -> str:
     """The carrier comes first (section 7.3.1)."""
-    ordered = sorted(members, key=lambda media: media.transport is not None)
-    return "BUNDLE " + " ".join(map(mid, ordered)) if ordered else None
+    return "BUNDLE " + " ".join(map(mid, sorted(members, key=lambda media: media.transport is not None)))
 
 
-def _members(view: SessionView) -> list[int]:
-    """The sections of the first group in its order, those first that may carry the others."""
+def _groups(view: SessionView) -> list[list[int]]:
+    """The sections of each group in its order, those first that may carry the others. One that several groups name is
+    the first's.
+    """
     usable = (media for media in view.media if not media.rejected and (media.is_rtp or media.is_channel))
     by_mid = {media.mid: media for media in usable}
-    named = [by_mid[name] for name in dict.fromkeys(view.bundles[0] if view.bundles else ()) if name in by_mid]
-    return [media.index for media in sorted(named, key=lambda media: media.port == 0)]
+    groups = []
+    for bundle in view.bundles:
+        named = [by_mid.pop(name) for name in dict.fromkeys(bundle) if name in by_mid]
+        groups.append([media.index for media in sorted(named, key=lambda media: media.port == 0)])
+    return [group for group in groups if group]
+
+
+def _without_rejected(party: Party, groups: Groups) -> tuple[tuple[int, ...], ...]:
+    """What is left of each, by what `party` has of the sections."""
+    medias = party.medias
+    left = (tuple(i for i in group if i < len(medias) and not medias[i].rejected) for group in groups)
+    return tuple(group for group in left if group)
 
 
 def _no_choice(view: SessionView, members: Sequence[int]) -> bool:
@@ -143,15 +165,15 @@ def _bundled(party: Party) -> bool:
 def _concerns(view: SessionView, *parties: Party) -> bool:
     """Whether there is a bundle or has been one: most calls never have any."""
     return bool(view.bundles) or any(
-        party.bundle_wanted or party.bundle_proposed or _bundled(party) for party in parties
+        party.bundles_wanted or party.bundles_proposed or _bundled(party) for party in parties
     )
 
 
-def _propose(party: Party, members: Sequence[int], flags: MediaFlags) -> None:
-    medias = [party.medias[index] for index in members if not party.medias[index].rejected]
-    party.bundle_proposed = tuple(media.index for media in medias)
-    _regroup(party, party.bundle_proposed)
-    if medias and flags.bundle & _AT_ONCE:
+def _propose(party: Party, groups: Groups, flags: MediaFlags) -> None:
+    party.bundles_proposed = _without_rejected(party, groups)
+    _regroup(party, party.bundles_proposed)
+    for group in party.bundles_proposed if flags.bundle & _AT_ONCE else ():
+        medias = [party.medias[index] for index in group]
         carrier = _carrier(party, medias)
         for media in medias:
             if media is not carrier and media.local is None:
@@ -160,26 +182,28 @@ def _propose(party: Party, members: Sequence[int], flags: MediaFlags) -> None:
 
 def _accept(party: Party, view: SessionView, context: Context) -> None:
     """An answer to our offer. What had its own port there may stand alone, what had not may not."""
-    members = [index for index in _members(view) if index in party.bundle_proposed]
+    offered = {index: group for group in party.bundles_proposed for index in group}
+    groups = [[i for i in group if i in offered and offered[i] is offered.get(group[0])] for group in _groups(view)]
+    bundled = {index for group in groups for index in group}
     for media in party.medias:
-        robbed = any(other.transport == media.index and other.index in members for other in party.medias)
-        if media.index not in members and not media.rejected and (media.transport is not None or robbed):
+        robbed = any(other.transport == media.index and other.index in bundled for other in party.medias)
+        if media.index not in bundled and not media.rejected and (media.transport is not None or robbed):
             context.warn(f"media {media.index}: offered in a bundle only and not bundled, rejected")
             media.rejected = True
-    _share(party, members, context)
+    _share(party, groups, context)
 
 
-def _share(party: Party, members: Sequence[int], context: Context) -> None:
-    medias = [party.medias[i] for i in members if i < len(party.medias) and not party.medias[i].rejected]
-    _regroup(party, [media.index for media in medias])
-    if not medias:
-        return
-    carrier = _carrier(party, medias)
-    carrier.rtcp_mux = any(media.rtcp_mux for media in medias)
-    for media in medias:
-        if media is not carrier:
-            close_ports(media, context)
-            media.transport = carrier.index
+def _share(party: Party, groups: Groups, context: Context) -> None:
+    groups = _without_rejected(party, groups)
+    _regroup(party, groups)
+    for group in groups:
+        medias = [party.medias[index] for index in group]
+        carrier = _carrier(party, medias)
+        carrier.rtcp_mux = any(media.rtcp_mux for media in medias)
+        for media in medias:
+            if media is not carrier:
+                close_ports(media, context)
+                media.transport = carrier.index
 
 
 def _carrier(party: Party, medias: Sequence[Media]) -> Media:
@@ -187,15 +211,17 @@ def _carrier(party: Party, medias: Sequence[Media]) -> Media:
     return next((party.carrier(media) for media in medias if media.transport is not None), medias[0])
 
 
-def _regroup(party: Party, members: Collection[int]) -> None:
+def _regroup(party: Party, groups: Groups) -> None:
     """Sections that left stand alone again. Where the carrier left, it is succeeded by the first that it carried."""
+    home = {index: group for group in groups for index in group}
     for carrier in party.medias:
         riders = [media for media in party.medias if media.transport == carrier.index]
-        staying = [media for media in riders if media.index in members]
+        group = home.get(carrier.index) or next((home[media.index] for media in riders if media.index in home), ())
+        staying = [media for media in riders if media.index in group]
         for media in riders:
             if media not in staying:
                 media.transport = None
-        if staying and carrier.index not in members:
+        if staying and carrier.index not in group:
             heir, *others = staying
             heir.succeed(carrier)
             for media in others:

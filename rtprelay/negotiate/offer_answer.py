@@ -73,7 +73,7 @@ def offer(call: Call, command: Command, context: Context) -> str:
         ice.offered(ours, theirs, media_view, flags, context)
         extmap.offered(ours, media_view, flags)
         mux.offered(ours, theirs, media_view.rtcp_mux, flags.rtcp_mux)
-        if theirs.index in answerer.bundle_proposed:
+        if bundle.proposes(answerer, theirs):
             theirs.mux_proposed = True  # RFC 9143 section 9.3: nothing else is possible there
     for party in (offerer, answerer):
         close_beyond(party.medias, len(view.media), context)

@@ -43,7 +43,7 @@ def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
         raise PeerFault("Nothing to publish: no media section has a codec that is accepted")
     call.answered = True
     specs = [_publish_spec(party, party.medias[section.index], section, flags, context) for section in view.media]
-    return _build(party, specs, context, group=bundle.agreed_group(party))
+    return _build(party, specs, context, groups=bundle.agreed_groups(party))
 
 
 def _publish_media(call: Call, party: Party, view: MediaView, flags: MediaFlags, context: Context) -> None:
@@ -121,7 +121,7 @@ def subscribe_request(call: Call, sources: Sequence[Party], command: Command, co
     # An m-line that is no more keeps its place in a renewed offer (RFC 3264 section 8).
     close_beyond(party.medias, len(wanted), context)
     specs += [_gone(media) for media in party.medias[len(wanted) :]]
-    return party, _build(party, specs, context, group=bundle.proposed_group(party))
+    return party, _build(party, specs, context, groups=bundle.proposed_groups(party))
 
 
 def _together(call: Call, party: Party, wanted: Sequence[tuple[MediaKey, Media]]) -> set[int]:
@@ -129,8 +129,9 @@ def _together(call: Call, party: Party, wanted: Sequence[tuple[MediaKey, Media]]
     others they are ours, so that a receiver's stream stays one stream whatever happens at the source.
     """
     ports = [(key.party, call.parties[key.party].carrier(source).index) for key, source in wanted]
-    bundled = [ports[index] for index in party.bundle_proposed]
-    return {index for index in party.bundle_proposed if bundled.count(ports[index]) > 1}
+    proposed = {index for group in party.bundles_proposed for index in group}
+    bundled = [ports[index] for index in proposed]
+    return {index for index in proposed if bundled.count(ports[index]) > 1}
 
 
 def _subscriber_media(
@@ -160,7 +161,7 @@ def _provide(party: Party, media: Media, source: Media, flags: MediaFlags, conte
     """Port, keys and path, and a name where it needs one."""
     if media.transport is None:
         open_ports(media, _interface(media, flags, media.interface or source.interface, context, source), context)
-    bundled = media.index in party.bundle_proposed
+    bundled = bundle.proposes(party, media)
     if bundled or flags.generate_mid:
         media.mid = bundle.mid(media)
     media.mux_proposed = media.rtcp_mux or bundled or bool(flags.rtcp_mux & mux.OFFERING)
@@ -215,7 +216,7 @@ def _family(media: Media, source: Media | None) -> Family | None:
     return known.family if known else None
 
 
-def _build(party: Party, specs: list[MediaSpec], context: Context, group: str | None = None) -> str:
+def _build(party: Party, specs: list[MediaSpec], context: Context, groups: Sequence[str]) -> str:
     """Ours from the first line to the last; within one session the version grows (RFC 3264 section 8)."""
     if party.sent is None:
         session_id = str(context.random.getrandbits(62))
@@ -226,7 +227,7 @@ def _build(party: Party, specs: list[MediaSpec], context: Context, group: str | 
         session_id=party.sent.session_id,
         version=str(party.sent.version),
         name=party.sent.session_name,
-        attributes=(*ice.session_attributes(party), *((f"group:{group}",) if group is not None else ())),
+        attributes=(*ice.session_attributes(party), *(f"group:{group}" for group in groups)),
     )
     return build(session, tuple(specs))
 
@@ -243,7 +244,7 @@ def _spec(
 ) -> MediaSpec:
     carrier = party.carrier(media)
     assert carrier.local is not None
-    bundled = offering and media.index in party.bundle_proposed
+    bundled = offering and bundle.proposes(party, media)
     bundle_only = bundled and carrier is not media and "strict" in flags.bundle
     named = bundled and ssrc is not None
     muxed = carrier.rtcp_mux or carrier.mux_proposed

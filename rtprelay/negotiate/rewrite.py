@@ -91,9 +91,9 @@ def _feedback(receiver: Party) -> bool:
 
 def _session_attributes(receiver: Party, flags: MediaFlags, instance: str, *, offering: bool) -> tuple[str, ...]:
     """What is ours to say about all sections together."""
-    group = bundle.proposed_group(receiver) if offering else bundle.agreed_group(receiver)
+    groups = bundle.proposed_groups(receiver) if offering else bundle.agreed_groups(receiver)
     protection = (f"{LOOP_ATTRIBUTE}:{instance}",) if flags.loop_protect else ()
-    return (*ice.session_attributes(receiver), *((f"group:{group}",) if group is not None else ()), *protection)
+    return (*ice.session_attributes(receiver), *(f"group:{group}" for group in groups), *protection)
 
 
 def _first_address(edits: list[MediaEdit]) -> str | None:
@@ -140,7 +140,7 @@ def _media_edit(
     carrier = receiver.carrier(media)
     if carrier.local is None or media.rejected:
         return MediaEdit(port=0, protocol=media.protocol)
-    bundled = offering and media.index in receiver.bundle_proposed
+    bundled = offering and bundle.proposes(receiver, media)
     bundle_only = bundled and carrier is not media and "strict" in flags.bundle
     address = flags.media_address or context.interfaces.advertised(carrier.local)
     direction = None

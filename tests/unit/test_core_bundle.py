@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rtprelay.call.call import Party
+from rtprelay.call.call import Call, Party
 from rtprelay.signalling.command import CommandName, IceOption
 from rtprelay.values import Endpoint, Tag
 from tests.unit.core_stage import INTERFACES, A, B, Section, Stage, at, rtp, sdp, sections
@@ -41,9 +41,13 @@ def group(text: str) -> str | None:
     return found[0] if found else None
 
 
-def callee(stage: Stage) -> Party:
+def call_of(stage: Stage) -> Call:
     (call,) = stage.relay.registry.calls.values()
-    return call.parties[2]
+    return call
+
+
+def callee(stage: Stage) -> Party:
+    return call_of(stage).parties[2]
 
 
 def carried(party: Party) -> list[int | None]:
@@ -362,3 +366,98 @@ def test_a_subscriber_without_bundles_hears_each_section_on_its_own_port() -> No
         packet = rtp(payload_type, payload_type=payload_type)
         leaving = stage.receive(facing.local, one.endpoint, one.protect(packet))
         assert Endpoint(B, port) in {destination for _, _, destination in leaving}
+
+
+# --- several groups (RFC 9143 section 7) ---
+
+TWO_GROUPS = "BUNDLE a v", "BUNDLE b w"
+
+
+def two_bundles(address: str, *ports: int, groups: Sequence[str] = TWO_GROUPS) -> str:
+    """Audio and video of a room, and of another one; each group's sections share the port of its first, as ICE-less
+    parties do it."""
+    payload_types = {"a": 0, "v": 96, "b": 8, "w": 97}
+    shared = dict(zip("avbw", ports, strict=True))
+    lines = [f"a=group:{each}" for each in groups]
+    for mid, payload_type in payload_types.items():
+        kind = "audio" if mid in "ab" else "video"
+        lines += [f"m={kind} {shared[mid]} RTP/AVPF {payload_type}", f"a=mid:{mid}", "a=rtcp-mux"]
+        lines += [f"a=rtpmap:{payload_type} VP8/90000"] if kind == "video" else []
+    return sdp(address, media=lines)
+
+
+def groups_of(text: str) -> list[str]:
+    return [line.removeprefix("a=group:") for line in text.splitlines() if line.startswith("a=group:")]
+
+
+def test_each_group_of_an_offer_is_a_bundle_of_its_own() -> None:
+    stage = Stage(interfaces=INTERFACES[:1])
+    offer = stage.offer(two_bundles(A, 4000, 4000, 4010, 4010), transport_protocol="RTP/AVP")["sdp"]
+    assert groups_of(offer) == []
+    answer = stage.answer(phone(B, 4002, (AUDIO, VIDEO, ("m=audio {port} RTP/AVP 8",), VIDEO)))["sdp"]
+    assert groups_of(answer) == list(TWO_GROUPS)
+    assert [media.transport for media in call_of(stage).parties[1].medias] == [None, 0, None, 2]
+    one, _, two, _ = sections(answer)
+    assert [section.port for section in sections(answer)] == [one.port, one.port, two.port, two.port]
+    assert one.port != two.port
+    for facing, payload_type, here, there in ((one, 0, 4000, 4002), (one, 96, 4000, 4012), (two, 8, 4010, 4022)):
+        packet = rtp(payload_type, payload_type=payload_type)
+        ((_, data, destination),) = stage.receive(facing.local, Endpoint(A, here), packet)
+        assert (data, destination) == (packet, Endpoint(B, there))
+    facing_phone = sections(offer)[3]
+    back = rtp(9, payload_type=97, ssrc=7)
+    ((source, data, destination),) = stage.receive(facing_phone.local, Endpoint(B, 4032), back)
+    assert (source, data, destination) == (two.local, back, Endpoint(A, 4010))
+
+
+def test_groups_are_offered_on_and_each_is_answered_by_itself() -> None:
+    """The answerer takes the second bundle, and leaves the first."""
+    stage = Stage(interfaces=INTERFACES[:1])
+    offer = stage.offer(two_bundles(A, 4000, 4000, 4010, 4010))["sdp"]
+    assert groups_of(offer) == list(TWO_GROUPS)
+    assert len(set(ports(offer))) == 4
+    answer = stage.answer(two_bundles(B, 4002, 4012, 4022, 4022, groups=("BUNDLE b w",)))["sdp"]
+    assert [media.transport for media in call_of(stage).parties[2].medias] == [None, None, None, 2]
+    assert groups_of(answer) == list(TWO_GROUPS)
+    audio = sections(answer)[0]
+    for payload_type, there in ((0, 4002), (96, 4012)):
+        packet = rtp(payload_type, payload_type=payload_type)
+        ((_, _, destination),) = stage.receive(audio.local, Endpoint(A, 4000), packet)
+        assert destination == Endpoint(B, there)
+    packet = rtp(97, payload_type=97)
+    ((_, _, destination),) = stage.receive(sections(answer)[2].local, Endpoint(A, 4010), packet)
+    assert destination == Endpoint(B, 4022)
+
+
+def test_groups_that_were_agreed_on_are_offered_again_as_they_were() -> None:
+    stage = Stage(interfaces=INTERFACES[:1])
+    stage.offer(two_bundles(A, 4000, 4000, 4010, 4010))
+    stage.answer(two_bundles(B, 4002, 4002, 4022, 4022))
+    before = [(media.local, media.transport) for _, media in call_of(stage).medias()]
+    again = stage.offer(two_bundles(A, 4000, 4000, 4010, 4010), to_tag="b")["sdp"]
+    assert groups_of(again) == list(TWO_GROUPS)
+    assert len(set(ports(again))) == 2
+    stage.answer(two_bundles(B, 4002, 4002, 4022, 4022))
+    assert [(media.local, media.transport) for _, media in call_of(stage).medias()] == before
+
+
+def test_a_publishers_groups_are_bundles_of_their_own() -> None:
+    stage = Stage(interfaces=INTERFACES[:1])
+    body = stage.ask(CommandName.PUBLISH, two_bundles(A, 4000, 4000, 4010, 4010), from_tag=Tag("p"))
+    assert groups_of(str(body["sdp"])) == list(TWO_GROUPS)
+    assert [media.transport for media in call_of(stage).parties[1].medias] == [None, 0, None, 2]
+
+
+def test_a_section_that_two_groups_name_belongs_to_the_first() -> None:
+    stage = Stage(interfaces=INTERFACES[:1])
+    offer = two_bundles(A, 4000, 4000, 4010, 4010, groups=("BUNDLE a v", "BUNDLE v b w"))
+    body = stage.ask(CommandName.PUBLISH, offer, from_tag=Tag("p"))
+    assert groups_of(str(body["sdp"])) == list(TWO_GROUPS)
+
+
+def test_sections_of_different_groups_are_not_bundled_by_an_answer() -> None:
+    """RFC 9143 section 7.3: the answerer moves no section to another group."""
+    stage = Stage(interfaces=INTERFACES[:1])
+    stage.offer(two_bundles(A, 4000, 4000, 4010, 4010))
+    stage.answer(two_bundles(B, 4002, 4002, 4022, 4022, groups=("BUNDLE a w",)))
+    assert [media.transport for media in call_of(stage).parties[2].medias] == [None] * 4
