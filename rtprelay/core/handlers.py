@@ -21,6 +21,7 @@ from rtprelay.core.totals import EndReason
 from rtprelay.errors import OurFault, PeerFault, UnknownCall
 from rtprelay.negotiate.branches import remove
 from rtprelay.negotiate.context import Context
+from rtprelay.negotiate.created import create, create_answer
 from rtprelay.negotiate.offer_answer import answer, offer
 from rtprelay.negotiate.pubsub import publish, subscribe_answer, subscribe_request
 from rtprelay.negotiate.trickle import trickle
@@ -83,15 +84,37 @@ def _answer(registry: Registry, request: Request, now: float) -> Attempt | None:
 def _publish(registry: Registry, request: Request, now: float) -> Attempt | None:
     if not _admitted(registry, request):
         return None
-    given = request.command
-    call_id = given.call_id or CallId(_made_up(registry))
-    from_tag = given.from_tag or Tag(_made_up(registry))
+    call_id, from_tag = _named(registry, request.command)
 
     def change(call: Call, command: Command, context: Context) -> Body:
         sdp = publish(call, from_tag, command, context)
         return reply.ok(call_id=call_id, from_tag=from_tag, sdp=sdp)
 
     return mutate(registry, request, call_id, change, now)
+
+
+def _create(registry: Registry, request: Request, now: float) -> Attempt | None:
+    if not _admitted(registry, request):
+        return None
+    call_id, from_tag = _named(registry, request.command)
+
+    def change(call: Call, command: Command, context: Context) -> Body:
+        return reply.ok(call_id=call_id, from_tag=from_tag, sdp=create(call, from_tag, command, context))
+
+    return mutate(registry, request, call_id, change, now)
+
+
+def _create_answer(registry: Registry, request: Request, now: float) -> Attempt | None:
+    _known(registry, request.command.call_id)
+
+    def change(call: Call, command: Command, context: Context) -> Body:
+        party = call.party_by_tag(command.from_tag)
+        if party is None:
+            raise PeerFault("Unknown from-tag")
+        create_answer(call, party, command, context)
+        return reply.ok()
+
+    return mutate(registry, request, request.command.call_id, change, now)
 
 
 def _subscribe_request(registry: Registry, request: Request, now: float) -> Attempt | None:
@@ -248,7 +271,7 @@ def _ssrcs(registry: Registry) -> Iterator[int]:
         yield registry.random.getrandbits(32)
 
 
-NOT_MEDIA = frozenset({CommandName.CREATE, CommandName.CREATE_ANSWER, CommandName.MESH})
+NOT_MEDIA = frozenset({CommandName.MESH})
 
 
 def _not_yet(registry: Registry, request: Request, now: float) -> None:
@@ -270,6 +293,8 @@ HANDLERS: dict[CommandName, Handler] = {
     CommandName.SUBSCRIBE_ANSWER: _subscribe_answer,
     CommandName.UNSUBSCRIBE: _unsubscribe,
     CommandName.CONNECT: _connect,
+    CommandName.CREATE: _create,
+    CommandName.CREATE_ANSWER: _create_answer,
     **dict.fromkeys(MUTING, _mute),
 }
 
@@ -298,6 +323,11 @@ def _admitted(registry: Registry, request: Request) -> bool:
     known = "load limit" in request.command.supports
     registry.emit(Reply(request.request_id, reply.load_limit(refusal) if known else reply.error(SESSION_LIMIT)))
     return False
+
+
+def _named(registry: Registry, command: Command) -> tuple[CallId, Tag]:
+    """The call and the party that the command is about, under made-up names where it says none."""
+    return command.call_id or CallId(_made_up(registry)), command.from_tag or Tag(_made_up(registry))
 
 
 def _made_up(registry: Registry) -> str:

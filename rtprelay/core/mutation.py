@@ -31,7 +31,15 @@ from rtprelay.values import CallId, Endpoint
 MAX_ATTEMPTS = 16
 """Binds that may fail, one after the other, before a command is refused."""
 
-REVIVING = frozenset({CommandName.OFFER, CommandName.ANSWER, CommandName.PUBLISH, CommandName.SUBSCRIBE_REQUEST})
+REVIVING = frozenset(
+    {
+        CommandName.OFFER,
+        CommandName.ANSWER,
+        CommandName.PUBLISH,
+        CommandName.SUBSCRIBE_REQUEST,
+        CommandName.CREATE,
+    }
+)
 """These bring a call back that is deleted and waits for its delay to pass."""
 
 Change = Callable[[Call, Command, Context], Body]

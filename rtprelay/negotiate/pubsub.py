@@ -43,7 +43,7 @@ def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
         raise PeerFault("Nothing to publish: no media section has a codec that is accepted")
     call.answered = True
     specs = [_publish_spec(party, party.medias[section.index], section, flags, context) for section in view.media]
-    return _build(party, specs, context, groups=bundle.agreed_groups(party))
+    return session(party, specs, context, groups=bundle.agreed_groups(party))
 
 
 def _publish_media(call: Call, party: Party, view: MediaView, flags: MediaFlags, context: Context) -> None:
@@ -77,7 +77,7 @@ def _publish_spec(party: Party, media: Media, view: MediaView, flags: MediaFlags
         formats = view.formats or ("0",)
         return MediaSpec(kind=media.kind, port=0, protocol=media.protocol, address="0.0.0.0", formats=formats)
     direction = Direction.of(sends=False, receives=media.direction.sends)
-    return _spec(party, media, direction, flags, context, offering=False)
+    return section(party, media, direction, flags, context, offering=False)
 
 
 def subscribe_request(call: Call, sources: Sequence[Party], command: Command, context: Context) -> tuple[Party, str]:
@@ -115,13 +115,13 @@ def subscribe_request(call: Call, sources: Sequence[Party], command: Command, co
         known = before.ssrc if before and before.source == key else None
         ssrc = None if index in together else context.random.getrandbits(32) if known is None else known
         call.subscriptions.append(Subscription(key, MediaKey(party.number, index), SubscriptionKind.PUB_SUB, ssrc))
-        _provide(party, media, source, flags, context)
+        provide(party, media, source, flags, context)
         direction = Direction.INACTIVE if flags.inactive else Direction.SENDONLY
-        specs.append(_spec(party, media, direction, flags, context, ssrc=ssrc, offering=True))
+        specs.append(section(party, media, direction, flags, context, ssrc=ssrc, offering=True))
     # An m-line that is no more keeps its place in a renewed offer (RFC 3264 section 8).
     close_beyond(party.medias, len(wanted), context)
-    specs += [_gone(media) for media in party.medias[len(wanted) :]]
-    return party, _build(party, specs, context, groups=bundle.proposed_groups(party))
+    specs += [gone(media) for media in party.medias[len(wanted) :]]
+    return party, session(party, specs, context, groups=bundle.proposed_groups(party))
 
 
 def _together(call: Call, party: Party, wanted: Sequence[tuple[MediaKey, Media]]) -> set[int]:
@@ -157,10 +157,11 @@ def _subscriber_media(
     tos.mark_alone(media, flags)
 
 
-def _provide(party: Party, media: Media, source: Media, flags: MediaFlags, context: Context) -> None:
-    """Port, keys and path, and a name where it needs one."""
+def provide(party: Party, media: Media, source: Media | None, flags: MediaFlags, context: Context) -> None:
+    """Port, keys and path, and a name where it needs one. `source` is what the party will hear, if that is known."""
     if media.transport is None:
-        open_ports(media, _interface(media, flags, media.interface or source.interface, context, source), context)
+        usual = media.interface or (source.interface if source else "")
+        open_ports(media, _interface(media, flags, usual, context, source), context)
     bundled = bundle.proposes(party, media)
     if bundled or flags.generate_mid:
         media.mid = bundle.mid(media)
@@ -216,23 +217,23 @@ def _family(media: Media, source: Media | None) -> Family | None:
     return known.family if known else None
 
 
-def _build(party: Party, specs: list[MediaSpec], context: Context, groups: Sequence[str]) -> str:
+def session(party: Party, specs: list[MediaSpec], context: Context, groups: Sequence[str]) -> str:
     """Ours from the first line to the last; within one session the version grows (RFC 3264 section 8)."""
     if party.sent is None:
         session_id = str(context.random.getrandbits(62))
         party.sent = SentSdp("-", session_id, f"rtprelay-{context.random.getrandbits(32):08x}", version=0)
     party.sent.version += 1
-    session = SessionSpec(
+    spec = SessionSpec(
         address=next((spec.address for spec in specs if spec.port), "0.0.0.0"),
         session_id=party.sent.session_id,
         version=str(party.sent.version),
         name=party.sent.session_name,
         attributes=(*ice.session_attributes(party), *(f"group:{group}" for group in groups)),
     )
-    return build(session, tuple(specs))
+    return build(spec, tuple(specs))
 
 
-def _spec(
+def section(
     party: Party,
     media: Media,
     direction: Direction,
@@ -273,6 +274,6 @@ def _spec(
     )
 
 
-def _gone(media: Media) -> MediaSpec:
+def gone(media: Media) -> MediaSpec:
     formats = tuple(str(codec.payload_type) for codec in media.codecs) or ("0",)
     return MediaSpec(kind=media.kind, port=0, protocol=media.protocol, address="0.0.0.0", formats=formats)

@@ -93,6 +93,24 @@ def static_codec(text: str) -> Codec | None:
     return None if payload_type is None else STATIC.get(payload_type)
 
 
+_RATES = {"opus": (48000, 2), "g722": (8000, 1), "speex": (8000, 1), "telephone-event": (8000, 1)}
+"""Of names that say all; `speex` is the narrow one."""
+
+
+def named(text: str, payload_type: int) -> Codec | None:
+    """`NAME[/RATE[/CHANNELS]]`, with its static payload type if it has one; None: the name alone does not tell."""
+    name, *numbers = text.split("/")[:3]
+    usual = next(((c.clock_rate, c.channels) for c in STATIC.values() if c.name.lower() == name.lower()), (0, 1))
+    rate, channels = _RATES.get(name.lower(), usual)
+    values = [number(value, 1 << 20) or 0 for value in numbers]
+    if values:
+        rate, channels = values[0], values[1] if len(values) > 1 else 1
+    if not name or not rate or not channels:
+        return None
+    codec = Codec(payload_type, name, rate, channels)
+    return next((static for static in STATIC.values() if static.same(codec)), codec)
+
+
 def read_codecs(payload_types: Iterable[int], attributes: Attributes) -> tuple[Codec, ...]:
     """The codecs of an RTP section in the order of its `m=` line, a repeated payload type once.
 

@@ -146,6 +146,8 @@ class MediaFlags(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     codec_offer: tuple[str, ...] = ()
     codec_mask: tuple[str, ...] = ()
     codec_except: tuple[str, ...] = ()
+    codecs_offer: tuple[str, ...] = ()
+    """Names of what a made-up offer has (`create`)."""
     single_codec: bool = False
     reuse_codecs: bool = False
     """Preferences of before hold in a renewed offer."""

@@ -362,7 +362,7 @@ TABLE: tuple[Flag, ...] = (
         _list(_SDP, "codec-consume", "hidden from the receiver; transcoded one day", "codec_mask"),
         _list(_SDP, "codec-ignore", "left alone", needless=True),
         _list(_SDP, "codec-set", "options of a transcoded codec: `opus/48000/2/32000`"),
-        _list("create", "codecs-offer", "codecs of a made-up offer"),
+        _list("create", "codecs-offer", "codecs of a made-up offer: `PCMA`, `opus/48000/2`", "codecs_offer"),
         _switch(_SDP, "always-transcode", "`codec-accept=all`", also=("codec-accept=all",)),
         _switch(_SDP, "single-codec", "only the first codec is answered", "single_codec"),
         _switch("subscribe answer", "allow-transcoding", "refused codecs are transcoded", needless=True),

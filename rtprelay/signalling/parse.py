@@ -38,6 +38,7 @@ _REQUIRED: dict[CommandName, tuple[str, ...]] = {
     CommandName.UNSILENCE_MEDIA: ("call_id",),
     CommandName.BLOCK_DTMF: ("call_id",),
     CommandName.UNBLOCK_DTMF: ("call_id",),
+    CommandName.CREATE_ANSWER: ("sdp", "call_id", "from_tag"),
     CommandName.CONNECT: ("call_id", "to_tag"),
     CommandName.START_FORWARDING: ("call_id",),
     CommandName.STOP_FORWARDING: ("call_id",),
