@@ -12,6 +12,7 @@ from rtprelay.core.registry import Registry
 from rtprelay.observe.log import Verbosity, printable
 from rtprelay.signalling.command import Body, Command, CommandName
 from rtprelay.values import CallId
+from rtprelay.wire.bencode import plain
 
 ON = {"on": True, "1": True, "yes": True, "off": False, "0": False, "no": False}
 
@@ -74,7 +75,7 @@ class Calls:
         return Answer(session(name, reply, marks), {"callid": name, **marks, **reply})
 
     def _query(self, name: str) -> Body | None:
-        reply = self._carry_out(Command(name=CommandName.QUERY, call_id=CallId(name)))
+        reply: Body = plain(self._carry_out(Command(name=CommandName.QUERY, call_id=CallId(name))))
         return reply if reply["result"] == "ok" else None
 
     # --- call CALL-ID ... ---

@@ -21,7 +21,7 @@ _NOTHING = Counts()
 def query(registry: Registry, call: Call, parties: Collection[Party]) -> Body:
     """The reply about these parties of the call."""
     reader = _Reader(registry, call)
-    tags = [reader.tag(party) for party in parties]
+    tags = [(party.tag, reader.tag(party)) for party in parties]
     return view.call(
         created_us=round(call.created * 1_000_000),
         last_signal=int(call.last_signal),
@@ -54,7 +54,7 @@ class _Reader:
         self.heard_of = bool(self._ssrcs) or any(report.hearings for report in self._reports.values())
         """There are SSRCs to be told of."""
 
-    def tag(self, party: Party) -> Body:
+    def tag(self, party: Party) -> str:
         sources, sinks = self._others(party)
         partner = self._call.partner(party)
         return view.tag(
@@ -113,7 +113,7 @@ class _Reader:
     def _named(self, others: Iterable[tuple[int, SubscriptionKind]]) -> list[view.Other]:
         return [(self._call.parties[number].tag, kind.value) for number, kind in others]
 
-    def _media(self, party: Party, media: Media, partner: Party | None) -> Body:
+    def _media(self, party: Party, media: Media, partner: Party | None) -> str:
         heard = self._heard(media)
         return view.media(
             index=media.index + 1,
@@ -121,8 +121,8 @@ class _Reader:
             protocol=media.protocol,
             codec=media.codecs[0].rtpmap if media.codecs else "",
             label=media.label or "",
-            streams=list(self._streams(media, heard[-1][0] if heard else None)),
-            flags=list(_media_flags(media, _agreed(media, partner))),
+            streams=self._streams(media, heard[-1][0] if heard else None),
+            flags=tuple(_media_flags(media, _agreed(media, partner))),
             ingress=heard,
             egress=self._told(MediaKey(party.number, media.index)) if self._ssrcs else (),
         )
@@ -138,7 +138,7 @@ class _Reader:
             for ssrc, source in self._heard(self._call.media(s.source))
         ]
 
-    def _streams(self, media: Media, ssrc: int | None) -> Iterator[Body]:
+    def _streams(self, media: Media, ssrc: int | None) -> Iterator[str]:
         suite = media.crypto_receive.suite.name if media.crypto_receive is not None else ""
         by_ice = media.ice is not None
         yield self._stream(
@@ -162,7 +162,7 @@ class _Reader:
         suite: str,
         *,
         by_ice: bool,
-    ) -> Body:
+    ) -> str:
         report = self._reports.get(local) if local is not None else None
         flags = [kind]
         if endpoint is not None or advertised is not None:
@@ -189,7 +189,7 @@ class _Reader:
             last_kernel_packet=last if by_kernel else 0,
             last_user_packet=last if by_user else 0,
             ssrc=ssrc,
-            flags=flags,
+            flags=tuple(flags),
             received=received,
             sent=self._sent.get(local, _NOTHING) if local is not None and kind == "RTP" else _NOTHING,
         )

@@ -229,4 +229,4 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 Body = dict[str, Any]
-"""A reply's dictionary, before encoding: str keys; str, int, list and dict values."""
+"""A reply's dictionary, before encoding: str keys; str, int, list, dict and `bencode.Written` values."""

@@ -2,16 +2,21 @@
 
 The core fills it in, from the inside out. Times are whole seconds of the UNIX epoch, 0 where nothing happened yet. As
 rtpengine does, keys without a value are left out.
+
+A delete says some 200 things. As dictionaries they took longer to write than the rest of its reply to make, so the
+inner ones are written as bencode at once, each by its form; JSON reads them back.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from rtprelay.signalling.command import Body
 from rtprelay.values import Endpoint
+from rtprelay.wire.bencode import INTEGER, WRITTEN, Written, entries, form, string, write
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):
@@ -30,21 +35,41 @@ Source = tuple[int, Body]
 Other = tuple[str, str]
 """The participant at the other end of a subscription: its tag, and `offer/answer` or `pub/sub`."""
 
+_COUNTS = form({"packets": INTEGER, "bytes": INTEGER, "errors": INTEGER})
+_TOTALS = form({"RTP": _COUNTS, "RTCP": _COUNTS})
+_OTHER = form({"tag": WRITTEN, "type": WRITTEN})
+_ENDPOINT = form({"family": WRITTEN, "address": WRITTEN, "port": INTEGER})
+_LOCAL = entries({"local port": INTEGER, "local address": WRITTEN, "family": WRITTEN})
+_SENT_TO = entries({"endpoint": _ENDPOINT})
+_ADVERTISED = entries({"advertised endpoint": _ENDPOINT})
+_LAST = entries({"last packet": INTEGER, "last kernel packet": INTEGER, "last user packet": INTEGER})
+_SSRC = entries({"SSRC": INTEGER})
+_STREAM = entries({"flags": WRITTEN, "stats": _COUNTS, "stats_out": _COUNTS})
+_SECTION = entries({"index": INTEGER, "type": WRITTEN})
+_MEDIA = entries({"streams": WRITTEN, "flags": WRITTEN, "ingress SSRCs": WRITTEN, "egress SSRCs": WRITTEN})
+_TAG = entries({"tag": WRITTEN})
+_CREATED = entries({"created": INTEGER})
+_PARTICIPANT = entries({"subscriptions": WRITTEN, "subscribers": WRITTEN, "medias": WRITTEN, "VSC": "le"})
+_NAMES = {
+    name: entries({name: WRITTEN}) for name in ("via-branch", "label", "metadata", "protocol", "codec", "crypto suite")
+}
+
 
 def call(
     *,
     created_us: int,
     last_signal: int,
-    tags: Iterable[Body],
+    tags: Iterable[tuple[str, str]],
     sources: Mapping[str, Body],
     rtp: Counts,
     rtcp: Counts,
     metadata: str = "",
 ) -> Body:
-    """The whole reply. `created_us`: microseconds of the UNIX epoch. While a party has not answered its tag is empty;
-    the reply has a key of its own for it.
+    """The whole reply. `created_us`: microseconds of the UNIX epoch. `tags`: each with what `tag` says of it; that of a
+    party that has not answered is empty, and the reply has a key of its own for it.
     """
     created, microseconds = divmod(created_us, 1_000_000)
+    by_tag = {tag or f"<untagged {number}>": text for number, (tag, text) in enumerate(tags, 1)}
     body: Body = {
         "created": created,
         "created_us": microseconds,
@@ -52,8 +77,8 @@ def call(
         "last signal": last_signal,
         "last redis update": 0,
         "SSRC": sources,
-        "tags": {tag["tag"] or f"<untagged {number}>": tag for number, tag in enumerate(tags, 1)},
-        "totals": {"RTP": _counts(rtp), "RTCP": _counts(rtcp)},
+        "tags": Written(f"d{''.join([string(tag) + text for tag, text in by_tag.items()])}e"),
+        "totals": Written(_TOTALS % (rtp.packets, rtp.bytes, rtp.errors, rtcp.packets, rtcp.bytes, rtcp.errors)),
     }
     if metadata:
         body["metadata"] = metadata
@@ -67,60 +92,42 @@ def tag(
     created: int,
     subscriptions: Iterable[Other],
     subscribers: Iterable[Other],
-    medias: list[Body],
+    medias: Iterable[str],
     via_branch: str = "",
     label: str = "",
     metadata: str = "",
-) -> Body:
+) -> str:
     """A participant."""
-    body: Body = {"tag": tag}
-    if via_branch:
-        body["via-branch"] = via_branch
-    if label:
-        body["label"] = label
-    body["created"] = created
-    if metadata:
-        body["metadata"] = metadata
-    body["subscriptions"] = [{"tag": other, "type": kind} for other, kind in subscriptions]
-    body["subscribers"] = [{"tag": other, "type": kind} for other, kind in subscribers]
-    body["medias"] = medias
-    body["VSC"] = []
-    return body
+    text = f"d{_TAG % string(tag)}{_named('via-branch', via_branch)}{_named('label', label)}{_CREATED % created}"
+    lists = (_others(subscriptions), _others(subscribers), f"l{''.join(medias)}e")
+    return f"{text}{_named('metadata', metadata)}{_PARTICIPANT % lists}e"
 
 
 def media(
     *,
     index: int,
     kind: str,
-    streams: list[Body],
-    flags: list[str],
+    streams: Iterable[str],
+    flags: tuple[str, ...],
     ingress: Iterable[Source] = (),
     egress: Iterable[Source] = (),
     protocol: str = "",
     codec: str = "",
     label: str = "",
-) -> Body:
+) -> str:
     """A section: `index` counts from 1, `codec` is the preferred one, as `PCMU/8000`.
 
     Flags: initialized, rtcp-mux, DTLS-SRTP, SDES, passthrough, ICE, send, recv.
     """
-    body: Body = {"index": index, "type": kind}
-    if protocol:
-        body["protocol"] = protocol
-    if codec:
-        body["codec"] = codec
-    if label:
-        body["label"] = label
-    body["streams"] = streams
-    body["flags"] = flags
-    body["ingress SSRCs"] = [{"SSRC": ssrc, **source} for ssrc, source in ingress]
-    body["egress SSRCs"] = [{"SSRC": ssrc, **source} for ssrc, source in egress]
-    return body
+    text = _SECTION % (index, string(kind))
+    names = _named("protocol", protocol) + _named("codec", codec) + _named("label", label)
+    lists = (f"l{''.join(streams)}e", _flags(flags), _sources(ingress), _sources(egress))
+    return f"d{text}{names}{_MEDIA % lists}e"
 
 
 def stream(
     *,
-    flags: list[str],
+    flags: tuple[str, ...],
     local: Endpoint | None = None,
     endpoint: Endpoint | None = None,
     advertised: Endpoint | None = None,
@@ -131,31 +138,24 @@ def stream(
     ssrc: int | None = None,
     received: Counts = _NOTHING,
     sent: Counts = _NOTHING,
-) -> Body:
+) -> str:
     """A local port, RTP or RTCP of a section. `endpoint` is where media is sent, `advertised` what the SDP named.
 
     Flags: RTP, RTCP, filled, confirmed, kernelized, no kernel support.
     """
-    body: Body = {}
+    text = "d"
     if local is not None:
-        body["local port"] = local.port
-        body["local address"] = local.address
-        body["family"] = _family(local)
+        text += _LOCAL % (local.port, string(local.address), _family(local))
     if endpoint is not None:
-        body["endpoint"] = _endpoint(endpoint)
+        text += _SENT_TO % (_family(endpoint), string(endpoint.address), endpoint.port)
     if advertised is not None:
-        body["advertised endpoint"] = _endpoint(advertised)
-    if crypto_suite:
-        body["crypto suite"] = crypto_suite
-    body["last packet"] = last_packet
-    body["last kernel packet"] = last_kernel_packet
-    body["last user packet"] = last_user_packet
+        text += _ADVERTISED % (_family(advertised), string(advertised.address), advertised.port)
+    text += _named("crypto suite", crypto_suite)
+    text += _LAST % (last_packet, last_kernel_packet, last_user_packet)
     if ssrc is not None:
-        body["SSRC"] = ssrc
-    body["flags"] = flags
-    body["stats"] = _counts(received)
-    body["stats_out"] = _counts(sent)
-    return body
+        text += _SSRC % ssrc
+    counts = (received.packets, received.bytes, received.errors, sent.packets, sent.bytes, sent.errors)
+    return f"{text}{_STREAM % (_flags(flags), *counts)}e"
 
 
 def source(*, packets: int, octets: int, last_timestamp: int, last_sequence: int) -> Body:
@@ -196,13 +196,22 @@ def impression(*, score: float, round_trip: float, leg: float, jitter: float, lo
     }
 
 
-def _endpoint(endpoint: Endpoint) -> Body:
-    return {"family": _family(endpoint), "address": endpoint.address, "port": endpoint.port}
+def _named(key: str, value: str) -> str:
+    return _NAMES[key] % string(value) if value else ""
+
+
+def _others(others: Iterable[Other]) -> str:
+    return f"l{''.join([_OTHER % (string(tag), string(kind)) for tag, kind in others])}e"
+
+
+def _sources(sources: Iterable[Source]) -> str:
+    return write([{"SSRC": ssrc, **source} for ssrc, source in sources]) if sources else "le"
+
+
+@functools.lru_cache(256)
+def _flags(flags: tuple[str, ...]) -> str:
+    return write(list(flags))
 
 
 def _family(endpoint: Endpoint) -> str:
-    return "IPv6" if ":" in endpoint.address else "IPv4"
-
-
-def _counts(counts: Counts) -> Body:
-    return {"packets": counts.packets, "bytes": counts.bytes, "errors": counts.errors}
+    return "4:IPv6" if ":" in endpoint.address else "4:IPv4"

@@ -36,8 +36,10 @@ def decode(data: bytes) -> Any:
     return decode_prefix(data)[0]
 
 
-def decode_prefix(data: bytes, start: int = 0) -> tuple[Any, int]:
-    """The value at `start` and the position behind it. Raises IncompleteMessage where more bytes could complete it."""
+def decode_prefix(data: bytes, start: int = 0, most: int = MAX_ELEMENTS) -> tuple[Any, int]:
+    """The value at `start`, of `most` elements, and the position behind it. Raises IncompleteMessage where more bytes
+    could complete it.
+    """
     # One character for each byte: lengths and positions hold, and where all is ASCII, as mostly, strings are slices.
     text, size = data.decode("latin-1"), len(data)
     ascii_only = text.isascii()
@@ -98,8 +100,8 @@ def decode_prefix(data: bytes, start: int = 0) -> tuple[Any, int]:
             if not stack:
                 return value, position
             elements += 1
-            if elements > MAX_ELEMENTS:
-                raise _malformed(f"more than {MAX_ELEMENTS} elements")
+            if elements > most:
+                raise _malformed(f"more than {most} elements")
             if key is None:
                 container.append(value)
             else:
@@ -111,11 +113,48 @@ def decode_prefix(data: bytes, start: int = 0) -> tuple[Any, int]:
         raise _incomplete("message is cut off") from None
 
 
+class Written:
+    """A value whose bencode is there already; what is always of the same form is quickly written by one (`form`)."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @property
+    def value(self) -> Any:
+        return decode_prefix(self.text.encode("utf-8", "surrogateescape"), most=len(self.text))[0]
+
+
+INTEGER = "i%de"
+WRITTEN = "%s"
+"""Places in a form: for an integer, and for what is written itself, by `string` for instance."""
+
+
+def form(places: Mapping[str, str]) -> str:
+    """A dictionary's text with places for its values, which `%` fills: `INTEGER`, `WRITTEN`, those of another form."""
+    return f"d{entries(places)}e"
+
+
+def entries(places: Mapping[str, str]) -> str:
+    """Some entries of a dictionary, likewise."""
+    return "".join([string(key) + place for key, place in places.items()])
+
+
 def encode(value: Any) -> bytes:
-    """`value` of str, bytes, int, list and dict; dictionary keys stay in their order, as rtpengine sends them."""
+    """`value` of str, bytes, int, list, dict, Written; dictionary keys stay in their order, as rtpengine sends them."""
+    return write(value).encode("utf-8", "surrogateescape")
+
+
+def plain(value: Any) -> Any:
+    """`value` with all that is written in it read back."""
+    return Written(write(value)).value
+
+
+def write(value: Any) -> str:
     out: list[str] = []
     _encode(value, out.append)
-    return "".join(out).encode("utf-8", "surrogateescape")
+    return "".join(out)
 
 
 def _encode(value: Any, put: Callable[[str], None]) -> None:
@@ -129,7 +168,7 @@ def _encode(value: Any, put: Callable[[str], None]) -> None:
             if kind is int:
                 put(f"{written}i{item}e")
             elif kind is str:
-                put(written + _string(item))
+                put(written + string(item))
             else:
                 put(written)
                 _encode(item, put)
@@ -138,10 +177,12 @@ def _encode(value: Any, put: Callable[[str], None]) -> None:
         put("l")
         for item in value:
             if type(item) is str:
-                put(_string(item))
+                put(string(item))
             else:
                 _encode(item, put)
         put("e")
+    elif kind is Written:
+        put(value.text)
     else:
         _encode_other(value, put)
 
@@ -150,11 +191,11 @@ def _encode_other(value: Any, put: Callable[[str], None]) -> None:
     if isinstance(value, bool):
         raise TypeError("bencode has no booleans")
     if isinstance(value, str):
-        put(_string(value))
+        put(string(value))
     elif isinstance(value, int):
         put(f"i{value:d}e")
     elif isinstance(value, bytes):
-        put(_string(value.decode("utf-8", "surrogateescape")))
+        put(string(value.decode("utf-8", "surrogateescape")))
     elif isinstance(value, Mapping):
         _encode(dict(value), put)
     elif isinstance(value, Sequence):
@@ -163,7 +204,7 @@ def _encode_other(value: Any, put: Callable[[str], None]) -> None:
         raise TypeError(f"bencode has no {type(value).__name__}")
 
 
-def _string(value: str) -> str:
+def string(value: str) -> str:
     length = len(value) if value.isascii() else len(value.encode("utf-8", "surrogateescape"))
     return f"{length}:{value}"
 
@@ -175,7 +216,7 @@ _SHORT_KEY = 24
 
 def _key(key: str) -> str:
     """The keys of replies are always the same few; a tag, which a stranger chose, may be a key as well."""
-    written = _string(key)
+    written = string(key)
     if len(_KEYS) < _MAX_KEYS and len(key) <= _SHORT_KEY:
         _KEYS[key] = written
     return written

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from rtprelay.errors import MalformedMessage
-from rtprelay.wire.bencode import MAX_DEPTH, MAX_ELEMENTS, MAX_MESSAGE
+from rtprelay.wire.bencode import MAX_DEPTH, MAX_ELEMENTS, MAX_MESSAGE, Written
 
 
 def decode(data: bytes) -> Any:
@@ -28,9 +28,15 @@ def decode(data: bytes) -> Any:
 def encode(value: Any) -> bytes:
     """Keys in insertion order. Bytes that are no UTF-8 (surrogate escapes) become U+FFFD: JSON cannot carry them."""
     try:
-        return msgspec.json.encode(value)
+        return msgspec.json.encode(value, enc_hook=_read)
     except UnicodeEncodeError:
         return msgspec.json.encode(_printable(value))
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, Written):
+        return value.value
+    raise TypeError(f"JSON has no {type(value).__name__}")
 
 
 def _check(value: Any) -> None:
@@ -60,6 +66,8 @@ def _printable(value: Any) -> Any:
         return {_printable(key): _printable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_printable(item) for item in value]
+    if isinstance(value, Written):
+        return _printable(value.value)
     return value
 
 

@@ -37,6 +37,7 @@ from rtprelay.plan.flow import Capabilities, Flow, FlowOp, FlowReport, FlowTable
 from rtprelay.plan.planner import plan
 from rtprelay.signalling.command import Body, Command, CommandName, MediaFlags, Request
 from rtprelay.values import CallId, Endpoint, Tag
+from rtprelay.wire.bencode import plain
 
 WALL = 1_700_000_000.0
 """Seconds since the epoch when the stage's clock says 0."""
@@ -163,7 +164,8 @@ class Stage:
         self.drain()
         (reply,) = (effect for effect in self.effects if isinstance(effect, Reply))
         assert reply.request_id == request.request_id
-        return reply.body
+        body: Body = plain(reply.body) if "tags" in reply.body else reply.body
+        return body
 
     def offer(self, sdp: str, from_tag: str = "a", to_tag: str = "", **fields: Any) -> Body:
         return self.ask(CommandName.OFFER, sdp, from_tag=Tag(from_tag), to_tag=Tag(to_tag), **fields)

@@ -146,3 +146,24 @@ def test_what_is_no_json_is_refused(message: bytes) -> None:
 def test_json_shows_bytes_it_cannot_carry_as_replacement_characters() -> None:
     value = bencode.decode(b"d5:callsl3:a\xffbee")
     assert json.decode(json.encode(value)) == {"calls": ["a�b"]}
+
+
+# --- what is written already ---
+
+COUNTS = bencode.form({"packets": bencode.INTEGER, "name": bencode.WRITTEN})
+
+
+def test_a_form_is_the_text_of_a_dictionary_with_places_for_its_values() -> None:
+    written = bencode.Written(COUNTS % (7, bencode.string("f\u00fcnf")))
+    assert bencode.encode({"a": written}) == bencode.encode({"a": {"packets": 7, "name": "f\u00fcnf"}})
+
+
+def test_what_is_written_is_read_back_however_much_it_is() -> None:
+    many = [{"packets": number, "name": "\udcff"} for number in range(bencode.MAX_ELEMENTS)]
+    written = bencode.Written(bencode.write(many))
+    assert bencode.plain({"all": written}) == {"all": many}
+    assert json.encode(written).endswith('"name":"\ufffd"}]'.encode())
+
+
+def test_a_json_reply_has_what_is_written_as_well() -> None:
+    assert json.encode([bencode.Written(COUNTS % (7, bencode.string("x")))]) == b'[{"packets":7,"name":"x"}]'

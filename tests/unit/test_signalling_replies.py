@@ -8,6 +8,7 @@ from rtprelay.signalling.query import Counts
 from rtprelay.signalling.statistics import Current, InterfaceView, ProxyView, Quality, Samples, Statistics, Totals
 from rtprelay.values import Endpoint
 from rtprelay.wire import json
+from rtprelay.wire.bencode import plain
 from tests.unit.wire_examples import console as seen_console
 from tests.unit.wire_examples import reply_to
 
@@ -15,7 +16,7 @@ NOW = 1795153142
 FIVE = Counts(5, 860)
 
 
-def stream(local_port: int, remote: Endpoint, ssrc: int, *, rtcp: bool) -> Body:
+def stream(local_port: int, remote: Endpoint, ssrc: int, *, rtcp: bool) -> str:
     return query.stream(
         local=Endpoint("203.0.113.1", local_port),
         endpoint=remote,
@@ -23,7 +24,7 @@ def stream(local_port: int, remote: Endpoint, ssrc: int, *, rtcp: bool) -> Body:
         last_packet=NOW,
         last_user_packet=NOW,
         ssrc=ssrc,
-        flags=["RTCP", "filled"] if rtcp else ["RTP", "filled", "confirmed", "kernelized", "no kernel support"],
+        flags=("RTCP", "filled") if rtcp else ("RTP", "filled", "confirmed", "kernelized", "no kernel support"),
         received=Counts() if rtcp else FIVE,
         sent=Counts() if rtcp else FIVE,
     )
@@ -32,7 +33,7 @@ def stream(local_port: int, remote: Endpoint, ssrc: int, *, rtcp: bool) -> Body:
 SOURCE = query.source(packets=5, octets=860, last_timestamp=640, last_sequence=4)
 
 
-def party(tag: str, other: str, local_port: int, remote: Endpoint, ssrc: int, *flags: str) -> Body:
+def party(tag: str, other: str, local_port: int, remote: Endpoint, ssrc: int, *flags: str) -> tuple[str, str]:
     media = query.media(
         index=1,
         kind="audio",
@@ -42,24 +43,25 @@ def party(tag: str, other: str, local_port: int, remote: Endpoint, ssrc: int, *f
             stream(local_port, remote, ssrc, rtcp=False),
             stream(local_port + 1, remote.with_port(remote.port + 1), ssrc, rtcp=True),
         ],
-        flags=["initialized", "send", "recv", *flags],
+        flags=("initialized", "send", "recv", *flags),
         ingress=[(ssrc, SOURCE)],
         egress=[(4660 + 4661 - ssrc, SOURCE)],
     )
     with_other = [(other, "offer/answer")]
-    return query.tag(tag=tag, created=NOW, subscriptions=with_other, subscribers=with_other, medias=[media])
+    return tag, query.tag(tag=tag, created=NOW, subscriptions=with_other, subscribers=with_other, medias=[media])
 
 
-def call(*tags: Body, metadata: str = "") -> Body:
-    return query.call(
-        created_us=0, last_signal=0, tags=tags, sources={}, rtp=Counts(), rtcp=Counts(), metadata=metadata
+def call(*tags: tuple[str, str], metadata: str = "") -> Body:
+    body: Body = plain(
+        query.call(created_us=0, last_signal=0, tags=tags, sources={}, rtp=Counts(), rtcp=Counts(), metadata=metadata)
     )
+    return body
 
 
-def alone(tag: str, stream: Body) -> Body:
+def alone(tag: str, stream: str) -> tuple[str, str]:
     """A party that has one stream and nobody to talk to."""
-    medias = [query.media(index=1, kind="audio", streams=[stream], flags=[])]
-    return query.tag(tag=tag, created=NOW, subscriptions=(), subscribers=(), medias=medias)
+    medias = [query.media(index=1, kind="audio", streams=[stream], flags=())]
+    return tag, query.tag(tag=tag, created=NOW, subscriptions=(), subscribers=(), medias=medias)
 
 
 def test_query_byte_for_byte() -> None:
@@ -89,7 +91,7 @@ def test_query_says_only_what_there_is_to_say() -> None:
         label="callee",
         metadata="m",
     )
-    body = call(alone("f", query.stream(flags=[])), full, metadata="call")
+    body = call(alone("f", query.stream(flags=())), ("t", full), metadata="call")
     assert [*body["tags"]["f"]] == ["tag", "created", "subscriptions", "subscribers", "medias", "VSC"]
     assert [*body["tags"]["f"]["medias"][0]] == ["index", "type", "streams", "flags", "ingress SSRCs", "egress SSRCs"]
     assert not {"local port", "endpoint", "crypto suite", "SSRC"} & {*body["tags"]["f"]["medias"][0]["streams"][0]}
@@ -98,13 +100,13 @@ def test_query_says_only_what_there_is_to_say() -> None:
 
 
 def test_who_has_not_answered_has_a_key_all_the_same() -> None:
-    body = call(alone("f", query.stream(flags=[])), alone("", query.stream(flags=[])))
+    body = call(alone("f", query.stream(flags=())), alone("", query.stream(flags=())))
     assert [*body["tags"]] == ["f", "<untagged 2>"]
     assert body["tags"]["<untagged 2>"]["tag"] == ""
 
 
 def test_query_shows_ipv6_and_encryption() -> None:
-    secret = query.stream(local=Endpoint("2001:db8::1", 30000), crypto_suite="AEAD_AES_256_GCM", flags=["RTP"])
+    secret = query.stream(local=Endpoint("2001:db8::1", 30000), crypto_suite="AEAD_AES_256_GCM", flags=("RTP",))
     shown = call(alone("f", secret))["tags"]["f"]["medias"][0]["streams"][0]
     assert (shown["family"], shown["local address"], shown["local port"]) == ("IPv6", "2001:db8::1", 30000)
     assert shown["crypto suite"] == "AEAD_AES_256_GCM"
