@@ -34,7 +34,8 @@ class Timers(Generic[K]):
         # Timeouts are hours and calls minutes: the heap would hold sixty dead entries for each live one.
         if len(self._heap) > max(FEW, 2 * len(self._due)):
             self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
-            heapq.heapify(self._heap)
+            # A sorted list is a heap, and this one nearly is sorted.
+            self._heap.sort()
 
     def __len__(self) -> int:
         """Entries in the heap, dead ones included."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -46,8 +46,10 @@ class Backend(Protocol):
     def read(self, locals_: Sequence[Endpoint]) -> list[FlowReport]:
         """Counters of these flows now; unknown ones are left out."""
 
-    def changed(self) -> list[FlowReport]:
-        """Counters of the flows whose packet count moved since the last call; `ssrcs` and `outputs` are left out."""
+    def changed(self) -> Iterator[list[FlowReport]]:
+        """Counters of the flows whose packet count has moved since the last time, `ssrcs` and `outputs` left out: some
+        of the flows with each step, for all of them at once are a long pause.
+        """
 
     def counters(self) -> dict[str, int]:
         """Global counters by name, drop and punt reasons included (`reasons.h`)."""

@@ -17,7 +17,7 @@ import ctypes
 import functools
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -45,6 +45,8 @@ from rtprelay.values import Endpoint
 
 _TICK = 0.25
 """Seconds."""
+SLICE = 1024
+"""Slots whose counters are compared at once: 0.1 ms, and 5 ms where all of them have moved."""
 _NEIGHBOUR_TICKS = 4
 """Neighbours are asked again, and features of devices looked at, every so many ticks."""
 _SWITCH_AFTER = 1.0
@@ -91,7 +93,6 @@ class EbpfBackend:
             "rtprelay_sent": outputs,
         }
         self._pins = Pins(bpf_path, sizes)
-        self._reported: list[int] = []
         self._withdrawn: dict[Endpoint, FlowReport] = {}
         """What the kernel counted of flows that userspace has taken over."""
         self._heard: dict[Endpoint, Endpoint | None] = {}
@@ -124,6 +125,7 @@ class EbpfBackend:
         keys = KeyPrograms(self._pins.claim, self._pins.forget)
         self._installer = Installer(maps, self._groups, self._hops, self.forwarder.srtp, keys)
         self._packets = memoryview(self._installer.state).cast("Q")
+        self._reported = [0] * maps["rtprelay_state"].max_entries
         for flow in self._installer.adopt():
             self.forwarder.apply(PutFlow(flow))
         allow_local_delivery()
@@ -198,20 +200,26 @@ class EbpfBackend:
     def read(self, locals_: Sequence[Endpoint]) -> list[FlowReport]:
         return [report for report in map(self._report, locals_) if report is not None]
 
-    def changed(self) -> list[FlowReport]:
-        before, now = self._reported, self._packet_counts()
-        self._reported = now
-        before += [0] * (len(now) - len(before))
-        by_slot = self._installer.by_slot
-        slots = [slot for slot in by_slot if now[slot] != before[slot] and now[slot]]
-        moved = dict.fromkeys(by_slot[slot].flow.local for slot in slots) | dict.fromkeys(self.forwarder.moved())
-        return [report for report in map(self._summary, moved) if report is not None]
+    def changed(self) -> Iterator[list[FlowReport]]:
+        told = set(self.forwarder.moved())
+        yield self._summaries(told)
+        for first in range(0, max(self._installer.by_slot, default=-1) + 1, SLICE):
+            yield self._summaries(self._moved(first) - told)
 
-    def _packet_counts(self) -> list[int]:
-        """Of all slots in use, in one sweep: `packets` opens the state."""
-        highest = max(self._installer.by_slot, default=-1)
-        step = _STATE_STRIDE // _WORD
-        return self._packets[: (highest + 1) * step : step].tolist()
+    def _moved(self, first: int) -> set[Endpoint]:
+        """The flows among those of a slice of slots that the kernel has counted packets of since the last time."""
+        slice_, step = slice(first, first + SLICE), _STATE_STRIDE // _WORD
+        # `packets` opens the state.
+        before, now = self._reported[slice_], self._packets[first * step : (first + SLICE) * step : step].tolist()
+        if now == before:
+            return set()
+        self._reported[slice_] = now
+        by_slot = self._installer.by_slot
+        counts = zip(range(first, first + SLICE), before, now, strict=False)
+        return {by_slot[slot].flow.local for slot, old, new in counts if new != old and new and slot in by_slot}
+
+    def _summaries(self, locals_: Iterable[Endpoint]) -> list[FlowReport]:
+        return [report for report in map(self._summary, locals_) if report is not None]
 
     def _spoken(self, local: Endpoint) -> bool:
         """Whether the kernel has heard the flow's expected source."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rtprelay.errors import BackendFault
 from rtprelay.kernel.userspace import UserspaceBackend
@@ -47,7 +47,7 @@ class MemoryBackend(UserspaceBackend):
     def read(self, locals_: Sequence[Endpoint]) -> list[FlowReport]:
         return [self.fed.get(report.local, report) for report in super().read(locals_)]
 
-    def changed(self) -> list[FlowReport]:
+    def changed(self) -> Iterator[list[FlowReport]]:
         moved = dict.fromkeys(self.forwarder.moved()) | dict.fromkeys(self._unread)
         self._unread.clear()
-        return self.read(list(moved))
+        yield self.read(list(moved))

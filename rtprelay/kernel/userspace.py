@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rtprelay.kernel.backend import InterfaceMode
 from rtprelay.kernel.forwarder import Datagram, Dropped, Forwarded, Punt, UserspaceForwarder, Verdict
@@ -35,8 +35,8 @@ class UserspaceBackend:
     def read(self, locals_: Sequence[Endpoint]) -> list[FlowReport]:
         return [report for report in map(self.forwarder.report, locals_) if report is not None]
 
-    def changed(self) -> list[FlowReport]:
-        return [report for report in map(self.forwarder.summary, self.forwarder.moved()) if report is not None]
+    def changed(self) -> Iterator[list[FlowReport]]:
+        yield [report for report in map(self.forwarder.summary, self.forwarder.moved()) if report is not None]
 
     def counters(self) -> dict[str, int]:
         return self.forwarder.counters()

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -49,6 +49,8 @@ from rtprelay.values import CallId, Endpoint
 
 POLL_EVERY = (0.2, 1.0)
 """Seconds between two reads of the data plane's counters: the shorter while a read is cheap."""
+POLL_BREATH = 0.005
+"""Seconds between two steps of a read, for whoever waits meanwhile."""
 POLL_SHARE = 0.003
 """Of one core's time, what reading counters may take, and what follows from them: at 25,000 packets/s these are 120 ns
 of a packet's price."""
@@ -97,6 +99,8 @@ class RelayLoop:
         self._timer: asyncio.TimerHandle | None = None
         self._armed = 0.0
         self._poller: asyncio.TimerHandle | None = None
+        self._changed: Iterator[Sequence[FlowReport]] = iter(())
+        self._poll_cost = 0.0
         self._deeds: dict[type[Effect], Callable[..., None]] = {
             OpenPort: self._open_port,
             MarkPort: self._mark_port,
@@ -163,17 +167,20 @@ class RelayLoop:
                 self.data_plane.forwarder.send_failed(local, leaves, len(payload))
 
     def _poll(self) -> None:
-        """Tell the core what moved. How soon again follows from what this read cost."""
+        """Tell the core what moved, step by step. How soon again after the last one follows from what all have cost."""
         began = time.monotonic()
         try:
-            reports = self.data_plane.changed()
+            reports = next(self._changed, None)
         except RelayError as error:
-            reports = []
+            reports = None
             self._log.error("counters_unreadable", reason=error.reason)
         if reports:
             self._input("report", lambda now: self.core.handle_report(reports, now))
-        cost = time.monotonic() - began
-        pause = min(max(cost / POLL_SHARE, POLL_EVERY[0]), POLL_EVERY[1])
+        self._poll_cost += time.monotonic() - began
+        pause = POLL_BREATH
+        if reports is None:
+            pause = min(max(self._poll_cost / POLL_SHARE, POLL_EVERY[0]), POLL_EVERY[1])
+            self._changed, self._poll_cost = self.data_plane.changed(), 0.0
         self._poller = asyncio.get_running_loop().call_later(pause, self._poll)
 
     def _input(self, what: str, handle: Callable[[float], None], call_id: CallId | None = None) -> bool:

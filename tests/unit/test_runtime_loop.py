@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import pytest
 import structlog
 
 from rtprelay.core.effects import (
@@ -26,7 +27,7 @@ from rtprelay.core.effects import (
     SendDatagram,
 )
 from rtprelay.core.settings import Settings
-from rtprelay.errors import RelayError
+from rtprelay.errors import BackendFault, RelayError
 from rtprelay.kernel.memory import MemoryBackend
 from rtprelay.plan.flow import Flow, FlowOp, FlowReport, FlowTable, Mismatch, Output, PutFlow
 from rtprelay.runtime.loop import RelayLoop
@@ -87,9 +88,14 @@ class ScriptedCore:
         return [entry[0] for entry in self.inputs]
 
 
-def run(core: ScriptedCore, test: Callable[[RelayLoop], Awaitable[None]], journal: Journal | None = None) -> RelayLoop:
+def run(
+    core: ScriptedCore,
+    test: Callable[[RelayLoop], Awaitable[None]],
+    journal: Journal | None = None,
+    data_plane: MemoryBackend | None = None,
+) -> RelayLoop:
     async def main() -> RelayLoop:
-        loop = RelayLoop(core, MemoryBackend(), journal, structlog.get_logger())
+        loop = RelayLoop(core, data_plane or MemoryBackend(), journal, structlog.get_logger())
         loop.start({})
         try:
             await test(loop)
@@ -116,6 +122,20 @@ def free_endpoint() -> Endpoint:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((HOST, 0))
         return Endpoint(HOST, int(probe.getsockname()[1]))
+
+
+def report_of(local: Endpoint) -> FlowReport:
+    return FlowReport(
+        local=local,
+        packets=1,
+        bytes=172,
+        dropped=0,
+        punted=0,
+        rtcp_packets=0,
+        rtcp_bytes=0,
+        last_packet=1.0,
+        spoken=True,
+    )
 
 
 def test_a_reply_goes_to_the_one_who_asked() -> None:
@@ -303,6 +323,44 @@ def test_read_flows_is_answered_before_the_next_effect_is_taken() -> None:
     reports = core.inputs[2][1]
     assert isinstance(reports, tuple)
     assert [report.local for report in reports] == [local]
+
+
+class SlowReading(MemoryBackend):
+    """Has three flows to tell of, each in a step of its own, then none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    def changed(self) -> Iterator[list[FlowReport]]:
+        self.reads += 1
+        for number in range(3 if self.reads == 1 else 0):
+            yield [report_of(Endpoint(HOST, number))]
+        if self.reads == 2:
+            raise BackendFault("the map is gone")
+
+
+def test_between_two_steps_of_reading_counters_others_get_their_turn_and_a_failure_ends_one_reading_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rtprelay.runtime.loop.POLL_EVERY", (0.001, 0.001))
+    core, turns = ScriptedCore(), list[object]()
+
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "report":
+            turns.append(what[0])
+            asyncio.get_running_loop().call_soon(turns.append, "another")
+        return ()
+
+    core.script = script
+    backend = SlowReading()
+
+    async def test(loop: RelayLoop) -> None:
+        await until(lambda: backend.reads > 3)
+
+    run(core, test, data_plane=backend)
+    assert turns == [each for number in range(3) for each in ((report_of(Endpoint(HOST, number)),), "another")]
+    assert [entry["event"] for entry in LOGS] == ["counters_unreadable"]
 
 
 def test_media_is_forwarded_without_the_core_and_reported_to_it() -> None:
