@@ -100,12 +100,13 @@ static __always_inline int send(struct xdp_md *ctx, struct packet *packet, __u32
 	return likely(!reason) ? XDP_REDIRECT : failed(reason);
 }
 
-static __always_inline int send_all(struct xdp_md *ctx, const struct rtprelay_flow *flow, __u32 index)
+static __always_inline int send_all(struct xdp_md *ctx, const struct packet *packet, const struct rtprelay_flow *flow,
+				    __u32 index)
 {
 	const struct rtprelay_rules *rules = rules_at(index);
 
-	return rules && broadcast(ctx, flow, rules) == XDP_REDIRECT ? XDP_REDIRECT
-								    : failed(RTPRELAY_REASON_SEND_FAILED);
+	return rules && broadcast(ctx, packet, flow, rules) == XDP_REDIRECT ? XDP_REDIRECT
+									    : failed(RTPRELAY_REASON_SEND_FAILED);
 }
 
 /* What a packet writes in the end is fetched all at once: reading the clock waits for every load before it. */
@@ -219,7 +220,7 @@ static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 	if (!secured)
 		complete_checksum(ctx, &packet);
 	return flow->output_count == 1 ? send(ctx, &packet, flow->output_base, output, secured)
-				       : send_all(ctx, flow, index);
+				       : send_all(ctx, &packet, flow, index);
 }
 
 SEC("xdp")
@@ -241,7 +242,8 @@ static __always_inline int leave(struct xdp_md *ctx, __u32 index, const struct r
 	enum rtprelay_reason reason;
 	struct packet packet;
 
-	if (unlikely(!parse(ctx, &packet) || !can_send(output, &packet, secured))) {
+	if (unlikely(!(secured ? parse(ctx, &packet) : copied_packet(ctx, &packet)) ||
+		     !can_send(output, &packet, secured))) {
 		output_failed(index);
 		return failed(RTPRELAY_REASON_OUTPUT_NOT_READY);
 	}

@@ -6,9 +6,9 @@
  * The kernel runs one program for all frames that a device's bulk queue holds when it is flushed, whatever devmap entry
  * they came by (measured: of two entries on one device the second one's program never ran). So one program serves every
  * entry, and it has to find out by itself which copy it has in hand. The ingress program writes {outputs, serial} into
- * the MAC addresses, which are rewritten anyway (metadata in front of the frame is not supported by every driver). The
- * copies of one serial pass a device one directly after the other: the n-th of them is for the n-th output on this
- * device.
+ * the MAC addresses, which are rewritten anyway (metadata in front of the frame is not supported by every driver), and
+ * what it has parsed. The copies of one serial pass a device one directly after the other: the n-th of them is for the
+ * n-th output on this device.
  *
  * For the same reason a packet with a single output must not be sent by bpf_redirect(): enqueued first, without a
  * program, it would make the copies behind it leave as they are; enqueued behind them, it would pass the egress
@@ -86,18 +86,21 @@ struct {
 /* What the MAC addresses of a copy hold on its way from ingress to egress. */
 struct carried {
 	__u8 mark; /* CARRIED */
-	__u8 reserved;
+	__u8 form; /* tags before the IP header, and CARRIED_IP6 */
 	__u16 output_count;
 	__u32 output_base;
 	__u32 serial;
 };
 
 #define CARRIED	      0xff
+#define CARRIED_TAGS  3
+#define CARRIED_IP6   4
 #define GROUP_ADDRESS 1 /* in the first byte of a destination MAC address */
 
 _Static_assert(sizeof(struct carried) == 2 * ETH_ALEN, "carried in two MAC addresses");
 
-static __always_inline int broadcast(ctx_t *ctx, const struct rtprelay_flow *flow, const struct rtprelay_rules *rules)
+static __always_inline int broadcast(ctx_t *ctx, const struct packet *packet, const struct rtprelay_flow *flow,
+				     const struct rtprelay_rules *rules)
 {
 	void *group = bpf_map_lookup_elem(&rtprelay_groups, &rules->group);
 	__u32 *serial = bpf_map_lookup_elem(&rtprelay_serial, &(__u32){ 0 });
@@ -106,7 +109,7 @@ static __always_inline int broadcast(ctx_t *ctx, const struct rtprelay_flow *flo
 	if (!group || !serial || (void *) (carried + 1) > ctx_end(ctx))
 		return XDP_ABORTED;
 	carried->mark = CARRIED;
-	carried->reserved = 0;
+	carried->form = packet->tags | (packet->v6 ? CARRIED_IP6 : 0);
 	carried->output_count = flow->output_count;
 	carried->output_base = flow->output_base;
 	carried->serial = ++*serial;
@@ -138,17 +141,40 @@ static __always_inline struct cursor_state *cursor_of(__u32 ifindex)
 	return bpf_map_lookup_elem(&rtprelay_far_cursor, &ifindex);
 }
 
+/*
+ * The packet a copy is of, as far as it takes to write it as plain RTP: ingress has parsed it, and taken none that is
+ * not what it says. False: it is not as long as it was.
+ */
+static __always_inline bool copied_packet(const ctx_t *ctx, struct packet *packet)
+{
+	const struct carried *carried = ctx_start(ctx);
+	const struct udphdr *udp;
+
+	if ((void *) (carried + 1) > ctx_end(ctx))
+		return false;
+	packet->tags = carried->form & CARRIED_TAGS;
+	packet->v6 = carried->form & CARRIED_IP6;
+	packet->network = sizeof(struct ethhdr) + packet->tags * sizeof(struct vlan_tag);
+	packet->payload = packet->network + sizeof(*udp) + (packet->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	udp = udp_of(ctx, packet);
+	if (!udp)
+		return false;
+	packet->payload_length = bpf_ntohs(udp->len) - sizeof(*udp);
+	return true;
+}
+
 /* Which output this copy is for; null: none is left. */
 static __always_inline struct rtprelay_output *broadcast_output(ctx_t *ctx, __u32 *index)
 {
 	const struct carried *carried = ctx_start(ctx);
+	__u32 ifindex = ctx->egress_ifindex;
 	struct rtprelay_output *output;
 	struct cursor_state *cursor;
 	__u32 base, next, count;
 
 	if ((void *) (carried + 1) > ctx_end(ctx))
 		return NULL;
-	cursor = cursor_of(ctx->egress_ifindex);
+	cursor = cursor_of(ifindex);
 	if (!cursor)
 		return NULL;
 	next = cursor->serial == carried->serial ? cursor->next : 0;
@@ -158,7 +184,7 @@ static __always_inline struct rtprelay_output *broadcast_output(ctx_t *ctx, __u3
 	for (int i = 0; i < RTPRELAY_MAX_OUTPUTS && next < count; i++) {
 		*index = base + next++;
 		output = output_at(*index);
-		if (output && likely(output->ifindex == ctx->egress_ifindex)) {
+		if (output && likely(output->ifindex == ifindex)) {
 			cursor->next = next;
 			return output;
 		}

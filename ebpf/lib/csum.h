@@ -30,12 +30,15 @@ static __always_inline __u32 csum_fold32(__u64 sum)
 	return (__u32) sum + (__u32) (sum >> 32);
 }
 
+/* Added to itself with its halves exchanged, a word has the sum of them in the upper half, the carry included. */
 static __always_inline __u16 csum_fold16(__u64 sum)
 {
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16);
+	__u32 word;
+
+	sum += sum << 32 | sum >> 32;
+	word = sum >> 32;
+	word += word << 16 | word >> 16;
+	return word >> 16;
 }
 
 /* RFC 1624 equation 3. */

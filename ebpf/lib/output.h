@@ -47,7 +47,7 @@ static __always_inline void output_sent(__u32 index, const struct packet *packet
 	}
 }
 
-static __always_inline void write_link(struct ethhdr *eth, const struct packet *packet,
+static __always_inline void write_link(struct ethhdr *eth, const void *end, const struct packet *packet,
 				       const struct rtprelay_output *output)
 {
 	const __u32 *addresses = (const __u32 *) output->destination_mac;
@@ -60,7 +60,7 @@ static __always_inline void write_link(struct ethhdr *eth, const struct packet *
 	word[2] = addresses[2];
 #pragma unroll
 	for (int i = 0; i < CTX_MAX_TAGS; i++)
-		if (unlikely(i < packet->tags))
+		if (unlikely(i < packet->tags) && within(&tag[i], sizeof(*tag), end))
 			tag[i].tci = output->vlan[i];
 }
 
@@ -137,7 +137,7 @@ static __always_inline bool output_write_family(ctx_t *ctx, const struct packet 
 
 	if ((void *) header + (rtp ? sizeof(*header) : 0) > ctx_end(ctx))
 		return false;
-	write_link(eth, packet, output);
+	write_link(eth, ctx_end(ctx), packet, output);
 	if (v6)
 		write_ip6(network, output, &change);
 	else

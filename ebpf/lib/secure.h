@@ -161,6 +161,8 @@ static __always_inline bool secure_room_behind(ctx_t *ctx)
 {
 	__u32 length = ctx_length(ctx);
 
+	/* Or clang keeps the pointers it is made of, in half a word each. */
+	barrier_var(length);
 	return ctx_resize(ctx, length + SRTP_MAX_TRAILER) && ctx_resize(ctx, length);
 }
 

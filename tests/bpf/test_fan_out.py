@@ -54,10 +54,14 @@ class Conference:
     def device(self, i: int) -> int:
         return i % len(self.stage.down)
 
-    def put_output(self, i: int) -> None:
+    def put_output(self, i: int, vlan: tuple[int, ...] = ()) -> None:
         ifindex = self.stage.down[self.device(i)]
         self.plane.put_output(
-            BASE + i, self.source(i), self.receiver(i), ifindex=ifindex, ssrc=self.ssrc(i), sequence_offset=i
+            *(BASE + i, self.source(i), self.receiver(i)),
+            ifindex=ifindex,
+            ssrc=self.ssrc(i),
+            sequence_offset=i,
+            vlan=vlan,
         )
 
     def _group(self, count: int) -> Map:
@@ -132,6 +136,18 @@ def test_ip6_receivers(conference: Conference, path: str) -> None:
     rtp = Rtp()
     own.stage.send(bytes(own.frame(rtp)))
     assert sorted(own.stage.heard(9)) == sorted((own.device(i), own.copy(i, rtp)) for i in range(9))
+
+
+def test_copies_of_a_tagged_packet_are_written_behind_its_tag(conference: Conference) -> None:
+    """Where they arrive the kernel takes the tag off before anybody listens."""
+    conference.open(5, xdp=True)
+    for i in range(4):
+        conference.put_output(i, vlan=(100 + i,))
+    rtp = Rtp()
+    conference.stage.send(bytes(replace(conference.frame(rtp), vlan=(7,))))
+    heard = conference.stage.heard(4)
+    assert sorted(heard) == sorted((conference.device(i), conference.copy(i, rtp)) for i in range(4))
+    assert conference.plane.counts()["drop_output_not_ready"] == 1, "the one without a tag"
 
 
 def test_a_single_output_on_the_device_the_packet_came_by_sends_it_back_there(conference: Conference) -> None:
