@@ -40,6 +40,8 @@ class Conference:
         self.local = Endpoint("2001:db8::10", 30000) if v6 else Endpoint("198.51.100.10", 30000)
         self._net = "2001:db8:5::" if v6 else "203.0.113."
         self.devmap: Map | None = None
+        self.tags: dict[int, tuple[int, ...]] = {}
+        """Of the outputs that have some."""
 
     def source(self, i: int) -> Endpoint:
         return Endpoint.parse(f"{self._net}{10 + i % 100}", 30002 + 2 * i)
@@ -54,14 +56,14 @@ class Conference:
     def device(self, i: int) -> int:
         return i % len(self.stage.down)
 
-    def put_output(self, i: int, vlan: tuple[int, ...] = ()) -> None:
+    def put_output(self, i: int) -> None:
         ifindex = self.stage.down[self.device(i)]
         self.plane.put_output(
             *(BASE + i, self.source(i), self.receiver(i)),
             ifindex=ifindex,
             ssrc=self.ssrc(i),
             sequence_offset=i,
-            vlan=vlan,
+            vlan=self.tags.get(i, ()),
         )
 
     def _group(self, count: int) -> Map:
@@ -140,9 +142,8 @@ def test_ip6_receivers(conference: Conference, path: str) -> None:
 
 def test_copies_of_a_tagged_packet_are_written_behind_its_tag(conference: Conference) -> None:
     """Where they arrive the kernel takes the tag off before anybody listens."""
+    conference.tags = {i: (100 + i,) for i in range(4)}
     conference.open(5, xdp=True)
-    for i in range(4):
-        conference.put_output(i, vlan=(100 + i,))
     rtp = Rtp()
     conference.stage.send(bytes(replace(conference.frame(rtp), vlan=(7,))))
     heard = conference.stage.heard(4)
