@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.harness.browser import CHROMIUM, Browser
 from tests.e2e.harness.polling import until
-from tests.e2e.harness.rtp import Party
+from tests.e2e.harness.rtp import Party, packet
 from tests.e2e.harness.sdp import describe, section, sections
 from tests.e2e.harness.stage import Stage
 from tools.bencode import Value
@@ -124,6 +124,36 @@ def test_a_browser_calls_a_phone(scene: Stage, browsers: tuple[Browser, Browser]
         )
         assert {seen.data[1] & 0x7F for seen in phone.received} == {0}
         assert len(phone.received) >= 100
+        check()
+        browser.close("rtc")
+        ng.delete("rtc")
+
+
+def test_a_browser_talks_opus_with_a_phone(scene: Stage, browsers: tuple[Browser, Browser]) -> None:
+    """The phone says back what it hears: the browser decodes its own microphone."""
+    browser, _ = browsers
+    opus: dict[str, Value] = {"codec": {"strip": ["all"], "offer": ["opus"]}}
+    with scene.relay.client() as ng, scene.party(scene.lab.callee) as phone:
+        browser.make("rtc", "audio")
+        offer = ng.offer("rtc", "a", browser.offer("rtc"), **TO_PHONE, **opus)
+        (payload_type,) = section(offer.sdp).payload_types
+        lines = (f"a=rtpmap:{payload_type} opus/48000/2",)
+        described = describe(phone.address, [phone.port], payload=str(payload_type), extra=lines)
+        browser.accept("rtc", ng.answer("rtc", "a", "b", described, ICE="force").sdp)
+        connected(browser, "rtc")
+        check = in_kernel(scene)
+        echoed = 0
+
+        def echo() -> None:
+            nonlocal echoed
+            until(lambda: len(phone.collect()) > echoed, "the browser to talk")
+            for seen in phone.received[echoed:]:
+                phone.socket.sendto(packet(seen.sequence, seen.timestamp, 4711, seen.payload, payload_type), target)
+                echoed += 1
+
+        target = section(offer.sdp).rtp
+        grows(browser, "rtc", ("in_audio", "packets", 100), ("in_audio", "energy", 0.01), during=echo)
+        assert {seen.data[1] & 0x7F for seen in phone.received} == {payload_type}
         check()
         browser.close("rtc")
         ng.delete("rtc")

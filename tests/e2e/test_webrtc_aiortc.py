@@ -168,6 +168,26 @@ def test_force_relay_shows_relayed_candidates(scene: Stage, ng: NgClient, phone:
     peer.close("c")
 
 
+def test_another_device_of_the_same_party_restarts_ice_and_dtls(
+    scene: Stage, ng: NgClient, phone: Party, peer: AiortcPeer
+) -> None:
+    """aiortc cannot restart a connection: its next one takes the place of the first (RFC 8445 section 9, RFC 8842
+    section 5), with credentials, candidates and a certificate of its own.
+    """
+    peer.make("c", "audio")
+    target = call_phone(ng, peer, phone)
+    talk(peer, phone, target)
+    peer.close("c")
+    peer.make("c", "audio")
+    again = ng.offer("rtc", "a", peer.offer("c"), **TO_PHONE, **{"to-tag": "b"})
+    assert section(again.sdp).rtp == target
+    peer.accept("c", answered(ng, phone))
+    connected(peer)
+    phone.forget()
+    talk(peer, phone, target)
+    peer.close("c")
+
+
 @pytest.mark.parametrize(("certificate", "seed"), [("ECDSA", 1), ("RSA", 2)])
 def test_loss_and_reordering_only_cost_time(
     scene: Stage, ng: NgClient, phone: Party, peer: AiortcPeer, seed: int, certificate: str

@@ -42,6 +42,10 @@ class Seen:
         return int(_HEADER.unpack_from(self.data)[2])
 
     @property
+    def timestamp(self) -> int:
+        return int(_HEADER.unpack_from(self.data)[3])
+
+    @property
     def ssrc(self) -> int:
         return int(_HEADER.unpack_from(self.data)[4])
 
