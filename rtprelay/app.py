@@ -109,7 +109,7 @@ def _flush(config: Config, log: FilteringBoundLogger) -> None:
 async def _serve(
     arguments: Sequence[str], config: Config, verbosity: Verbosity, log: FilteringBoundLogger, report: Report
 ) -> None:
-    signals = Signals()
+    signals = Signals(verbosity)
     asyncio.get_running_loop().set_exception_handler(lambda _, context: _log_stray(context, log))
     log.info("starting", version=__version__, configuration=config.source)
     for notice in config.notices:

@@ -80,7 +80,7 @@ class ControlPorts:
         self._tokens = self._read_tokens(self._config.token_file)
         self._tls = self._make_tls()
         self._acls = {kind: Acl(networks) for kind, networks in self._config.acl.items()}
-        self._udp = NgUdp(self._service, acl=self._acls["ng"])
+        self._udp = NgUdp(self._service, acl=self._acls["ng"], discover_mtu=self._config.discover_mtu)
         self._udp.mark(config.settings.control_tos)
         self._stack = contextlib.AsyncExitStack()
 

@@ -3,6 +3,7 @@
 - SIGHUP reads the configuration again: what can change does, the rest is named in the log, an error changes nothing.
 - SIGTERM or SIGINT stops it. With `drain-on-stop` it first takes no new calls, and waits for the last one to end, but
   no longer than that; a second signal cuts the waiting short.
+- SIGUSR1 has less in the log, SIGUSR2 more, by one level, as in rtpengine.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ LOOK_EVERY = 0.2
 class Signals:
     """Caught from the very start: one that comes while the relay is still starting is kept until it can be obeyed."""
 
-    def __init__(self) -> None:
+    def __init__(self, verbosity: Verbosity) -> None:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -41,6 +42,8 @@ class Signals:
             (signal.SIGHUP, self._reload),
         ):
             loop.add_signal_handler(number, event.set)
+        for number, more in ((signal.SIGUSR1, -1), (signal.SIGUSR2, 1)):
+            loop.add_signal_handler(number, verbosity.shift, more)
 
     async def stop(self) -> None:
         """The next SIGTERM or SIGINT."""

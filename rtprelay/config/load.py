@@ -13,7 +13,7 @@ from rtprelay.config.addresses import HostAddress, host_addresses
 from rtprelay.config.command_line import read_command_line
 from rtprelay.config.files import explain, read_toml
 from rtprelay.config.ini import read_ini
-from rtprelay.config.options import DtlsCertCipher, DtlsSignature, MosFormula, Options, spelled
+from rtprelay.config.options import DtlsCertCipher, DtlsSignature, MosFormula, Options, PmtuDiscovery, spelled
 from rtprelay.config.schema import BackendChoice, Config, ConfigError, ControlConfig, LogFormat
 from rtprelay.config.specs import access_lists, interface_aliases, listen_endpoints, media_interfaces
 from rtprelay.core.settings import Settings
@@ -188,6 +188,7 @@ def _control(options: Options) -> ControlConfig:
         connections=_or(options.control_connections, 512),
         rate=_or(options.control_rate, 5000.0),
         timeout=_or(options.control_timeout, 10.0),
+        discover_mtu=None if options.control_pmtu is None else options.control_pmtu is PmtuDiscovery.WANT,
         templates=_templates(options),
         metrics_prefix=_or(options.metrics_prefix, "rtpengine_"),
     )

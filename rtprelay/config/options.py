@@ -53,6 +53,13 @@ class MosFormula(enum.Enum):
     """The same."""
 
 
+class PmtuDiscovery(enum.Enum):
+    """As rtpengine spells it."""
+
+    WANT = "want"
+    DONT = "dont"
+
+
 class InterfaceTable(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
     """An interface as a TOML table, for those with their own port range."""
 
@@ -117,6 +124,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_
     sip_source: bool | None = None
     reject_invalid_sdp: bool | None = None
     control_tos: Byte | None = None
+    control_pmtu: PmtuDiscovery | None = None
     mos: tuple[MosFormula, ...] | None = None
     templates: str | dict[str, str] | None = None
     """A section's name, or what is in it."""
@@ -206,6 +214,7 @@ WORDS = {
     "sip-source": Words("the flag SIP-source-address in every request that does not say trust-address"),
     "reject-invalid-sdp": Words("refuse SDP with lines that are none of SDP, even a blank one at its end"),
     "control-tos": Words("IP TOS byte of ng replies over UDP (default: 0)", "INT"),
+    "control-pmtu": Words("discover the path's MTU for ng replies over UDP and IPv4: want or dont", "want|dont"),
     "mos": Words(
         "score of a call: CQ, conversational, or LQ, listening: as CQ without the round trip; repeatable (default: CQ)",
         "CQ|LQ",
@@ -224,6 +233,7 @@ REPEATABLE = frozenset({"interface", "control-acl", "mos", *(f"listen-{kind}" fo
 
 CHOICES: dict[str, type[enum.Enum]] = {
     "backend": BackendChoice,
+    "control-pmtu": PmtuDiscovery,
     "dtls-cert-cipher": DtlsCertCipher,
     "dtls-signature": DtlsSignature,
     "endpoint-learning": EndpointLearning,

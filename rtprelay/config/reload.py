@@ -41,6 +41,7 @@ _SPELLED = {
     "client_ca": "https-client-ca",
     "connections": "control-connections",
     "rate": "control-rate",
+    "discover_mtu": "control-pmtu",
     "listening_quality": "mos",
     "dtls_key_type": "dtls-cert-cipher",
     "dtls_rsa_bits": "dtls-rsa-key-size",

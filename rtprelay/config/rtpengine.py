@@ -7,7 +7,7 @@ from __future__ import annotations
 
 _WITH_VALUE = """
     amr-dtx audio-buffer-delay audio-buffer-length audio-player b2b-url cn-payload
-    codec-num-threads control-pmtu
+    codec-num-threads
     dtmf-digit-delay dtmf-log-dest dtx-buffer dtx-cn-params dtx-delay dtx-lag dtx-shift evs-lib-path graphite
     graphite-interval graphite-prefix graphite-timeout homer homer-id homer-ng-capture-proto homer-protocol http-threads
     idle-priority idle-scheduling io-uring-buffers iptables-chain janus-secret jitter-buffer

@@ -56,6 +56,8 @@ class ControlConfig(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
     timeout: float
     metrics_prefix: str
+    discover_mtu: bool | None
+    """Of IPv4 paths, over UDP; None: as the host does."""
     templates: Mapping[str, str]
     """Named sets of flags."""
 

@@ -17,15 +17,26 @@ from rtprelay.signalling.session import NgSession, Peer
 from rtprelay.values import Endpoint, Family
 
 BATCH = 64
+IP_MTU_DISCOVER = 10
+"""ip(7): 1 wants it, 0 does not."""
 _MAX_DATAGRAM = 65_535
 _BUFFER = 4 << 20
 """Asked of the kernel, which may give less: some 5,000 offers, for the moments in which the loop is busy."""
 
 
 class NgUdp:
-    """All ng/UDP sockets of a relay. Datagrams from elsewhere than `acl` admits are not looked at."""
+    """All ng/UDP sockets of a relay. Datagrams from elsewhere than `acl` admits are not looked at. `discover_mtu`: the
+    path's, over IPv4 (RFC 1191), or never, so that routers may cut replies; None: as the host does.
+    """
 
-    def __init__(self, service: Service, session: NgSession | None = None, *, acl: Acl | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        session: NgSession | None = None,
+        *,
+        acl: Acl | None = None,
+        discover_mtu: bool | None = None,
+    ) -> None:
         self._exchange = Exchange(
             session or NgSession(ids=service.ids, templates=service.templates), service, self._send
         )
@@ -34,6 +45,7 @@ class NgUdp:
         self._channels = itertools.count()
         self.turned_away = 0
         self._tos = 0
+        self._discover_mtu = discover_mtu
 
     def open(self, local: Endpoint) -> Endpoint:
         """Listen at `local` as well; port 0 takes any. Returns where. Raises OSError."""
@@ -45,6 +57,8 @@ class NgUdp:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            elif self._discover_mtu is not None:
+                sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, int(self._discover_mtu))
             _mark(sock, self._tos)
             sock.bind((local.address, local.port))
         except BaseException:

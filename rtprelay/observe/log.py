@@ -40,6 +40,10 @@ class Verbosity:
         self.level = level
         self.traced: set[str] = set()
 
+    def shift(self, levels: int) -> None:
+        """Hear so many levels more."""
+        self.level = min(max(self.level + levels, 0), 7)
+
     def trace(self, call_id: str, calls: Container[str]) -> None:
         """Everything about the call is heard from now on, while it is among `calls`."""
         # Calls come and go, what is traced must not grow with them.

@@ -327,7 +327,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_shipped_file_says_the_truth_about_every_default(tmp_path: Path) -> None:
     """With every commented-out default switched on, the configuration is the one of an empty file."""
     text = CONF.read_text()
-    examples = r"interface|\[\[|name|address|advertised|pidfile|listen-|https-|control-token-file|control-acl"
+    examples = (
+        r"interface|\[\[|name|address|advertised|pidfile|listen-|https-|control-token-file|control-acl|control-pmtu"
+    )
     spelled_out = re.sub(rf"^#(?=(?!{examples})[a-z-]+ = )", "", text, flags=re.MULTILINE)
     spelled_out = re.sub(r"^port-min = 20000$|^port-max = 24999$", "", spelled_out, flags=re.MULTILINE)
     said = load(["--config-file", written(tmp_path, "said.toml", spelled_out), "--state-dir=/x", "--bpf-path=/y"])

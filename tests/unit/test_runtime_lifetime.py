@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -70,6 +71,18 @@ def test_the_console_over_ng_is_counted_and_harms_nobody(tmp_path: Path) -> None
         statistics = json.loads(relay.ctl("list", "jsonstats"))
         assert statistics["controlstatistics"]["totalclicount"] == 2
         assert relay.ask("ping") == {"result": "pong"}
+
+
+# --- log level ---
+
+
+def test_two_signals_change_the_log_level(tmp_path: Path) -> None:
+    with Relay(tmp_path) as relay:
+        for number, level in ((signal.SIGUSR2, 7), (signal.SIGUSR1, 6), (signal.SIGUSR1, 5)):
+            relay.process.send_signal(number)
+            deadline = time.monotonic() + PATIENCE
+            while relay.ctl("list", "loglevel") != f"core = {level}\n":
+                assert time.monotonic() < deadline
 
 
 # --- reload ---

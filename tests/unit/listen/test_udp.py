@@ -6,6 +6,8 @@ proxy (127.0.0.1 or ::1, any port) ---- ng/UDP ----> NgUdp ----> handler
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ import pytest
 from rtprelay.errors import RelayError
 from rtprelay.listen.acl import Acl
 from rtprelay.listen.exchange import Respond, Service
-from rtprelay.listen.udp import BATCH, NgUdp
+from rtprelay.listen.udp import BATCH, IP_MTU_DISCOVER, NgUdp
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Request
 from rtprelay.signalling.session import Peer
@@ -68,6 +70,29 @@ def test_replies_are_marked_as_the_operator_says(run: Run, local: Endpoint) -> N
         udp.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("discover", [True, False, None])
+def test_the_paths_mtu_is_discovered_or_not_as_the_operator_says(run: Run, discover: bool | None) -> None:
+    async def main() -> None:
+        usual = NgUdp(Service(handle=pong))
+        udp = NgUdp(Service(handle=pong), discover_mtu=discover)
+        known = {listener.open(V4).port: listener for listener in (udp, usual)}
+        (asked, otherwise) = (_discovery(port) for port in known)
+        assert asked == (otherwise if discover is None else int(discover))
+        for listener in known.values():
+            listener.close()
+
+    run(main())
+
+
+def _discovery(port: int) -> int:
+    """What the socket of this process that is bound to the port has been told."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as sock:
+            if sock.family == socket.AF_INET and sock.getsockname()[1] == port:
+                return sock.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER)
+    raise AssertionError(f"nothing is bound to {port}")
 
 
 TOLD = {
