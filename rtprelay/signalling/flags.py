@@ -274,6 +274,7 @@ TABLE: tuple[Flag, ...] = (
             "ice_lite",
             choices=_words("forward", "backward", "both", "off"),
         ),
+        _switch(_OFFER, "ice2", "ICE as in RFC 8445", needless=True),
         _switch(_OFFER, "trickle-ICE", "candidates may follow", "trickle_ice"),
         _switch(_OFFER, "reject-ICE", "the sender's ICE is refused", "reject_ice"),
         _switch(_OFFER, "reset", "what was learned of the receiver is forgotten", "reset"),

@@ -229,7 +229,9 @@ def _take_word(options: Options, flag: Flag, value: Any) -> None:
 
 def _take_words(options: Options, flag: Flag, value: Any) -> None:
     words: list[Any] | tuple[Any, ...]
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple) and normalise("-".join(value)) in flag.choices:
+        words = ("-".join(value),)  # `supports=[load limit]`: it is one word
+    elif isinstance(value, list | tuple):
         words = value
     elif isinstance(value, str) and flag.choices and normalise(value) not in flag.choices:
         words = _SEPARATORS.split(value.strip())

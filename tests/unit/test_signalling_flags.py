@@ -216,6 +216,14 @@ def test_direction_may_be_a_list_or_be_given_twice() -> None:
     assert flags("internal", "external").direction == ("internal", "external")
 
 
+@pytest.mark.parametrize("said", ["supports=[load limit]", "supports=load-limit", "supports=[load-limit]"])
+def test_a_word_of_two_words_is_understood_in_brackets_too(said: str) -> None:
+    command = offer(**{"rtpp-flags": f"ICE=remove {said} rtcp-mux=[offer require]"})
+    assert command.supports == {"load limit"}
+    assert command.unknown_flags == ()
+    assert command.flags.rtcp_mux == {"offer", "require"}
+
+
 def test_codec_options_keep_their_case_slashes_and_equals_signs() -> None:
     assert flags("codec-strip-PCMU", "codec-strip=telephone-event").codec_strip == ("PCMU", "telephone-event")
     assert flags("codec-set-iLBC/8000/1///mode--30").extra == {"codec-set=iLBC/8000/1///mode=30"}
