@@ -1,7 +1,7 @@
 """SRTP keys as the programs want them (`ebpf/include/rtprelay/srtp_abi.h`): everything calculated in advance.
 
-A few hundred microseconds of plain Python for each key, once: SHA-1's inner state, which no library hands out, the AES
-key schedule and the multiples of GHASH's key.
+Ten microseconds for each key, forty with GCM, once: SHA-1's inner states, the AES key schedule and the
+multiples of GHASH's key.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from cryptography.hazmat.primitives.ciphers import Cipher as Aes
 from cryptography.hazmat.primitives.ciphers import algorithms, modes
 
+from rtprelay.kernel import sha1
 from rtprelay.security.kdf import MasterKey, derive
 from rtprelay.security.srtp import SrtpParameters
 from rtprelay.security.suites import SUITES, Cipher, Suite
@@ -192,36 +193,12 @@ def _masked(key: bytes, salt: bytes) -> bytes:
 
 # --- HMAC-SHA1 ---
 
-_INITIAL = (0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0)
+_PADS = {pad: bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C)}
 
 
 def _hmac_state(key: bytes, pad: int) -> bytes:
     """SHA-1's state after the first block of the inner (0x36) or outer (0x5c) hash (RFC 2104 section 2)."""
-    block = bytes(byte ^ pad for byte in key.ljust(64, b"\0"))
-    return struct.pack("<5I", *_sha1_compress(_INITIAL, struct.unpack("!16I", block)))
-
-
-def _rotate(value: int, count: int) -> int:
-    return (value << count | value >> 32 - count) & 0xFFFFFFFF
-
-
-def _sha1_compress(state: Sequence[int], block: Sequence[int]) -> list[int]:
-    """FIPS 180-4 section 6.1.2."""
-    word = list(block)
-    for i in range(16, 80):
-        word.append(_rotate(word[i - 3] ^ word[i - 8] ^ word[i - 14] ^ word[i - 16], 1))
-    a, b, c, d, e = state
-    for i in range(80):
-        if i < 20:
-            f, k = d ^ b & (c ^ d), 0x5A827999
-        elif i < 40:
-            f, k = b ^ c ^ d, 0x6ED9EBA1
-        elif i < 60:
-            f, k = b & c | d & (b | c), 0x8F1BBCDC
-        else:
-            f, k = b ^ c ^ d, 0xCA62C1D6
-        a, b, c, d, e = (_rotate(a, 5) + f + e + k + word[i]) & 0xFFFFFFFF, a, _rotate(b, 30), c, d
-    return [(x + y) & 0xFFFFFFFF for x, y in zip(state, (a, b, c, d, e), strict=True)]
+    return struct.pack("<5I", *sha1.state_after(key.ljust(64, b"\0").translate(_PADS[pad])))
 
 
 # --- GHASH ---

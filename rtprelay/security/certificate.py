@@ -7,7 +7,6 @@ from __future__ import annotations
 import datetime
 import enum
 import hashlib
-import re
 
 import msgspec
 from cryptography import x509
@@ -82,8 +81,7 @@ def fingerprint(der: bytes, name: str) -> str:
     """Of a DER certificate. Raises ValueError."""
     if name not in HASHES:
         raise ValueError(f"unknown fingerprint hash {name!r}")
-    digest = hashlib.new(name.replace("-", ""), der).hexdigest().upper()
-    return ":".join(re.findall("..", digest))
+    return hashlib.new(name.replace("-", ""), der).digest().hex(":").upper()
 
 
 def matches(der: bytes, signalled: str) -> bool:
