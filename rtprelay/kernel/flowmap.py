@@ -19,16 +19,15 @@ Words and entries are written through memory, without system calls.
 from __future__ import annotations
 
 import ctypes
-import functools
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from rtprelay.errors import BackendFault
 from rtprelay.kernel import abi
 from rtprelay.kernel.encode import Entry
 from rtprelay.kernel.libbpf import Map, stride
-from rtprelay.kernel.slots import Blocks
+from rtprelay.kernel.slots import AfterGrace, Blocks
 from rtprelay.values import Endpoint
 
 _FLOW = ctypes.sizeof(abi.Flow)
@@ -44,9 +43,6 @@ _LANES_AT = abi.offset_of(abi.Rules, "lanes")
 _LANES = struct.Struct(f"={abi.Limits.MAX_LANES}I")
 _NO_LANES = bytes(_LANES.size)
 _NOTHING: Mapping[int, Entry] = MappingProxyType({})
-
-AfterGrace = Callable[[Callable[[], None]], None]
-"""Does a deed when no program can be looking at what was unlinked before the call."""
 
 
 class FlowMap:
@@ -166,7 +162,7 @@ class FlowMap:
             *_, before = self._chain(port, until=old)
             self._nexts[(before * _FLOW_STRIDE + _NEXT_AT) // 4] = new
         for unused in (old, *self._lanes(old).values()):
-            self._after_grace(functools.partial(self._places.free, unused, 0))
+            self._after_grace(self._places.free, unused, 0)
 
     def _chain(self, port: int, until: int = 0) -> Iterator[int]:
         """The flows at this port in the order a packet meets them, up to but without `until`."""

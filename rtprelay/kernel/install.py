@@ -20,10 +20,12 @@ import contextlib
 import ctypes
 import mmap
 import struct
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from rtprelay.errors import BackendFault
 from rtprelay.kernel import abi
@@ -47,12 +49,12 @@ from rtprelay.kernel.encode import (
     without,
 )
 from rtprelay.kernel.flowmap import FlowMap
-from rtprelay.kernel.groups import Groups
+from rtprelay.kernel.groups import Group, Groups
 from rtprelay.kernel.keyring import KeyPrograms, Keyring
 from rtprelay.kernel.libbpf import Map, stride
 from rtprelay.kernel.nexthop import NextHop, NextHops, Path
 from rtprelay.kernel.port import NO_BLOCK, ZERO, Block, Carried, Port, Sent
-from rtprelay.kernel.slots import Blocks, Quarantine, order_of
+from rtprelay.kernel.slots import Blocks, Deed, Quarantine, order_of
 from rtprelay.plan.flow import Flow, LaneSource, Output, OutputKey, OutputReport
 from rtprelay.security.srtp import SrtpContexts
 from rtprelay.values import Endpoint
@@ -72,6 +74,7 @@ _SENT_STRIDE = stride(ctypes.sizeof(abi.Sent))
 _OUTPUT = ctypes.sizeof(abi.Output)
 _OUTPUT_STRIDE = stride(_OUTPUT)
 _STATE_STRIDE = stride(ctypes.sizeof(abi.State))
+_SSRC_COUNT_AT = abi.offset_of(abi.State, "ssrc_count")
 _ASIDE_STRIDE = stride(ctypes.sizeof(abi.Aside))
 _NO_STATE, _NO_ASIDE = bytes(_STATE_STRIDE), bytes(_ASIDE_STRIDE)
 _NO_SENT = _SENT.pack(0, 0, 0)
@@ -202,7 +205,7 @@ class Installer:
         self.keys.release("in", port.flow.srtp)
         for block in (*port.lanes.values(), port.rtcp):
             self._retire(local, block)
-        self._after_grace(lambda: self._free_slot(port.slot))
+        self._after_grace(self._free_slot, port.slot)
         self._reconsider_partners(port.rtcp.live)
 
     def _free_slot(self, slot: int) -> None:
@@ -235,7 +238,7 @@ class Installer:
         self._flows.put(port.flow.local, *entry, lanes)
         left = [group for block in port.lanes.values() for group in block.leave_groups()]
         if left:
-            self._after_grace(lambda: self._groups.release(*left))
+            self._after_grace(self._groups.release, *left)
 
     def _forget_sources(self, port: Port, wanted: Mapping[int, int]) -> None:
         """Those that change their lane as well, before the flow does: rather asked for than sent to somebody else."""
@@ -398,11 +401,11 @@ class Installer:
         for output in block.live:
             self._release(local, output)
         if block.outputs:
-            self._after_grace(lambda: self._free_block(block))
+            self._after_grace(self._free_block, block.base, block.range.order, *block.groups)
 
-    def _free_block(self, block: Block) -> None:
-        self._places.free(block.base, block.range.order)
-        self._groups.release(*block.groups)
+    def _free_block(self, base: int, order: int, *groups: Group) -> None:
+        self._places.free(base, order)
+        self._groups.release(*groups)
 
     # Counters of outputs
 
@@ -433,7 +436,7 @@ class Installer:
             if not along:
                 port.settled[source] = _sum(port.settled.get(source, ZERO), counts)
         if carried:
-            self._after_grace(lambda: self._add_rest(port, carried))
+            self._after_grace(self._add_rest, port, carried)
 
     def _add_rest(self, port: Port, carried: list[Carried]) -> None:
         for source, index, known, _ in carried:
@@ -536,7 +539,7 @@ class Installer:
         for local, port in self.ports.items():
             self._write_flow(port, found[local], lanes[local])
         self.keys.sweep()
-        self._after_grace(lambda: self._groups.hand_back(inherited))
+        self._after_grace(self._groups.hand_back, inherited)
         return [port.flow for port in self.ports.values()]
 
     def _named_sources(self) -> dict[int, dict[int, int]]:
@@ -605,7 +608,8 @@ class Installer:
         return abi.State.from_buffer_copy(self.state, slot * _STATE_STRIDE)
 
     def _further_ssrcs(self, slot: int) -> list[int]:
-        count = self.read_state(slot).ssrc_count
+        at = slot * _STATE_STRIDE + _SSRC_COUNT_AT
+        count = int.from_bytes(self.state[at : at + 4], sys.byteorder)
         if not count:
             return []
         aside = abi.Aside.from_buffer_copy(self.aside, slot * _ASIDE_STRIDE)
@@ -628,8 +632,8 @@ class Installer:
     def _write_sent(self, index: int, value: bytes) -> None:
         _write(self.sent, index * _SENT_STRIDE, value)
 
-    def _after_grace(self, deed: Callable[[], None]) -> None:
-        self._quarantine.after_grace(time.monotonic(), deed)
+    def _after_grace(self, deed: Deed, *arguments: Any) -> None:
+        self._quarantine.after_grace(time.monotonic(), deed, *arguments)
 
 
 def _unpacked(entry: Entry) -> tuple[abi.Flow, abi.Rules]:

@@ -10,8 +10,6 @@ looking any more, userspace is told how far they have come, and the key is zeroe
 from __future__ import annotations
 
 import ctypes
-import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -19,13 +17,11 @@ import msgspec
 from rtprelay.errors import BackendFault
 from rtprelay.kernel import abi
 from rtprelay.kernel.libbpf import Map, Program
-from rtprelay.kernel.slots import Blocks
+from rtprelay.kernel.slots import AfterGrace, Blocks
 from rtprelay.kernel.srtp_keys import NO_KEY, parameters_of, srtp_key
 from rtprelay.security.indices import IndexExhausted, Indices, Replayed, arriving
 from rtprelay.security.replay import ReplayWindow
 from rtprelay.security.srtp import Direction, SrtpContexts, SrtpParameters
-
-AfterGrace = Callable[[Callable[[], None]], None]
 
 _NO_STATE = bytes(ctypes.sizeof(abi.SrtpState))
 _USED = 1 << 32
@@ -105,7 +101,7 @@ class Keyring:
         if not place.users:
             place.left += 1
             left = place.left
-            self._after_grace(lambda: self._give_up(direction, parameters, left))
+            self._after_grace(self._give_up, direction, parameters, left)
 
     def _give_up(self, direction: Direction, parameters: SrtpParameters, left: int) -> None:
         """Unless somebody has taken it up meanwhile."""
@@ -134,7 +130,7 @@ class Keyring:
         for number in (used | set(self._keys.keys())) - kept:
             index = int.from_bytes(number, "little")
             if self._indices.claim(index, 0):
-                self._after_grace(functools.partial(self._forget, index))
+                self._after_grace(self._forget, index)
 
     def shared(self, direction: Direction, parameters: SrtpParameters) -> Indices | None:
         """The indices of a key that the programs use, or may still be using."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from rtprelay.errors import BackendFault
 
@@ -100,21 +101,30 @@ class Blocks:
         return True
 
 
+Deed = Callable[..., None]
+AfterGrace = Callable[..., None]
+"""Given a deed and its arguments, does it when no program can be looking at what was unlinked before."""
+
+
 class Quarantine:
-    """Deeds that wait until no program can be looking at what they touch any more."""
+    """Deeds that wait until no program can be looking at what they touch any more.
+
+    A deed should know numbers only: what it holds is cold by the time it is let go.
+    """
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
-        self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[float, Deed, tuple[Any, ...]]] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def after_grace(self, now: float, deed: Callable[[], None]) -> None:
-        self._waiting.append((now + self._grace, deed))
+    def after_grace(self, now: float, deed: Deed, *arguments: Any) -> None:
+        self._waiting.append((now + self._grace, deed, arguments))
 
     def release(self, now: float, at_most: int = sys.maxsize) -> None:
         """Do what has waited long enough."""
         while at_most > 0 and self._waiting and self._waiting[0][0] <= now:
             at_most -= 1
-            self._waiting.popleft()[1]()
+            _, deed, arguments = self._waiting.popleft()
+            deed(*arguments)
