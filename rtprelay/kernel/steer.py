@@ -3,9 +3,9 @@
 Program, maps and link live as long as this process, as sockets would: nothing is pinned. Where no daemon is, nobody
 listens, and `relay_tc` drops what it would have handed up.
 
-The kernel does not know that such a port is in use. Whether another program has it is asked once, by binding, when it
-is opened. So that no other gets it afterwards without asking for it by number, those of the kernel's ephemeral ports
-that may be media ports are reserved (`ip_local_reserved_ports`).
+The kernel does not know that such a port is in use. Whether another program has it is found out when it is opened
+(`runtime/bound.py`). So that no other gets it afterwards without asking for it by number, those of the kernel's
+ephemeral ports that may be media ports are reserved (`ip_local_reserved_ports`).
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from collections.abc import Callable
 from rtprelay.kernel._abi import Limits
 from rtprelay.kernel.backend import Steering
 from rtprelay.runtime import udp
+from rtprelay.runtime.bound import BoundPorts
 from rtprelay.values import Endpoint, Family
 
 BATCH = 256
@@ -52,12 +53,13 @@ Receiver = Callable[[Endpoint, Endpoint, bytes, int], None]
 
 
 class _Port:
-    __slots__ = ("local", "socket", "sources", "steered", "tos")
+    __slots__ = ("destination", "local", "socket", "sources", "tos")
 
     def __init__(self, local: Endpoint, tos: int) -> None:
         self.local = local
         self.tos = tos
-        self.steered = False
+        self.destination: bytes | None = None
+        """As datagrams in its queue name it; None: it is not steered."""
         self.socket: socket.socket | None = None
         """One that receives, or, of a port that is steered, one that sends for a while."""
         self.sources: dict[udp.SourceAddress, Endpoint] = {}
@@ -89,6 +91,7 @@ class MediaSockets:
         """Those that are steered."""
         self._queues: dict[int, socket.socket] = {}
         self._queue_port: dict[Family, int] = {}
+        self._bound = BoundPorts()
         self._senders: dict[_Port, None] = {}
         """Those that are steered and have a socket; in the order they got it."""
         self.counters: Counter[str] = Counter()
@@ -107,8 +110,8 @@ class MediaSockets:
         """Hold `local`. Raises OSError where the port cannot be had."""
         port = _Port(local, tos)
         if self._steering is not None and self._steer(local, self._steering):
-            port.steered = True
-            self._by_destination[udp.destination(local)] = port
+            port.destination = udp.destination(local)
+            self._by_destination[port.destination] = port
         else:
             port.socket = udp.bound(local, tos)
             self._watch(port.socket, functools.partial(self._arrived_at, port, port.socket))
@@ -116,7 +119,7 @@ class MediaSockets:
 
     def _steer(self, local: Endpoint, steering: Steering) -> bool:
         """False: the port has to have a socket."""
-        udp.probe(local)
+        self._bound.check(local)
         number = steering.queue(local)
         if number not in self._queues:
             family = local.family
@@ -147,9 +150,9 @@ class MediaSockets:
         port = self._by_local.pop(local, None)
         if port is None:
             return
-        if port.steered and self._steering is not None:
+        if port.destination is not None and self._steering is not None:
             self._steering.release(local)
-            del self._by_destination[udp.destination(local)]
+            del self._by_destination[port.destination]
             self._senders.pop(port, None)
         elif port.socket is not None:
             del self._readers[port.socket.fileno()]

@@ -27,6 +27,8 @@ _NOWHERE = {Family.IP4: "192.0.0.8", Family.IP6: "100::1"}
 """What a socket is bound to that gets its datagrams by steering: addresses that no host has (RFC 7600, RFC 6666)."""
 _ANCILLARY = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(28)
 """Room for a mark and a destination."""
+_IP4, _IP6 = (struct.pack("=H", family) for family in (socket.AF_INET, socket.AF_INET6))
+_PORT_IP4, _PORT_IP6 = struct.Struct("!H4s8x"), struct.Struct("!H4x16s4x")
 _DESTINATION_LEVELS = {(socket.IPPROTO_IP, IP_RECVORIGDSTADDR), (socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR)}
 
 SourceAddress = tuple[Any, ...]
@@ -115,8 +117,8 @@ def read_all(sock: socket.socket) -> tuple[bytes, SourceAddress, int, bytes]:
 def destination(local: Endpoint) -> bytes:
     """As `read_all` tells it: struct sockaddr_in or sockaddr_in6 (ip(7), ipv6(7))."""
     if local.family is Family.IP4:
-        return struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", local.port, local.packed[12:])
-    return struct.pack("=H", socket.AF_INET6) + struct.pack("!H4x16s4x", local.port, local.packed)
+        return _IP4 + _PORT_IP4.pack(local.port, local.packed[12:])
+    return _IP6 + _PORT_IP6.pack(local.port, local.packed)
 
 
 def _socket(family: Family) -> socket.socket:
