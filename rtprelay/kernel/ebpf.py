@@ -203,7 +203,7 @@ class EbpfBackend:
     def changed(self) -> Iterator[list[FlowReport]]:
         told = set(self.forwarder.moved())
         yield self._summaries(told)
-        for first in range(0, max(self._installer.by_slot, default=-1) + 1, SLICE):
+        for first in range(0, self._installer.reach, SLICE):
             yield self._summaries(self._moved(first) - told)
 
     def _moved(self, first: int) -> set[Endpoint]:

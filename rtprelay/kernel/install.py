@@ -117,6 +117,11 @@ class Installer:
     def occupied(self) -> int:
         return self._slots.used + self._places.used
 
+    @property
+    def reach(self) -> int:
+        """All slots in use are below."""
+        return self._slots.reach
+
     def tidy(self) -> None:
         """Give out again some of what has waited long enough."""
         self._quarantine.release(time.monotonic(), TIDIED)

@@ -38,6 +38,8 @@ class Blocks:
         self._tail = True
         """What lies behind the last whole block is kept back: small blocks are taken first, and these are far out."""
         self.used = 0
+        self.reach = 0
+        """What lies from here on has never been taken."""
 
     def take(self, order: int) -> int:
         """A free block. Raises BackendFault where there is none."""
@@ -53,6 +55,7 @@ class Blocks:
         for half in range(source - 1, order - 1, -1):
             self._free[half][base + (1 << half)] = None
         self.used += 1 << order
+        self.reach = max(self.reach, base + (1 << order))
         return base
 
     def claim(self, base: int, order: int) -> bool:
@@ -72,6 +75,7 @@ class Blocks:
             # The half that does not hold `base` stays free.
             self._free[half][(base >> half ^ 1) << half] = None
         self.used += 1 << order
+        self.reach = max(self.reach, base + (1 << order))
         return True
 
     def free(self, base: int, order: int) -> None:

@@ -8,6 +8,7 @@ the cache when the peer asks again.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import socket
 
@@ -22,6 +23,9 @@ IP_MTU_DISCOVER = 10
 _MAX_DATAGRAM = 65_535
 _BUFFER = 4 << 20
 """Asked of the kernel, which may give less: some 5,000 offers, for the moments in which the loop is busy."""
+
+_peer = functools.lru_cache(1024)(Peer)
+"""Every reply that is remembered names its peer; proxies are few."""
 
 
 class NgUdp:
@@ -95,7 +99,7 @@ class NgUdp:
                 # An ICMP error some earlier reply met; the datagrams behind it are fine.
                 continue
             if self._acl.admits(address[0]):
-                self._exchange.receive(data, Peer(channel, address))
+                self._exchange.receive(data, _peer(channel, address))
             else:
                 self.turned_away += 1
 

@@ -87,6 +87,16 @@ def test_quarantine_keeps_things_for_its_grace() -> None:
     assert done == ["first", "second"]
 
 
+def test_nothing_is_taken_beyond_the_reach() -> None:
+    blocks = Blocks(1024, "outputs")
+    assert blocks.reach == 0
+    places = [blocks.take(1) for _ in range(5)]
+    assert blocks.reach == max(places) + 2
+    blocks.free(max(places), 1)
+    assert blocks.claim(700, 2)
+    assert blocks.reach == 704
+
+
 def test_a_quarantine_lets_out_no_more_than_asked_for_and_the_longest_waiting_first() -> None:
     done: list[int] = []
     quarantine = Quarantine(grace=1.0)
