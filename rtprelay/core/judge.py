@@ -32,6 +32,8 @@ def judge(registry: Registry, local: Endpoint, source: Endpoint, data: bytes, no
             registry.transports.dtls(registry, key, local, source, data, now)
         case PacketKind.RTP | PacketKind.RTCP if media.ice is not None:
             _judge_by_ice(registry, key, call, media, local, source, data, now)
+        case PacketKind.RTP | PacketKind.RTCP if media.secure and media.crypto_receive is None:
+            pass  # before there are keys nobody can show who he is
         case PacketKind.RTP if not owner.rtcp:
             _judge_rtp(registry, call, media, local, source, data, now)
         case PacketKind.RTCP:

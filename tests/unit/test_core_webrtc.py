@@ -597,7 +597,7 @@ def test_dtls_without_ice() -> None:
         for line in browser.sdp("active").splitlines(keepends=True)
         if not line.startswith(("a=ice-", "a=candidate", "a=end-of"))
     )
-    stage.offered(offer, transport_protocol="RTP/AVP")
+    (facing_phone,) = stage.offered(offer, transport_protocol="RTP/AVP")
     (facing_browser,) = stage.answered(sdp(B, 4002))
     fingerprint = facing_browser.attribute("fingerprint")
     assert facing_browser.attribute("ice-ufrag") is None
@@ -611,12 +611,17 @@ def test_dtls_without_ice() -> None:
         rtcp_mux=True,
         dtls=DtlsLeg(setup="active", fingerprints=(fingerprint,), certificate=FINGERPRINT),
     )
+    # Without keys nobody's packets tell where the party is.
+    for sequence in range(100):
+        assert stage.receive(facing_browser.local, STRANGER, rtp(sequence)) == []
+        stage.wait(0.02)
     stranger = Browser(endpoint=STRANGER, seed=8)
     stranger.transport.update(msgspec.structs.replace(media, local=STRANGER), ())
     for datagram in stranger.outcomes():
         assert stage.receive(facing_browser.local, STRANGER, datagram.data) == []
     browser.transport.update(media, ())
     run(stage, browser)
+    assert stage.outputs(facing_phone.local) == [(facing_browser.local, BROWSER)]
     ((_, data, destination),) = stage.receive(facing_browser.local, BROWSER, browser.protect(rtp(1)))
     assert (data, destination) == (rtp(1), PHONE)
 
