@@ -49,10 +49,10 @@ WATCH_INTERFACES = 5.0
 SAMPLE_LOAD = 1.0
 """Seconds between two looks at how busy the host is."""
 
-COLLECTIONS = (10_000, 0, 50)
+COLLECTIONS = (5_000, 0, 100)
 """When the cycle collector looks at the young, the older and all objects (`gc.set_threshold`): seldom, for calls are
 trees, which go without it. With the defaults it went through all of them all the time, 0.4 s for 4,500 calls and a
-sixth of all CPU. What a steady load makes and drops does not count; garbage does. A look at the young takes 3 ms.
+sixth of all CPU. What a steady load makes and drops does not count; garbage does. A look at the young takes 2 ms.
 """
 
 Report = Callable[[str], None]
