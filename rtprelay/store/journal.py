@@ -11,10 +11,10 @@ the kernel and survives `kill -9`. It is not fsync'ed: after a power cut calls m
 
 A torn tail (the daemon died inside write), a damaged record and a file that is no journal are one case, since a damaged
 length looks like a torn tail: what was read up to there is kept in a new file, the old one is set aside for a person.
-When more than half of a file that has grown past a megabyte is dead, the living records are copied to a new file, a few
-with every record that is put: all of 10,000 at once take 40 ms, in which no command is answered. What is put meanwhile
-goes into both, into the old one first. The new file gets the name when everything is in it; up to then it is nobody's,
-and the old one is whole.
+When two thirds of a file that has grown past 4 MiB are dead, the living records are copied to a new file, a few with
+every record that is put: all of 10,000 at once take 40 ms, in which no command is answered. What is put meanwhile goes
+into both, into the old one first. The new file gets the name when everything is in it; up to then it is nobody's, and
+the old one is whole.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ HEADER = struct.pack("<8sI", MAGIC, VERSION)
 FRAME = struct.Struct("<II")
 BODY = struct.Struct("<BH")
 TOMBSTONE, CALL = 0, 1
-COMPACT_ABOVE = 1 << 20
+COMPACT_ABOVE = 4 << 20
+DEAD = 3
+"""How many times what lives a file is, at most: with 2, each command at 4,500 calls standing copied a record, 10 us."""
 SHARE = 4
 """Records copied with each one that is put: 20 us."""
 CUT = 1 << 20
@@ -125,16 +127,21 @@ class _Copy:
 
     def advance(self, count: int) -> None:
         """Look at so many more calls. Raises OSError."""
-        frames, offset, slots = [], self.file.end, {}
+        runs: list[_Slot] = []
+        copied, end = {}, self.file.end
         for call_id in self._left[: -count - 1 : -1]:
             slot = self._source.slots.get(call_id)
             # Gone, or changed since the copy was begun and therefore here.
-            if slot is not None and call_id not in self.file.slots:
-                frames.append(self._source.read(slot))
-                slots[call_id] = _Slot(offset, slot.size)
-                offset += slot.size
-        self.file.append(b"".join(frames))
-        for call_id, slot in slots.items():
+            if slot is None or call_id in self.file.slots:
+                continue
+            if runs and runs[-1].offset + runs[-1].size == slot.offset:
+                runs[-1] = _Slot(runs[-1].offset, runs[-1].size + slot.size)
+            else:
+                runs.append(slot)
+            copied[call_id] = _Slot(end, slot.size)
+            end += slot.size
+        self.file.append(b"".join(map(self._source.read, runs)))
+        for call_id, slot in copied.items():
             self.file.note(call_id, slot)
         del self._left[-count:]
 
@@ -189,7 +196,7 @@ class Journal:
         except OSError as error:
             raise JournalFault(f"{self._path}: {error.strerror}") from error
         file.note(call_id, None if record is None else _Slot(file.end - len(frame), len(frame)))
-        if self._copy is not None or file.end > max(self._compact_above, 2 * file.live, self._not_before):
+        if self._copy is not None or file.end > max(self._compact_above, DEAD * file.live, self._not_before):
             self._compact(call_id, frame, dead=record is None)
         elif self._replaced is not None:
             self._give_back(self._replaced)
