@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from rtprelay.core.muting import COMMANDS as MUTING
 from rtprelay.signalling.command import CommandName, EndpointLearning, IceOption, SdpReplace
 from rtprelay.values import CallId, Endpoint, Family, Tag
 from tests.unit.core_stage import INSIDE, INTERFACES, RELAY, RELAY6, Stage, at, receiver_report, rtp, sdp
@@ -55,6 +56,10 @@ ANSWERERS = st.sampled_from(["b", "c", "e"] * USUALLY + ["a", "s1", ""]).map(Tag
 OFFERED = st.sampled_from([""] * USUALLY + ["a", "b", "b", "c"]).map(Tag)
 SUBSCRIBERS = st.sampled_from(["s1", "s2"] * USUALLY + ["s3", "b", ""]).map(Tag)
 CALLS = st.sampled_from(["c"] * USUALLY + ["d"] * 3).map(CallId)
+MADE = st.sampled_from(["m"] * USUALLY + ["c", "d"]).map(CallId)
+"""Where parties are created: tags that no other call has, so that it may be merged with one."""
+CREATED = st.sampled_from(["n1", "n2"] * USUALLY + ["a", ""]).map(Tag)
+MUTED = st.sampled_from(sorted(MUTING, key=lambda name: name.value))
 BRANCHES = st.sampled_from(["", "", "x1", "x2"])
 OPTIONS = st.fixed_dictionaries(
     {},
@@ -77,6 +82,8 @@ OPTIONS = st.fixed_dictionaries(
         "label": st.sampled_from(["l1", "l2"]),
         "codec_strip": st.sampled_from([("PCMU",), ("all",)]),
         "generate_mid": st.booleans(),
+        "nat_wait": st.booleans(),
+        "inbound_peer": st.just("198.51.100.1"),
     },
 )
 
@@ -146,6 +153,29 @@ class Commands(RuleBasedStateMachine):
     def unsubscribe(self, call: CallId, tag: Tag) -> None:
         self._ask(CommandName.UNSUBSCRIBE, call_id=call, to_tag=tag)
 
+    @rule(text=descriptions(), call=MADE, tag=CREATED, options=OPTIONS, answered=st.booleans())
+    def create(self, text: str, call: CallId, tag: Tag, options: dict[str, Any], answered: bool) -> None:
+        self._ask(CommandName.CREATE, call_id=call, from_tag=tag or Tag("n3"), **options)
+        if answered:
+            self._ask(CommandName.CREATE_ANSWER, text, call_id=call, from_tag=tag, **options)
+
+    @rule(
+        call=CALLS,
+        other=MADE,
+        one=OFFERERS,
+        tag=CREATED,
+        turned=st.booleans(),
+        how=st.sampled_from([{}, {"directional": True}, {"directional": True, "bidirectional": True}]),
+    )
+    def connect(self, call: CallId, other: CallId, one: Tag, tag: Tag, turned: bool, how: dict[str, Any]) -> None:
+        if turned:
+            call, other, one, tag = other, call, tag, one
+        self._ask(CommandName.CONNECT, call_id=call, to_call_id=other, from_tag=one, to_tag=tag, **how)
+
+    @rule(name=MUTED, call=CALLS, tag=OFFERERS, other=OFFERED, directional=st.booleans())
+    def mute(self, name: CommandName, call: CallId, tag: Tag, other: Tag, directional: bool) -> None:
+        self._ask(name, call_id=call, from_tag=tag, to_tag=other, directional=directional)
+
     @rule(call=CALLS, one=OFFERERS, other=ANSWERERS, branch=BRANCHES, delay=st.sampled_from([None, 0, 5]))
     def delete(self, call: CallId, one: Tag, other: Tag, branch: str, delay: int | None) -> None:
         name = CommandName.DELETE
@@ -185,6 +215,11 @@ class Commands(RuleBasedStateMachine):
     def restart(self) -> None:
         before = self.stage.relay.registry
         tables, calls = before.tables, before.calls
+        for call in calls.values():
+            for party, media in call.medias():
+                dtls = party.carrier(media).dtls
+                if media.channel and media.live and dtls is not None:
+                    dtls.lost = True  # an association lives in memory alone
         self.stage.busy.clear()
         self.stage.restart(**SETTINGS)
         assert self.stage.relay.registry.calls == calls
@@ -194,9 +229,12 @@ class Commands(RuleBasedStateMachine):
     @invariant()
     def the_books_balance(self) -> None:
         self.stage.check()
+        registry = self.stage.relay.registry
+        assert registry.aliases == {alias: call.call_id for call in registry.calls.values() for alias in call.aliases}
+        assert not registry.aliases.keys() & registry.calls.keys()
 
     def teardown(self) -> None:
-        for call in (CallId("c"), CallId("d")):
+        for call in (CallId("c"), CallId("d"), CallId("m")):
             self._ask(CommandName.DELETE, call_id=call, delete_delay=0)
         stage = self.stage
         assert (stage.open, stage.journal, stage.flows(), stage.ports_used()) == ({}, {}, {}, 0)
