@@ -86,7 +86,9 @@ def make_context(
     context.use_privatekey(_private_key(certificate))
     context.set_cipher_list(ciphers.encode())
     context.set_tlsext_use_srtp(":".join(profiles).encode())
-    context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION)
+    context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
+    # Nobody takes a session up again: certificates are shown each time, and no handshake pays for a memory of it.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     # Every certificate is let through here, being self-signed; the fingerprint decides afterwards.
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
     return context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 import time
@@ -9,6 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_der_private_key
 from OpenSSL import SSL
 
 from rtprelay.security.certificate import Certificate, KeyType, generate
@@ -308,3 +312,52 @@ def test_a_list_of_no_cipher_at_all_is_refused() -> None:
     check_ciphers("DEFAULT:!NULL:!aNULL:!SHA256:!SHA384:!aECDH:!AESGCM+AES256:!aPSK")  # rtpengine's own default
     with pytest.raises(ValueError, match="knows no cipher"):
         check_ciphers("rot13")
+
+
+def handshake_messages(flight: Sequence[bytes]) -> set[int]:
+    """Types of those in clear text (RFC 6347 section 4.2.2), each with its first fragment at least."""
+    found = set()
+    for datagram in flight:
+        at = 0
+        while at < len(datagram):
+            if datagram[at] == _HANDSHAKE and datagram[at + 3 : at + 5] == b"\0\0":
+                found.add(datagram[at + 13])
+            at += 13 + int.from_bytes(datagram[at + 11 : at + 13])
+    return found
+
+
+_CERTIFICATE, _NEW_SESSION_TICKET = 11, 4
+
+
+def test_nobody_takes_a_session_up_again(alice: Side) -> None:
+    """A client that asks for a ticket gets none, and has to hear and show certificates every time."""
+    context = SSL.Context(SSL.DTLS_METHOD)
+    certificate = generate(NOW)
+    context.use_certificate(x509.load_der_x509_certificate(certificate.certificate))
+    key = load_der_private_key(certificate.key, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    context.use_privatekey(key)
+    context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    session: SSL.Session | None = None
+    for _ in range(2):
+        client = SSL.Connection(context, None)
+        client.set_connect_state()
+        client.set_ciphertext_mtu(MTU)
+        if session is not None:
+            client.set_session(session)
+        server = DtlsAssociation(alice.context, DtlsRole.SERVER, ["sha-256 " + certificate.fingerprint("sha-256")])
+        said: set[int] = set()
+        while server.state is DtlsState.HANDSHAKING:
+            with contextlib.suppress(SSL.WantReadError):
+                client.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                server.receive(client.bio_read(65536))
+            flight = drain(server)
+            said |= handshake_messages(flight)
+            for datagram in flight:
+                client.bio_write(datagram)
+        assert server.state is DtlsState.CONNECTED
+        assert _CERTIFICATE in said
+        assert _NEW_SESSION_TICKET not in said
+        client.do_handshake()
+        session = client.get_session()
