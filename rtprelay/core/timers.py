@@ -37,10 +37,6 @@ class Timers(Generic[K]):
             # A sorted list is a heap, and this one nearly is sorted.
             self._heap.sort()
 
-    def __len__(self) -> int:
-        """Entries in the heap, dead ones included."""
-        return len(self._heap)
-
     def next_deadline(self) -> float | None:
         while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
