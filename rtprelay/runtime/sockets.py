@@ -12,7 +12,7 @@ ports are one reader, whatever loop runs. When the set is readable, rounds of ep
 sockets each gives one datagram per round: no read is in vain (an empty one costs an exception, 1 us). With few, each
 gives up to an equal share of `ROUND`. So a flooded port gets no more turns than any other, and after `BATCH` datagrams
 the event loop has its own: signalling is served under a flood. Ports that share a queue share its turns and its buffer:
-a flood concerns the one in 256 that is in the same (stochastic fairness), and `ebpf/lib/punt.h` bounds it.
+a flood concerns one in 256 (stochastic fairness), and `ebpf/lib/punt.h` bounds what strangers can do.
 
 Sockets are not connected, so the kernel reports no ICMP error on them; what a send can still meet (no buffer, no route,
 a packet filter) is counted by name and is never anybody's exception.

@@ -16,7 +16,6 @@ from rtprelay.runtime import bound, udp
 from rtprelay.runtime.bound import FRESH, BoundPorts, bound_ports
 from rtprelay.values import Endpoint
 from tests.loopback import HOST
-from tools.netns import unused_udp_port
 
 
 class Clock:
@@ -57,43 +56,45 @@ def foreign() -> Iterator[socket.socket]:
         yield made
 
 
-def free() -> Endpoint:
-    return Endpoint(HOST, unused_udp_port(HOST))
-
-
+@pytest.fixture
 def unbound() -> list[Endpoint]:
-    """Below those that the system gives to anybody."""
+    """Ports nobody has, below those that the system gives to anybody."""
     taken = bound_ports()
     return [Endpoint(HOST, port) for port in range(3000, 3400) if port not in taken]
 
 
-def test_one_port_of_an_address_is_bound_and_the_others_are_believed(ports: BoundPorts, probed: list[Endpoint]) -> None:
-    first, *others = unbound()
-    for local in (first, *others):
+def test_one_port_of_an_address_is_bound_and_the_others_are_believed(
+    ports: BoundPorts, probed: list[Endpoint], unbound: list[Endpoint]
+) -> None:
+    for local in unbound:
         ports.check(local)
-    assert probed == [first]
+    assert probed == unbound[:1]
 
 
 @pytest.mark.parametrize("address", [HOST, "0.0.0.0"])
-def test_a_port_that_is_bound_cannot_be_had(ports: BoundPorts, foreign: socket.socket, address: str) -> None:
+def test_a_port_that_is_bound_cannot_be_had(
+    ports: BoundPorts, unbound: list[Endpoint], foreign: socket.socket, address: str
+) -> None:
     foreign.bind((address, 0))
-    ports.check(free())
+    ports.check(unbound[0])
     with pytest.raises(OSError, match=os.strerror(errno.EADDRINUSE)):
         ports.check(Endpoint(HOST, foreign.getsockname()[1]))
 
 
-def test_the_same_port_of_another_address_can_be_had(ports: BoundPorts, foreign: socket.socket) -> None:
-    local = free()
-    foreign.bind(("127.0.0.1", local.port))
-    ports.check(local)
+def test_the_same_port_of_another_address_can_be_had(
+    ports: BoundPorts, unbound: list[Endpoint], foreign: socket.socket
+) -> None:
+    foreign.bind(("127.0.0.1", unbound[0].port))
+    ports.check(unbound[0])
 
 
 def test_a_port_bound_meanwhile_is_noticed_within_a_second(
-    ports: BoundPorts, clock: Clock, foreign: socket.socket
+    ports: BoundPorts, clock: Clock, unbound: list[Endpoint], foreign: socket.socket
 ) -> None:
-    ports.check(free())
+    ports.check(unbound[0])
     foreign.bind((HOST, 0))
     clock.now += FRESH
+    ports.check(unbound[1])
     with pytest.raises(OSError, match=os.strerror(errno.EADDRINUSE)):
         ports.check(Endpoint(HOST, foreign.getsockname()[1]))
 
@@ -104,8 +105,10 @@ def test_an_address_this_host_does_not_have_is_refused_each_time(ports: BoundPor
             ports.check(Endpoint("192.0.2.1", port))
 
 
-def test_an_address_is_looked_at_again_every_second(ports: BoundPorts, clock: Clock, probed: list[Endpoint]) -> None:
-    first, second, third = unbound()[:3]
+def test_an_address_is_looked_at_again_every_second(
+    ports: BoundPorts, clock: Clock, probed: list[Endpoint], unbound: list[Endpoint]
+) -> None:
+    first, second, third = unbound[:3]
     ports.check(first)
     ports.check(second)
     clock.now += FRESH
@@ -126,10 +129,14 @@ def test_many_sockets_and_both_families_are_seen() -> None:
 
 @pytest.mark.parametrize(("name", "unknown"), [("_NETLINK_SOCK_DIAG", 31), ("_SOCK_DIAG_BY_FAMILY", 99)])
 def test_where_the_kernel_does_not_tell_every_port_is_bound(
-    ports: BoundPorts, probed: list[Endpoint], monkeypatch: pytest.MonkeyPatch, name: str, unknown: int
+    ports: BoundPorts,
+    probed: list[Endpoint],
+    unbound: list[Endpoint],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    unknown: int,
 ) -> None:
     monkeypatch.setattr(bound, name, unknown)
-    locals_ = [free(), free()]
-    for local in locals_:
+    for local in unbound[:3]:
         ports.check(local)
-    assert probed == locals_
+    assert probed == unbound[:3]
