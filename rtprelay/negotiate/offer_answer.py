@@ -62,7 +62,7 @@ def offer(call: Call, command: Command, context: Context) -> str:
         apply_options(ours, flags)
         ours.ptime_reply = flags.ptime_reverse
         codecs.offered(ours, media_view, flags)
-        moved = learn_remote(ours, media_view, flags, context)
+        moved = learn_remote(ours, media_view, command, context)
         if moved and flags.no_port_latching:
             close_ports(theirs, context)
         facing_us, facing_them = _interfaces(offerer, answerer, media_view, flags, context)
@@ -102,7 +102,7 @@ def answer(call: Call, command: Command, context: Context) -> str:
         if flags.transport_protocol == "accept":
             ours.protocol = theirs.protocol = media_view.protocol
         apply_options(theirs, flags)
-        learn_remote(theirs, media_view, flags, context)
+        learn_remote(theirs, media_view, command, context)
         if not keys.answered(ours, theirs, media_view, flags, context):
             context.warn(f"media {theirs.index}: no SRTP key agreed, rejected")
             theirs.rejected = True

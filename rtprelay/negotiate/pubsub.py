@@ -36,7 +36,7 @@ def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
     party.publisher = True
     party.label = flags.set_label or flags.label or party.label
     for media_view in view.media:
-        _publish_media(call, party, media_view, flags, context)
+        _publish_media(call, party, media_view, command, context)
     bundle.published(party, view, flags, context)
     close_beyond(party.medias, len(view.media), context)
     if not any(media.live for media in party.medias):
@@ -46,7 +46,8 @@ def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
     return session(party, specs, context, groups=bundle.agreed_groups(party))
 
 
-def _publish_media(call: Call, party: Party, view: MediaView, flags: MediaFlags, context: Context) -> None:
+def _publish_media(call: Call, party: Party, view: MediaView, command: Command, context: Context) -> None:
+    flags = command.flags
     if view.index == len(party.medias):
         party.medias.append(new_media(view.index, view, context))
         party.medias[-1].tos = tos.of(call, context)
@@ -60,7 +61,7 @@ def _publish_media(call: Call, party: Party, view: MediaView, flags: MediaFlags,
         return
     apply_options(media, flags)
     tos.mark_alone(media, flags)
-    learn_remote(media, view, flags, context)
+    learn_remote(media, view, command, context)
     media.codecs = (accepted,)
     media.direction = Direction.of(sends=media.direction.sends, receives=False)
     media.rtcp_mux = view.rtcp_mux and "reject" not in flags.rtcp_mux
@@ -185,7 +186,7 @@ def subscribe_answer(party: Party, command: Command, context: Context) -> None:
         apply_options(media, command.flags)
         tos.mark_alone(media, command.flags)
         shown = media.codecs
-        learn_remote(media, media_view, command.flags, context)
+        learn_remote(media, media_view, command, context)
         media.codecs = shown
         media.rtcp_mux = media.mux_proposed and media_view.rtcp_mux
         ice.agreed(media, media_view, context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rtprelay.call.media import Media
 from rtprelay.negotiate.context import Context
 from rtprelay.sdp.view import MediaView
-from rtprelay.signalling.command import MediaFlags
+from rtprelay.signalling.command import Command, MediaFlags
 from rtprelay.values import Endpoint
 
 
@@ -32,7 +32,7 @@ def apply_options(media: Media, flags: MediaFlags) -> None:
     media.media_handover = (media.media_handover or flags.media_handover) and not flags.strict_source
 
 
-def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Context) -> bool:
+def learn_remote(media: Media, view: MediaView, command: Command, context: Context) -> bool:
     """Where the party receives, in which direction, with which payload types. True: its address has changed.
 
     An unchanged address keeps what was learned of the party's real source. Raises RefusedAddress.
@@ -42,7 +42,7 @@ def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Cont
     # Those learned from packets are good for as long as the SDP says nothing.
     media.ssrcs = view.ssrcs or media.ssrcs
     media.mid_extension = view.mid_extension
-    media.hint = flags.received_from or media.hint
+    media.hint = command.received_from or media.hint
     endpoint, rtcp = view.endpoint, view.rtcp_fallback
     if endpoint is None:
         if view.connection_host is not None and view.port:
@@ -54,9 +54,9 @@ def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Cont
         return False
     if rtcp is not None and rtcp.unspecified:
         rtcp = None
-    if flags.trust_address is False and flags.received_from is not None:
-        endpoint = Endpoint(flags.received_from, endpoint.port)
-        rtcp = Endpoint(flags.received_from, rtcp.port) if rtcp else None
+    if command.flags.trust_address is False and command.received_from is not None:
+        endpoint = Endpoint(command.received_from, endpoint.port)
+        rtcp = Endpoint(command.received_from, rtcp.port) if rtcp else None
     if view.ice is not None and not context.policy.permits(endpoint):
         return False  # a browser's default address; its candidates are what counts
     context.policy.check(endpoint)
@@ -70,7 +70,7 @@ def learn_remote(media: Media, view: MediaView, flags: MediaFlags, context: Cont
     elif rtcp != media.remote_rtcp:
         media.source_rtcp = None
     if changed and view.ice is None:
-        media.waiting = flags.nat_wait
+        media.waiting = command.flags.nat_wait
     moved = changed and media.remote is not None
     media.remote, media.remote_rtcp = endpoint, rtcp
     if media.source == endpoint and media.ice is None:

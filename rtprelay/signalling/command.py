@@ -84,8 +84,6 @@ class MediaFlags(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     trust_address: bool | None = None
     """True `trust-address`, False `SIP-source-address`, None: the transport's default (trust)."""
-    received_from: str | None = None
-    """Canonical address the signalling came from (`received-from` [family, address])."""
     media_address: str | None = None
     """Overrides the address put into the SDP passed on."""
     address_family: Family | None = None
@@ -189,6 +187,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     from_tags: tuple[Tag, ...] = ()
     to_tag: Tag = Tag("")
     via_branch: str = ""
+    received_from: str | None = None
+    """Canonical address the signalling came from (`received-from` [family, address])."""
     sdp: str = ""
     flags: MediaFlags = MediaFlags()
     delete_delay: int | None = None

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from rtprelay.errors import MalformedMessage, PeerFault
 from rtprelay.signalling.command import Command, CommandName
 from rtprelay.signalling.flags import IDENTIFICATION, TABLE, Kind
@@ -86,6 +84,7 @@ def parse_command(body: Any, templates: Templates = _NO_TEMPLATES) -> Command:
             others[key] = value
     received_from = read_address(others[_RECEIVED_FROM]) if _RECEIVED_FROM in others else None
     if received_from is not None:
+        own["received_from"] = received_from
         del others[_RECEIVED_FROM]
 
     said = templates.read(spelled, others)
@@ -97,5 +96,4 @@ def parse_command(body: Any, templates: Templates = _NO_TEMPLATES) -> Command:
         raise PeerFault(f"more than {MAX_TAGS} from-tags")
     if fields.get("limit", 0) < 0:
         raise PeerFault("invalid limit, must be >= 0")
-    flags = said.flags if received_from is None else msgspec.structs.replace(said.flags, received_from=received_from)
-    return Command(name=name, flags=flags, unknown_flags=said.unknown, missed_flags=said.missed, **fields)
+    return Command(name=name, flags=said.flags, unknown_flags=said.unknown, missed_flags=said.missed, **fields)

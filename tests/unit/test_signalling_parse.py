@@ -124,7 +124,7 @@ def test_calls_that_say_the_same_keep_their_own_names() -> None:
         names = {"call-id": f"c{number}", "from-tag": f"f{number}", "to-tag": f"t{number}"}
         command = parse_command(said | names | {"received-from": ["IP4", f"192.0.2.{number}"]})
         assert (command.call_id, command.from_tag, command.to_tag) == (f"c{number}", f"f{number}", f"t{number}")
-        assert (command.flags.received_from, command.flags.symmetric) == (f"192.0.2.{number}", True)
+        assert (command.received_from, command.flags.symmetric) == (f"192.0.2.{number}", True)
         assert command.unknown_flags == ("bogus",)
 
 

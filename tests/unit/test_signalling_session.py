@@ -109,11 +109,11 @@ def test_the_sdp_of_an_offer_comes_back_byte_for_byte() -> None:
 def test_an_offer_of_a_real_kamailio() -> None:
     command = request(NgSession(), KAMAILIO_OFFER).command
     assert (command.call_id, command.from_tag, command.via_branch) == ("call-1@x", "ft1", "z9hG4bK1")
+    assert command.received_from == "127.0.0.1"
     assert command.supports == {"load limit"}
     assert command.unknown_flags == ("bogus-flag",)
     assert command.flags == MediaFlags(
         trust_address=True,
-        received_from="127.0.0.1",
         address_family=Family.IP4,
         direction=("priv", "pub"),
         transport_protocol="RTP/AVP",
