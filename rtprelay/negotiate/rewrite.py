@@ -10,12 +10,13 @@ import msgspec
 from rtprelay.call.call import Party, SentSdp
 from rtprelay.call.media import Media
 from rtprelay.errors import PeerFault
-from rtprelay.negotiate import bundle, codecs, extmap, ice, keys
+from rtprelay.negotiate import bundle, codecs, extmap, ice, keys, outline
 from rtprelay.negotiate.context import Context
 from rtprelay.sdp.alter import alter, read_changes
 from rtprelay.sdp.attributes import Direction, number
 from rtprelay.sdp.document import SessionDescription
 from rtprelay.sdp.edit import Bundle, MediaEdit, SessionEdit, rewrite
+from rtprelay.sdp.shape import network
 from rtprelay.sdp.view import MediaView, SessionView, is_feedback
 from rtprelay.signalling.command import MediaFlags, SdpReplace
 from rtprelay.values import Family
@@ -64,6 +65,10 @@ def rewrite_for(
     offering: bool,
 ) -> str:
     """`document` with the ports, addresses and keys that face `receiver`. `offering`: it is an offer."""
+    place = outline.place(document, view, receiver, flags, offering=offering)
+    own = _own(document, view, receiver, flags, context, offering=offering) if place is not None else ()
+    if place is not None and place.outline:
+        return place.outline % own
     edits = [
         _media_edit(receiver, receiver.medias[section.index], section, flags, context, offering=offering)
         if section.index < len(receiver.medias)
@@ -82,7 +87,39 @@ def rewrite_for(
         text = _as_remembered(document, view, edit, receiver, flags.replace)
     else:
         text = rewrite(document, edit)
+        if place is not None and not (flags.loop_protect or flags.sdp_attr):
+            outline.learn(place, document, edit, own, text)
     return alter(text, read_changes(flags.sdp_attr)) if flags.sdp_attr else text
+
+
+def _own(
+    document: SessionDescription,
+    view: SessionView,
+    receiver: Party,
+    flags: MediaFlags,
+    context: Context,
+    *,
+    offering: bool,
+) -> tuple[object, ...]:
+    """What in an ordinary text is the call's own: `o=`, and of each section the port, the address, the port of RTCP."""
+    own: list[object] = [""]
+    where = ""
+    for media in receiver.medias:
+        if media.local is None:
+            continue
+        address = network(flags.media_address or context.interfaces.advertised(media.local))
+        where = where or address
+        own += (media.local.port, address)
+        rtcp = _rtcp(media, media, flags, offering=offering)
+        if rtcp is not None:
+            own.append(rtcp)
+    line, origin = document.session.own[1], view.origin
+    if flags.replace.value & _ORIGIN:
+        name = f"{origin.username} {origin.session_id} {origin.version} {origin.network_type}"
+        own[0] = f"o={name} {where.removeprefix('IN ')}{line.ending}"
+    else:
+        own[0] = str(line)
+    return tuple(own)
 
 
 def _feedback(receiver: Party) -> bool:
@@ -149,9 +186,6 @@ def _media_edit(
             direction = Direction.of(sends=view.direction.sends, receives=False)
         if SdpReplace.ZERO_ADDRESS not in flags.replace:
             address = "0.0.0.0" if carrier.local.family is Family.IP4 else "::"
-    muxed = carrier.mux_proposed if offering else carrier.rtcp_mux
-    alone = carrier.rtcp_mux or (offering and "require" in flags.rtcp_mux)
-    rtcp = carrier.local if muxed and alone else carrier.local_rtcp
     ptime = flags.ptime if offering else media.ptime_reply
     formats = codecs.offer_formats if offering else codecs.answer_formats
     try:
@@ -159,9 +193,9 @@ def _media_edit(
             port=carrier.local.port,
             bundle_only=bundle_only,
             address=address,
-            rtcp_port=rtcp.port if rtcp and media.rtp and not flags.no_rtcp_attribute and not bundle_only else None,
+            rtcp_port=None if bundle_only else _rtcp(media, carrier, flags, offering=offering),
             rtcp_full=flags.full_rtcp_attribute,
-            rtcp_mux=muxed and media.rtp,
+            rtcp_mux=_muxed(carrier, offering=offering) and media.rtp,
             direction=direction,
             default_direction=not flags.original_sendrecv,
             protocol=media.protocol,
@@ -180,6 +214,19 @@ def _media_edit(
         )
     except ValueError as error:
         raise PeerFault(f"Cannot write SDP: {error}") from error
+
+
+def _muxed(carrier: Media, *, offering: bool) -> bool:
+    return carrier.mux_proposed if offering else carrier.rtcp_mux
+
+
+def _rtcp(media: Media, carrier: Media, flags: MediaFlags, *, offering: bool) -> int | None:
+    """The port for `a=rtcp`, where that is written."""
+    if not media.rtp or flags.no_rtcp_attribute:
+        return None
+    alone = carrier.rtcp_mux or (offering and "require" in flags.rtcp_mux)
+    rtcp = carrier.local if alone and _muxed(carrier, offering=offering) else carrier.local_rtcp
+    return None if rtcp is None else rtcp.port
 
 
 def _removed(media: Media, view: MediaView, *, offering: bool, bundled: bool, ptime: bool) -> frozenset[str]:
