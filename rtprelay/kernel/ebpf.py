@@ -4,7 +4,8 @@ This is the table of contents: `pins` loads and keeps programs and maps, `instal
 network, `attach` serves the devices, `forwarder` judges what the kernel hands up. What happens when:
 
     start   open or take over the maps, adopt the flows in them, attach
-    apply   kernel first, then the forwarder: a refused op changes neither
+    apply   kernel first, then the forwarder: a refused op changes neither. A flow that forwards nothing, such as those
+            of an offer, is entered into the kernel when its first packet has come up: most never see one
     events  netlink tells; next hops are looked up again and outputs rewritten, devices attached or let go
     tick    what was freed is given out again, neighbours that do not answer are asked again
     stop    descriptors only
@@ -13,6 +14,7 @@ network, `attach` serves the devices, `forwarder` judges what the kernel hands u
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import functools
 import os
@@ -72,7 +74,7 @@ class EbpfBackend:
 
     def __init__(self, bpf_path: Path, addresses: Sequence[str], use_xdp: bool = True, max_flows: int = 16384) -> None:
         self.capabilities = Capabilities(name="ebpf" if use_xdp else "tc", in_kernel=True, srtp_suites=SUITES_IN_KERNEL)
-        self.forwarder = UserspaceForwarder(self._spoken, self._shared, self._heard_type)
+        self.forwarder = UserspaceForwarder(self._spoken, self._shared, self._heard_type, self._arrived)
         self._addresses = frozenset(raw_address(address) for address in addresses)
         self._use_xdp = use_xdp
         # A flow has an RTP and an RTCP output as a rule; the rest is for fan-out, whose blocks are moved by copying.
@@ -158,25 +160,43 @@ class EbpfBackend:
         """The kernel's part. It has no entry for a flow it cannot serve: all packets go up."""
         match op:
             case PutFlow(flow):
-                if flow_fits(flow):
-                    self._installer.put_flow(flow)
-                else:
+                if not flow_fits(flow):
                     self._withdraw(flow.local)
+                elif flow.barren and flow.srtp is None and flow.local not in self._installer.ports:
+                    self.forwarder.awaited.add(flow.local)
+                else:
+                    self._installer.put_flow(flow)
+                    self.forwarder.awaited.discard(flow.local)
             case DropFlow(local):
                 self._withdrawn.pop(local, None)
                 self._heard.pop(local, None)
                 self._installer.drop_flow(local)
             case PutOutput(local, output) if not output_fits(output):
                 self._withdraw(local)
-            case PutOutput(local) if local not in self._installer.ports and self.forwarder.flow(local) is not None:
-                return
             case PutOutput(local, output):
-                self._installer.put_output(local, output)
+                if local in self.forwarder.awaited:
+                    self._enter(local)
+                if local in self._installer.ports or self.forwarder.flow(local) is None:
+                    self._installer.put_output(local, output)
             case DropOutput(local, source, lane):
                 self._installer.drop_output(local, source, lane)
 
+    def _enter(self, local: Endpoint) -> None:
+        """The kernel gets a flow that was kept out of it."""
+        flow = self.forwarder.flow(local)
+        if flow is not None:
+            self._installer.put_flow(flow)
+            self.forwarder.awaited.discard(local)
+
+    def _arrived(self, local: Endpoint) -> None:
+        """The first packet at such a flow: from now on the kernel says which are handed up, and how fast."""
+        # Without room all of them go on coming up.
+        with contextlib.suppress(BackendFault):
+            self._enter(local)
+
     def _withdraw(self, local: Endpoint) -> None:
         """From now on userspace alone forwards this flow; what the kernel has counted stays counted."""
+        self.forwarder.awaited.discard(local)
         port = self._installer.ports.get(local)
         if port is None:
             return

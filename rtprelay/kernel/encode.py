@@ -94,7 +94,7 @@ _OUTPUT = _packer(
     *("source", "destination", "source_port", "destination_port", "destination_mac", "source_mac", "ifindex", "ssrc"),
     *("timestamp_offset", "sequence_offset", "tos", "flags", "srtp_out"),
 )
-_NO_ADDRESS, _NO_PORT, _NO_MAC = bytes(16), bytes(2), bytes(6)
+_NO_PORT, _NO_MAC = bytes(2), bytes(6)
 _NO_ENDPOINT = bytes(ctypes.sizeof(abi.Endpoint))
 
 
@@ -119,14 +119,18 @@ def raw_address(address: str) -> bytes:
     return value.packed[12:] if value.family is Family.IP4 else value.packed
 
 
-def by_xdp(local: Endpoint, output: Output, hop: NextHop) -> bool:
-    """XDP changes neither the length of a packet nor what cannot take its frames."""
-    return hop.mac is not None and hop.transmit and output.destination.family is local.family
+def by_xdp(family: Family, output: Output, hop: NextHop) -> bool:
+    """XDP changes neither the length of a packet (`family`: as it comes in) nor what cannot take its frames."""
+    return hop.mac is not None and hop.transmit and output.destination.family is family
 
 
 def output_fits(output: Output) -> bool:
     """Whether the maps can say all of it; where not, its flow is one for userspace."""
     return _key_fits(output.srtp) and (output.lane is None or output.lane < _LANES)
+
+
+_NO_LANES = (None,)
+_NO_LANE = frozenset(_NO_LANES)
 
 
 def _key_fits(parameters: SrtpParameters | None) -> bool:
@@ -139,8 +143,7 @@ def flow_fits(flow: Flow) -> bool:
         not flow.userspace
         and not flow.feedback
         and _key_fits(flow.srtp)
-        and all(map(output_fits, flow.outputs))
-        and all(map(output_fits, flow.rtcp_outputs))
+        and all(map(output_fits, (*flow.outputs, *flow.rtcp_outputs)))
         and _rules_fit(flow.payloads)
         and _lanes_fit(flow)
     )
@@ -153,14 +156,14 @@ def _rules_fit(rules: tuple[PayloadRule, ...]) -> bool:
 
 def _lanes_fit(flow: Flow) -> bool:
     lanes = lanes_of(flow.payloads, flow.outputs)
-    return lanes == (None,) or all(lane is not None and lane < _LANES for lane in lanes)
+    return lanes is _NO_LANES or all(lane is not None and lane < _LANES for lane in lanes)
 
 
 def lanes_of(rules: tuple[PayloadRule, ...], outputs: Iterable[Output]) -> tuple[int | None, ...]:
     """The lanes of a flow in their order, (None,) where it has none."""
-    lanes = _lanes_of_rules(rules) | {output.lane for output in outputs}
-    if len(lanes) < 2:
-        return tuple(lanes) or (None,)
+    lanes = _lanes_of_rules(rules).union([output.lane for output in outputs])
+    if lanes <= _NO_LANE:
+        return _NO_LANES
     return tuple(sorted(lanes, key=lambda lane: -1 if lane is None else lane))
 
 
@@ -169,9 +172,10 @@ def _lanes_of_rules(rules: tuple[PayloadRule, ...]) -> frozenset[int | None]:
     return frozenset(rule.lane for rule in rules)
 
 
-def mtu_for(local: Endpoint, output: Output, hop: NextHop) -> int:
-    """Of packets as they come in: those that change from IPv4 to IPv6 or are protected grow on the way."""
-    grows = local.family is Family.IP4 and output.destination.family is Family.IP6
+def mtu_for(family: Family, output: Output, hop: NextHop) -> int:
+    """Of packets as they come in, of this family; from IPv4 to IPv6, or when protected, they grow on the way."""
+    there = output.destination.family
+    grows = there is not family and there is Family.IP6
     trailer = trailer_length(output.srtp) if output.srtp is not None else 0
     return hop.mtu - (_IP6_GROWTH if grows else 0) - trailer
 
@@ -259,9 +263,12 @@ def flow_entry(
     """
     rules = flow.payloads
     table = payload_table(rules if lane is None else tuple(rule for rule in rules if rule.lane == lane))
-    flags = _SRTP_OUT if [output for output in outputs if output.srtp is not None] else 0
-    flags |= _SILENCED if table.silenced else 0
-    return _entry(flow, place, table, mtu, flags | (_XDP if xdp else 0), kernel_rtcp)
+    flags = _XDP if xdp else 0
+    if [output for output in outputs if output.srtp is not None]:
+        flags |= _SRTP_OUT
+    if table.silenced:
+        flags |= _SILENCED
+    return _entry(flow, place, table, mtu, flags, kernel_rtcp)
 
 
 def bundle_entry(flow: Flow, place: Place, xdp: bool, kernel_rtcp: bool) -> Entry:
@@ -271,12 +278,13 @@ def bundle_entry(flow: Flow, place: Place, xdp: bool, kernel_rtcp: bool) -> Entr
 
 def _entry(flow: Flow, place: Place, table: PayloadTable, mtu: int, flags: int, kernel_rtcp: bool) -> Entry:
     flags |= (_LOCK if flow.lock else 0) | (_SRTP if flow.srtp is not None else 0)
-    local, expected = flow.local, flow.expected
+    local = flow.local
+    expected = _endpoint(flow.expected)
     entry = _FLOW.pack(
         local.packed,
-        expected.packed if expected is not None else _NO_ADDRESS,
+        expected[:16],
         _port(local),
-        _port(expected) if expected is not None else _NO_PORT,
+        expected[16:18],
         place.slot,
         place.generation,
         place.outputs.base,
@@ -288,7 +296,7 @@ def _entry(flow: Flow, place: Place, table: PayloadTable, mtu: int, flags: int, 
         table.usual_clock,
     )
     rules = _RULES.pack(
-        _endpoint(flow.rtcp_expected),
+        expected if flow.rtcp_expected is flow.expected else _endpoint(flow.rtcp_expected),
         _endpoint(flow.signalled),
         place.group,
         place.rtcp.base if kernel_rtcp else abi.NONE,

@@ -94,12 +94,14 @@ class FlowMap:
         changed then.
         """
         known = self._at.get(local)
-        if known is None:
-            self._check_chain(local.port)
-        place, *further = self._take(1 + len(lanes))
         following = self._next(known) if known is not None else self._ports[local.port]
+        if known is None and following:
+            self._check_chain(local.port)
         if lanes:
+            place, *further = self._take(1 + len(lanes))
             rules = self._put_lanes(rules, dict(zip(lanes, further, strict=True)), lanes)
+        else:
+            place = self._places.take(0)
         self._write(place, flow, rules, following)
         if known is None:
             self._ports[local.port] = place
@@ -135,8 +137,10 @@ class FlowMap:
         return places
 
     def _write(self, place: int, flow: bytes, rules: bytes, following: int) -> None:
-        self._rules[place * _RULES_STRIDE : place * _RULES_STRIDE + _RULES] = rules
-        self._flows[place * _FLOW_STRIDE : place * _FLOW_STRIDE + _FLOW] = flow
+        at = place * _RULES_STRIDE
+        self._rules[at : at + _RULES] = rules
+        at = place * _FLOW_STRIDE
+        self._flows[at : at + _FLOW] = flow
         if following:
             self._nexts[(place * _FLOW_STRIDE + _NEXT_AT) // 4] = following
 

@@ -312,8 +312,8 @@ def _by_payload_type(
 
 def _keyed(flow: Flow) -> bool:
     """Its keys are in use from the start: how far they have been used is kept with them."""
-    keys = [flow.srtp, *[output.srtp for output in (*flow.outputs, *flow.rtcp_outputs, *flow.feedback)]]
-    return keys.count(None) < len(keys)
+    keys = [output.srtp for output in (*flow.outputs, *flow.rtcp_outputs, *flow.feedback)]
+    return flow.srtp is not None or keys.count(None) < len(keys)
 
 
 def _nowhere(local: Endpoint) -> bool:
@@ -322,6 +322,10 @@ def _nowhere(local: Endpoint) -> bool:
 
 def _unheard(local: Endpoint, ssrc: int) -> int | None:
     return None
+
+
+def _untold(local: Endpoint) -> None:
+    """Nobody wants to know."""
 
 
 _unpack_header = HEADER.unpack_from
@@ -372,6 +376,7 @@ class UserspaceForwarder:
 
     `spoken_elsewhere`: another data plane has heard the expected source of this port; `Flow.lock` holds then too.
     `shared`: the indices of an SRTP key that it uses, too. `heard_elsewhere`: the payload type of a source at a port.
+    `arrived` is told of the first packet at a port in `awaited`, before it is judged.
     """
 
     def __init__(
@@ -379,6 +384,7 @@ class UserspaceForwarder:
         spoken_elsewhere: Callable[[Endpoint], bool] = _nowhere,
         shared: Shared | None = None,
         heard_elsewhere: Callable[[Endpoint, int], int | None] = _unheard,
+        arrived: Callable[[Endpoint], None] = _untold,
     ) -> None:
         self.listening_quality = False
         """How a stream sounds is judged as by somebody who listens alone."""
@@ -388,6 +394,8 @@ class UserspaceForwarder:
         self._contexts = SrtpContexts(shared)
         self._spoken_elsewhere = spoken_elsewhere
         self._heard_elsewhere = heard_elsewhere
+        self._arrived = arrived
+        self.awaited: set[Endpoint] = set()
         self._reasons: Counter[str] = Counter()
         self._moved: list[_State] = []
 
@@ -403,6 +411,9 @@ class UserspaceForwarder:
 
         `now` is CLOCK_MONOTONIC in seconds. `already_forwarded`: RTCP the kernel sent on, handed up to be read.
         """
+        if local in self.awaited:
+            self.awaited.remove(local)
+            self._arrived(local)
         state = self._flows.get(local) or self._wake(local)
         if state is None:
             return self._dropped(_NO_FLOW)
@@ -708,6 +719,7 @@ class UserspaceForwarder:
             case DropFlow(local):
                 self._flows.pop(local, None)
                 self._asleep.pop(local, None)
+                self.awaited.discard(local)
             case PutOutput(local, output):
                 state = self._state(local)
                 if state is None:

@@ -97,7 +97,7 @@ class Installer:
         self._hops = hops
         self._slots = Blocks(maps["rtprelay_state"].max_entries, "flows")
         self._places = Blocks(maps["rtprelay_output"].max_entries, "outputs")
-        self._users: defaultdict[Path, defaultdict[Endpoint, int]] = defaultdict(lambda: defaultdict(int))
+        self._users: defaultdict[Path, dict[Endpoint, int]] = defaultdict(dict)
         self._quarantine = Quarantine(GRACE)
         self._flows = FlowMap(maps, self._after_grace)
         self.keys = Keyring(maps, contexts, programs, self._after_grace)
@@ -145,14 +145,13 @@ class Installer:
             return
         slot = self._slots.take(0)
         self._clear_state(slot)
-        port = Port(flow, slot, generation=1)
+        port = self.ports[flow.local] = self.by_slot[slot] = Port(flow, slot, generation=1)
         try:
             self._switch(port, flow, flow.outputs)
         except BackendFault:
+            del self.ports[flow.local], self.by_slot[slot]
             self._slots.free(slot, 0)
             raise
-        self.ports[flow.local] = self.by_slot[slot] = port
-        self._reconsider_partners(port.rtcp.live)
 
     def _switch(self, port: Port, flow: Flow, outputs: tuple[Output, ...], anew: bool = False) -> None:
         """Give the port this flow with these outputs. `anew`: build the blocks though they hold the right outputs."""
@@ -164,12 +163,13 @@ class Installer:
             lanes: dict[int | None, Block] = {}
             for lane in lanes_of(flow.payloads, outputs):
                 members = outputs if lane is None else tuple(output for output in outputs if output.lane == lane)
-                lanes[lane] = port.lanes.get(lane, NO_BLOCK)
-                if anew or members != lanes[lane].live:
-                    lanes[lane] = self._build(local, members)
-                    built.append(lanes[lane])
+                block = port.lanes.get(lane, NO_BLOCK)
+                if anew or members != block.live:
+                    block = self._build(local, members)
+                    built.append(block)
+                lanes[lane] = block
             port.lanes = lanes
-            left = [block for lane, block in before[2].items() if block.outputs and port.block(lane) is not block]
+            left = [block for lane, block in before[2].items() if block.outputs and lanes.get(lane) is not block]
             carried = self._carry(port, built, left)
             if anew or flow.rtcp_outputs != port.rtcp.live:
                 port.rtcp = self._build(local, flow.rtcp_outputs)
@@ -263,10 +263,11 @@ class Installer:
         """The flow of a lane, and whether XDP can serve it."""
         flow, block = port.flow, port.lanes[lane]
         mtu, xdp = _MAX_MTU, True
+        here = flow.local.family
         for output, hop in zip(block.outputs, block.hops, strict=True):
             if output is not None:
-                mtu = min(mtu, mtu_for(flow.local, output, hop))
-                xdp = xdp and by_xdp(flow.local, output, hop) and self._groups.serve(hop.index)
+                mtu = min(mtu, mtu_for(here, output, hop))
+                xdp = xdp and by_xdp(here, output, hop) and self._groups.serve(hop.index)
         xdp = xdp and (len(block.outputs) < 2 or self._grouped(block))
         rtcp = port.kernel_rtcp and lane is None
         return flow_entry(flow, block.live, self._place(port, block), mtu, xdp, rtcp, lane), xdp
@@ -474,20 +475,23 @@ class Installer:
         return output_entry(output, hop, self.keys.place("out", output.srtp))
 
     def _acquire(self, local: Endpoint, output: Output) -> NextHop:
-        self.keys.acquire("out", output.srtp)
+        if output.srtp is not None:
+            self.keys.acquire("out", output.srtp)
         path = path_of(output)
-        self._users[path][local] += 1
+        users = self._users[path]
+        users[local] = users.get(local, 0) + 1
         return self._hops.acquire(path)
 
     def _release(self, local: Endpoint, output: Output) -> None:
-        self.keys.release("out", output.srtp)
+        if output.srtp is not None:
+            self.keys.release("out", output.srtp)
         path = path_of(output)
         users = self._users[path]
-        users[local] -= 1
-        if not users[local]:
-            del users[local]
-            if not users:
-                del self._users[path]
+        others = users.pop(local) - 1
+        if others:
+            users[local] = others
+        elif not users:
+            del self._users[path]
         self._hops.release(path)
 
     def follow(self, changed: dict[Path, NextHop]) -> None:

@@ -113,6 +113,13 @@ class Flow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where a receiver's requests for a key frame (PLI, FIR; RFC 4585, RFC 5104) go: to the sources it subscribed to.
     """
 
+    @property
+    def barren(self) -> bool:
+        """Nothing is forwarded: nobody is expected here, or nobody would get it."""
+        if self.expected is None and self.rtcp_expected is None and self.on_mismatch is not Mismatch.ACCEPT:
+            return True
+        return not (self.outputs or self.rtcp_outputs or self.feedback)
+
 
 FlowTable = Mapping[Endpoint, Flow]
 

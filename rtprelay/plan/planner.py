@@ -99,29 +99,27 @@ def _flows(
     local = carrier.local
     assert local is not None
     # Without keys nobody is expected: what comes behind the end of a handshake is handed up, and finds the keys there.
-    expected, expected_rtcp = carrier.expected, carrier.expected_rtcp
-    if not _keyed(carrier):
-        sources = [(media, []) for media, _ in sources]
-        expected = None
-    if not _rtcp_keyed(carrier):
-        expected_rtcp = None
-    sources = [(media, [sink for sink in sinks if _keyed(sink.carrier)]) for media, sinks in sources]
+    keyed, rtcp_keyed = _keyed(carrier), _rtcp_keyed(carrier)
+    expected, expected_rtcp = carrier.expected if keyed else None, carrier.expected_rtcp if rtcp_keyed else None
+    sources = [(media, [sink for sink in sinks if keyed and _keyed(sink.carrier)]) for media, sinks in sources]
     lanes = _lanes(sources, capabilities.max_outputs)
-    outputs = tuple(output for lane in lanes for output in lane.outputs)
+    outputs = lanes[0].outputs if len(lanes) == 1 else tuple(output for lane in lanes for output in lane.outputs)
     rtcp_outputs = _ordered([_rtcp_output(sink) for _, sinks in sources for sink in sinks], capabilities.max_outputs)
     srtp = _parameters(carrier.crypto_receive)
     payloads = _payloads(party, lanes)
     media, sinks = sources[0]
     if len(sources) == 1 and (party.silenced or (sinks and sinks[0].blocked)):
         outputs, payloads = _muted(party, media, sinks, outputs, payloads, capabilities.max_outputs)
+    without_ice, on_mismatch = carrier.ice is None, _on_mismatch(carrier)
+    lock = without_ice and not carrier.media_handover
     rtp = Flow(
         local=local,
         # The packet it is waited for is to be known at once.
         expected=None if carrier.waiting else expected,
-        signalled=_beaten(carrier.source, carrier.remote) if carrier.ice is None else None,
+        signalled=_beaten(carrier.source, carrier.remote) if without_ice else None,
         rtcp_expected=expected,
-        on_mismatch=_on_mismatch(carrier),
-        lock=not carrier.media_handover and carrier.ice is None,
+        on_mismatch=on_mismatch,
+        lock=lock,
         payloads=payloads,
         lane_sources=_lane_sources(lanes, payloads),
         outputs=outputs,
@@ -135,11 +133,11 @@ def _flows(
     rtcp = Flow(
         local=carrier.local_rtcp,
         expected=None,
-        signalled=_beaten(carrier.source_rtcp, carrier.remote_rtcp) if carrier.ice is None else None,
+        signalled=_beaten(carrier.source_rtcp, carrier.remote_rtcp) if without_ice else None,
         rtcp_expected=expected_rtcp,
-        on_mismatch=_on_mismatch(carrier),
-        lock=not carrier.media_handover and carrier.ice is None,
-        rtcp_outputs=rtcp_outputs if _rtcp_keyed(carrier) else (),
+        on_mismatch=on_mismatch,
+        lock=lock,
+        rtcp_outputs=rtcp_outputs if rtcp_keyed else (),
         srtp=_parameters(carrier.rtcp_receive),
         userspace=rtp.userspace,
     )
@@ -177,9 +175,10 @@ def _parameters(key: CryptoLine | None) -> SrtpParameters | None:
 
 def _kernel_can(capabilities: Capabilities, srtp: SrtpParameters | None, outputs: tuple[Output, ...]) -> bool:
     """Whether the kernel path has every suite that is needed; what it lacks is left to userspace, visibly."""
-    keys = [output.srtp for output in outputs]
-    used = {parameters.suite.name for parameters in (srtp, *keys) if parameters is not None}
-    return used <= capabilities.srtp_suites
+    keys = [srtp, *[output.srtp for output in outputs]]
+    if keys.count(None) == len(keys):
+        return True
+    return {parameters.suite.name for parameters in keys if parameters is not None} <= capabilities.srtp_suites
 
 
 def _rtp_output(sink: Sink) -> Output | None:
@@ -206,15 +205,15 @@ def _output(
     """None where there is nowhere to send to, or no way from our address family to that of the destination."""
     if local is None or destination is None or local.family is not destination.family:
         return None
-    return Output(source=local, destination=destination, ssrc=ssrc, tos=sink.tos, srtp=_parameters(key))
+    return Output(local, destination, ssrc, 0, 0, sink.tos, None, _parameters(key))
 
 
 def _ordered(outputs: Iterable[Output | None], at_most: int) -> tuple[Output, ...]:
     """Those there are, always in the same order: tables can be compared whoever came first."""
-    distinct = dict.fromkeys([output for output in outputs if output is not None])
-    if len(distinct) < 2:
-        return tuple(distinct)
-    return tuple(sorted(distinct, key=attrgetter("source"))[:at_most])
+    present = [output for output in outputs if output is not None]
+    if len(present) < 2:
+        return tuple(present)
+    return tuple(sorted(dict.fromkeys(present), key=attrgetter("source"))[:at_most])
 
 
 def _beaten(source: Endpoint | None, remote: Endpoint | None) -> Endpoint | None:

@@ -38,6 +38,33 @@ def receive_each(callees: Sequence[Party], sequence: int) -> None:
         assert (packet.ssrc, packet.sequence) == (100 + i, sequence)
 
 
+def test_a_flow_that_forwards_nothing_enters_the_kernel_with_its_first_packet(kernel: KernelRig) -> None:
+    caller, stranger, callee = kernel.caller(), kernel.caller(), kernel.callee()
+    held = put(kernel, Flow(kernel.local(), caller.endpoint, payloads=(PCMU,)))
+    output = Output(kernel.source(), callee.endpoint)
+    unanswered = put(kernel, Flow(kernel.local(), None, on_mismatch=Mismatch.PUNT, outputs=(output,)))
+    assert kernel.backend.occupied == 0
+
+    caller.send(held.local, audio(1))
+    stranger.send(unanswered.local, audio(1))
+    assert [punt.reason for punt in kernel.punted(1)] == ["unknown_source"]
+    kernel.handle(2)
+    assert [report(kernel, flow.local).in_kernel for flow in (held, unanswered)] == [True, True]
+
+    caller.send(held.local, *map(audio, range(2, 6)))
+    kernel.wait(lambda: report(kernel, held.local).packets == 5, lambda: "the others did not count")
+    assert (kernel.handled, kernel.backend.counters()["drop_hold"]) == (2, 5)
+
+
+def test_a_flow_without_receivers_enters_the_kernel_with_the_first_one(kernel: KernelRig) -> None:
+    caller, callee = kernel.caller(), kernel.callee()
+    flow = put(kernel, Flow(kernel.local(), caller.endpoint, payloads=(PCMU,)))
+    kernel.apply(PutOutput(flow.local, Output(kernel.source(), callee.endpoint)))
+    caller.send(flow.local, audio(1))
+    callee.receive(1)
+    assert (kernel.handled, report(kernel, flow.local).kernel_packets) == (0, 1)
+
+
 def test_a_successor_finds_flows_and_counters_and_no_packet_is_lost(kernel: KernelRig) -> None:
     caller, many, six = kernel.caller(), [kernel.callee() for _ in range(5)], [kernel.callee(Family.IP6)]
     fan_out, across = relay_to(kernel, caller, *many), relay_to(kernel, caller, *six)
