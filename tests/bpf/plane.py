@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -78,6 +78,11 @@ def array(length: int, values: Sequence[int]) -> ctypes.Array[ctypes.c_uint8]:
     return (ctypes.c_uint8 * length)(*values)
 
 
+def at_once(deed: Callable[..., None], *arguments: object) -> None:
+    """The grace of what is unlinked while nobody is looking."""
+    deed(*arguments)
+
+
 class Plane:
     """Close it, or use it as a context manager: the kernel forgets it then."""
 
@@ -103,7 +108,7 @@ class Plane:
         self._srtp = self.maps["rtprelay_srtp_state"].mmap(writable=True)
         self._keys: list[SrtpParameters] = []
         # One packet at a time: nobody is looking at what was unlinked.
-        self.flows = FlowMap(self.maps, lambda deed: deed())
+        self.flows = FlowMap(self.maps, at_once)
         self.serve(LOOPBACK)
 
     @property
@@ -120,7 +125,7 @@ class Plane:
         self.flows.close()
         with self.maps["rtprelay_ports"].mmap(writable=True) as ports:
             ports[:] = bytes(len(ports))
-        self.flows = FlowMap(self.maps, lambda deed: deed())
+        self.flows = FlowMap(self.maps, at_once)
         ssrcs = self.maps["rtprelay_ssrcs"]
         for key in list(ssrcs.keys()):
             ssrcs.delete(key)

@@ -5,6 +5,7 @@ FlowMap.put / delete --> rtprelay_ports, _flows, _rules --> [ relay_xdp ] --> wh
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import threading
@@ -17,7 +18,7 @@ from rtprelay.kernel import abi
 from rtprelay.kernel.flowmap import FlowMap
 from rtprelay.values import Endpoint
 from tests.bpf.frames import Frame, Rtp
-from tests.bpf.plane import Plane
+from tests.bpf.plane import Plane, at_once
 
 SENDER, SENDER6 = Endpoint("192.0.2.1", 4000), Endpoint("2001:db8::1", 4000)
 NEAR, NEAR6 = Endpoint("203.0.113.5", 30002), Endpoint("2001:db8:5::5", 30002)
@@ -91,7 +92,7 @@ def test_a_successor_finds_the_flows_as_they_were_put(plane: Plane) -> None:
     for i in range(1, 6):
         put(plane, local(i, 30000), i)
     plane.flows.delete(local(3, 30000))
-    successor = FlowMap(plane.maps, lambda deed: deed())
+    successor = FlowMap(plane.maps, at_once)
     assert sorted(successor.items()) == sorted(plane.flows.items())
     for place, flow, rules in list(successor.items()):
         # What is in use is not given out again.
@@ -104,7 +105,7 @@ def test_a_successor_finds_the_flows_as_they_were_put(plane: Plane) -> None:
 
 def test_places_are_used_again_only_after_the_grace(plane: Plane) -> None:
     waiting: list[Callable[[], None]] = []
-    flows = FlowMap(plane.maps, waiting.append)
+    flows = FlowMap(plane.maps, lambda deed, *numbers: waiting.append(functools.partial(deed, *numbers)))
     entry, rules = bytes(abi.Flow(local=abi.address_bytes(NEAR), local_port=NEAR.port)), bytes(abi.Rules())
     room = plane.maps["rtprelay_flows"].max_entries - 1
     for _ in range(room):

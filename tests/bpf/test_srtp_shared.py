@@ -8,6 +8,7 @@ sender --RTP--> [ relay_xdp | relay_tc ] ---SRTP---> receiver
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from rtprelay.security.indices import IndexExhausted, Indices, Replayed
 from rtprelay.security.replay import MAX_RTP_INDEX, ReplayWindow
 from rtprelay.security.srtp import Direction, SrtpContext, SrtpContexts, SrtpParameters
 from tests.bpf.frames import Rtp
-from tests.bpf.plane import Engine, Plane
+from tests.bpf.plane import Engine, Plane, at_once
 from tests.bpf.test_forward import IP4, incoming
 from tests.bpf.test_srtp_relay import CM, Leg, relay, sent, some_keys
 
@@ -38,7 +39,7 @@ class Shared:
     """A key of the plane's, and userspace's side of it."""
 
     def __init__(self, plane: Plane, keys: SrtpParameters, direction: Direction) -> None:
-        self._ring = Keyring(plane.maps, SrtpContexts(), plane.key_programs, lambda deed: deed())
+        self._ring = Keyring(plane.maps, SrtpContexts(), plane.key_programs, at_once)
         assert self._ring.acquire(direction, keys) == 0
         relay(plane, IP4, *((keys, None) if direction == "in" else (None, keys)))
         self.context = SrtpContext(keys, shared=lambda: self._ring.shared(direction, keys))
@@ -144,7 +145,7 @@ def test_both_planes_choose_the_index_by_the_same_rules(
     """Also where the source starts anew, and at the very end of a key."""
     plane.reset()
     keys = some_keys("NULL_HMAC_SHA1_80")
-    ring = Keyring(plane.maps, known(keys, start), plane.key_programs, lambda deed: deed())
+    ring = Keyring(plane.maps, known(keys, start), plane.key_programs, at_once)
     ring.acquire("out", keys)
     relay(plane, IP4, None, keys)
     shared, model, wire = ring.shared("out", keys), ReplayWindow(start, 1), Wire()
@@ -211,9 +212,11 @@ def test_more_sources_than_there_is_room_for_are_refused(plane: Plane) -> None:
 
 
 def test_a_key_that_nobody_uses_is_zeroed_and_its_indices_go_on_in_userspace(plane: Plane, engine: Engine) -> None:
-    deeds: list[object] = []
+    deeds: list[Callable[[], None]] = []
     contexts, keys = SrtpContexts(), some_keys()
-    ring = Keyring(plane.maps, contexts, plane.key_programs, deeds.append)
+    ring = Keyring(
+        plane.maps, contexts, plane.key_programs, lambda deed, *names: deeds.append(functools.partial(deed, *names))
+    )
     for turn in (1, 2):
         ring.acquire("out", keys)
         relay(plane, IP4, None, keys)
@@ -225,8 +228,6 @@ def test_a_key_that_nobody_uses_is_zeroed_and_its_indices_go_on_in_userspace(pla
         with pytest.raises(Replayed):
             shared.send(SSRC, turn)
     stale, last = deeds
-    assert callable(stale)
-    assert callable(last)
     stale()
     assert any(plane.maps["rtprelay_srtp_keys"].lookup(bytes(4)) or b"")
     last()
@@ -238,14 +239,14 @@ def test_a_key_that_nobody_uses_is_zeroed_and_its_indices_go_on_in_userspace(pla
 
 def test_what_a_dead_predecessor_was_about_to_zero_is_zeroed(plane: Plane) -> None:
     keys, kept = some_keys(), some_keys()
-    before = Keyring(plane.maps, SrtpContexts(), plane.key_programs, lambda deed: None)
+    before = Keyring(plane.maps, SrtpContexts(), plane.key_programs, lambda deed, *names: None)
     places = before.acquire("out", keys), before.acquire("out", kept)
     for ssrc in range(3):
         shared = before.shared("out", keys)
         assert shared is not None
         shared.send(ssrc, 7)
     before.release("out", keys)
-    after = Keyring(plane.maps, SrtpContexts(), plane.key_programs, lambda deed: deed())
+    after = Keyring(plane.maps, SrtpContexts(), plane.key_programs, at_once)
     assert after.adopt("out", places[1]) == kept
     after.sweep()
     assert plane.maps["rtprelay_srtp_keys"].lookup(places[0].to_bytes(4, "little")) is None
