@@ -110,7 +110,7 @@ def test_packets_made_beforehand_leave_as_they_are_each_by_its_stream(routed: To
             for sample in sink.samples():
                 assert len(sample.data) == length
                 assert sample.port == PORTS[int(sample.data.partition(b".")[0]) % len(PORTS)]
-    assert window.counted.checked > 10
+    assert window.counted.checked > 0
 
 
 @needs_root
