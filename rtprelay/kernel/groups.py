@@ -7,12 +7,12 @@ fan-outs for which that is the same share one; on a relay with a few devices, al
 A broadcast walks a devmap to its end, and an empty entry costs it 13 ns: a group has exactly as many as it needs. One
 nobody uses any more is kept as it is for the next one who wants the same, until its place or its size is wanted.
 To put a devmap into the map of groups waits for all running programs, milliseconds: so the sizes that a room will want
-next as it grows are made along.
+next as it grows are made along, and as many again of a size that is wanted for other devices too.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 import msgspec
@@ -47,6 +47,8 @@ class Groups:
         self._filled: dict[tuple[int, ...], Group] = {}
         self._idle: defaultdict[int, list[Group]] = defaultdict(list)
         """Without users, by size: new ones, and those that may still be wanted as they are."""
+        self._made: Counter[int] = Counter()
+        """How many there have been, by size."""
 
     def serve(self, ifindex: int) -> bool:
         """See to it that XDP can send to this device; False where it cannot."""
@@ -107,9 +109,10 @@ class Groups:
         return group
 
     def _make(self, size: int) -> None:
-        """An idle group of this size, and some of the next ones if there are none."""
+        """Idle groups of this size, and some of the next ones if there are none."""
         larger = range(size + 1, abi.Limits.MAX_OUTPUTS + 1)
-        sizes = [size, *(other for other in larger if not self._idle[other])][:_CHUNK]
+        again = [size] * max(1, self._made[size])
+        sizes = [*again, *(other for other in larger if not self._idle[other])][:_CHUNK]
         if not self._unused:
             self._give_up_one()
         made: list[Group] = []
@@ -125,6 +128,7 @@ class Groups:
             raise
         for group in made:
             self._idle[group.devmap.max_entries].append(group)
+            self._made[group.devmap.max_entries] += 1
 
     def _give_up_one(self) -> None:
         """Have the place of an idle group, the largest: it will be missed least."""

@@ -6,6 +6,7 @@ Groups.take(devices) --> rtprelay_groups[index] = devmap of these devices     (f
 from __future__ import annotations
 
 import functools
+import itertools
 import socket
 from collections.abc import Iterator, Sequence
 
@@ -13,6 +14,7 @@ import pytest
 
 from rtprelay.kernel import abi
 from rtprelay.kernel.groups import Group, Groups
+from tests.bpf.conftest import require_programs
 from tests.bpf.plane import SIZES, Plane, index
 from tools.netns import Namespace, veth
 
@@ -109,6 +111,20 @@ def test_when_all_places_are_in_use_there_is_none_until_one_is_released(lab: Lab
     late = lab.taken(lab.b0, lab.b1)
     assert late.index == used[5].index
     assert sorted(devices_of(late)) == sorted([lab.b0, lab.b1])
+
+
+def test_of_a_size_wanted_for_one_set_of_devices_after_the_other_there_are_ever_more_at_once() -> None:
+    """Each time the map of groups is written, the relay stands still for milliseconds."""
+    require_programs()
+    places = 128
+    with Plane(SIZES | {"rtprelay_groups": places}) as plane, Namespace("groups") as namespace:
+        lab, groups = Lab(plane, namespace), plane.maps["rtprelay_groups"]
+        written = set()
+        for devices in itertools.combinations((lab.a0, lab.a1, lab.b0, lab.b1), 2):
+            lab.taken(*devices)
+            written.add(sum(groups.lookup(index(place)) is not None for place in range(places)))
+        lab.groups.close()
+    assert len(written) == 4, "at the first, second, third and fifth of six"
 
 
 def test_groups_of_a_device_that_is_gone_are_for_nobody_new(lab: Lab) -> None:
