@@ -140,7 +140,7 @@ async def _serve(
         stack.callback(_save_indices, indices, data_plane, log, settled=True)
         steering = stack.enter_context(_steering(config.settings, data_plane, log))
         _raise_limits(config.settings, steering is not None, log)
-        loop = RelayLoop(relay, data_plane, journal, log, steering)
+        loop = RelayLoop(relay, data_plane, journal, log, steering, verbosity.hears)
         stack.callback(loop.stop)
         loop.start(data_plane.adopt())
         _tell_media(config.settings, data_plane, log)

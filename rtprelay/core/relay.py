@@ -146,7 +146,7 @@ class Relay:
     def next_effect(self) -> Effect | None:
         """The next thing to do, None when all is done."""
         effect = self.registry.queue.next()
-        if isinstance(effect, Reply) and effect.body.get("result") == "error":
+        if type(effect) is Reply and effect.body.get("result") == "error":
             self.registry.requests.failed(self._proxy)
         return effect
 

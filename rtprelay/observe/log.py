@@ -49,8 +49,11 @@ class Verbosity:
         # Calls come and go, what is traced must not grow with them.
         self.traced = {known for known in self.traced if known in calls} | {call_id}
 
+    def hears(self, method: str, call_id: str | None) -> bool:
+        return _HEARD_FROM[method] <= self.level or call_id in self.traced
+
     def __call__(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        if _HEARD_FROM[method] > self.level and event.get("call_id") not in self.traced:
+        if not self.hears(method, event.get("call_id")):
             raise structlog.DropEvent
         return event
 

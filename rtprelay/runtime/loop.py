@@ -59,6 +59,12 @@ MARK_FORWARDED = int(Limits.MARK_FORWARDED)
 """On RTCP that tc has already sent on and hands up to be read."""
 
 Respond = Callable[[Body], None]
+Hears = Callable[[str, str | None], bool]
+"""Whether anybody hears a line of this level about this call."""
+
+
+def _all(level: str, call_id: str | None) -> bool:
+    return True
 
 
 class Core(Protocol):
@@ -86,6 +92,7 @@ class RelayLoop:
         journal: Journal | None,
         log: FilteringBoundLogger,
         steering: Steering | None = None,
+        hears: Hears = _all,
     ) -> None:
         self.core = core
         self.data_plane = data_plane
@@ -93,6 +100,7 @@ class RelayLoop:
         self.sockets = MediaSockets(self._received, data_plane.capabilities.in_kernel, steering)
         self._journal = journal
         self._log = log
+        self._hears = hears
         self._forward = data_plane.forwarder.forward
         self._waiting: dict[int, Respond] = {}
         self._own_requests = 0
@@ -275,5 +283,8 @@ class RelayLoop:
             respond(effect.body)
 
     def _notify(self, effect: Notify) -> None:
+        # The log would find out itself, by way of an exception: 4 us a call.
+        if not self._hears(effect.level, effect.call_id):
+            return
         fields = effect.fields if effect.call_id is None else {"call_id": effect.call_id, **effect.fields}
         getattr(self._log, effect.level)(effect.event, **fields)

@@ -29,8 +29,9 @@ from rtprelay.core.effects import (
 from rtprelay.core.settings import Settings
 from rtprelay.errors import BackendFault, RelayError
 from rtprelay.kernel.memory import MemoryBackend
+from rtprelay.observe.log import Verbosity
 from rtprelay.plan.flow import Flow, FlowOp, FlowReport, FlowTable, Mismatch, Output, PutFlow
-from rtprelay.runtime.loop import RelayLoop
+from rtprelay.runtime.loop import Hears, RelayLoop
 from rtprelay.signalling.command import Body, Command, CommandName, Request
 from rtprelay.store.journal import Journal
 from rtprelay.values import CallId, Endpoint
@@ -93,9 +94,10 @@ def run(
     test: Callable[[RelayLoop], Awaitable[None]],
     journal: Journal | None = None,
     data_plane: MemoryBackend | None = None,
+    hears: Hears = Verbosity(7).hears,
 ) -> RelayLoop:
     async def main() -> RelayLoop:
-        loop = RelayLoop(core, data_plane or MemoryBackend(), journal, structlog.get_logger())
+        loop = RelayLoop(core, data_plane or MemoryBackend(), journal, structlog.get_logger(), hears=hears)
         loop.start({})
         try:
             await test(loop)
@@ -323,6 +325,22 @@ def test_read_flows_is_answered_before_the_next_effect_is_taken() -> None:
     reports = core.inputs[2][1]
     assert isinstance(reports, tuple)
     assert [report.local for report in reports] == [local]
+
+
+def test_what_nobody_hears_does_not_reach_the_log() -> None:
+    def script(kind: str, *what: object) -> Iterable[Effect]:
+        if kind == "command":
+            yield Notify("port busy", CallId("c"), level="warning")
+            yield Notify("call ended", CallId("c"), {"packets": 3}, level="info")
+            yield Notify("call ended", CallId("traced"), level="info")
+
+    async def test(loop: RelayLoop) -> None:
+        loop.handle(Request(1, PING), lambda body: None)
+
+    verbosity = Verbosity(4)
+    verbosity.traced = {"traced"}
+    run(ScriptedCore(script), test, hears=verbosity.hears)
+    assert [(entry["event"], entry["call_id"]) for entry in LOGS] == [("port busy", "c"), ("call ended", "traced")]
 
 
 class SlowReading(MemoryBackend):
