@@ -38,6 +38,7 @@ from rtprelay.values import CallId, Endpoint
 from tests.loopback import HOST
 
 RTP = bytes([0x80, 0]) + bytes(10) + b"sound"
+EVERYTHING = Verbosity(7).hears
 PING = Command(name=CommandName.PING, call_id=CallId("c"))
 
 
@@ -94,7 +95,7 @@ def run(
     test: Callable[[RelayLoop], Awaitable[None]],
     journal: Journal | None = None,
     data_plane: MemoryBackend | None = None,
-    hears: Hears = Verbosity(7).hears,
+    hears: Hears = EVERYTHING,
 ) -> RelayLoop:
     async def main() -> RelayLoop:
         loop = RelayLoop(core, data_plane or MemoryBackend(), journal, structlog.get_logger(), hears=hears)
