@@ -33,7 +33,7 @@ TO_PHONE: dict[str, Value] = {
 
 
 def connect(ng: NgClient, peer: MovingPeer, phone: Party) -> tuple[str, int]:
-    """Where the phone sends to, once the peer is connected by its first socket."""
+    """Where the phone sends to, once peer and relay are connected by the peer's first socket."""
     offer = ng.offer("rtc", "a", peer.offer(), **TO_PHONE)
     peer.accept(ng.answer("rtc", "a", "b", describe(phone.address, [phone.port]), ICE="force").sdp)
 
@@ -43,7 +43,17 @@ def connect(ng: NgClient, peer: MovingPeer, phone: Party) -> tuple[str, int]:
         time.sleep(0.02)
         return peer.connected
 
+    def forwarded() -> bool:
+        """The last flight of the handshake is the peer's: the relay has its keys a little later."""
+        peer.say()
+        time.sleep(0.02)
+        return bool(phone.collect())
+
     until(up, "the peer to connect", 20)
+    until(forwarded, "the relay to have its keys")
+    until(lambda: int.from_bytes(phone.collect()[-1].data[2:4]) == peer.said, "what was said until then")
+    peer.forget()
+    phone.forget()
     return section(offer.sdp).rtp
 
 
