@@ -11,6 +11,7 @@ of their own. Of such a one `place` names all that the rules of `rewrite` look a
 from __future__ import annotations
 
 import functools
+import weakref
 
 from msgspec import structs
 
@@ -23,8 +24,10 @@ from rtprelay.sdp.view import MediaView, SessionView
 from rtprelay.signalling.command import MediaFlags
 
 REMEMBERED = 1024
-"""An offer and an answer by each kind of telephone, for each way it is called; some 10 MiB where strangers fill it."""
+"""An offer and an answer by each kind of telephone, for each way it is called; at most 8 MiB."""
 MAX_SECTIONS = 4
+LONGEST = 256
+"""Characters of an `m=` line, and of `v=` and `s=`; the other lines are those of short blocks."""
 _MARK = "\x1a"
 """SUBSTITUTE: what has it of itself is not remembered."""
 _ORIGIN = Line("o", _MARK, "", _MARK)
@@ -35,14 +38,16 @@ class Place:
 
     __slots__ = ("flags", "outline", "seen")
 
-    def __init__(self, flags: MediaFlags | None = None) -> None:
-        self.become(flags)
-
-    def become(self, flags: MediaFlags | None) -> None:
-        """For what is said with these flags."""
-        self.flags = flags
+    def __init__(self) -> None:
+        self.flags: weakref.ref[MediaFlags] | None = None
         self.outline = ""
         """To be filled by `%`; empty while there is none."""
+        self.seen = 0
+
+    def become(self, flags: MediaFlags) -> None:
+        """For what is said with these flags."""
+        self.flags = weakref.ref(flags)
+        self.outline = ""
         self.seen = 0
 
 
@@ -54,22 +59,32 @@ def place(
     own = session.own
     if len(medias) != len(view.media) or len(medias) > MAX_SECTIONS or len(own) < 3:
         return None
-    if own[1].type != "o" or own[2].type != "s" or session.block.named or not session.block.remembered:
+    if own[1].type != "o" or own[2].type != "s" or len(own[0].text) + len(own[2].text) > LONGEST:
+        return None
+    if session.block.named or not session.block.remembered:
         return None
     if receiver.bundles_wanted or receiver.bundles_proposed:
         return None
     formats = codecs.offer_formats if offering else codecs.answer_formats
-    said: list[object] = [offering, id(flags), session.block, own[0].text, own[0].ending, own[2].text, own[2].ending]
+    said: list[object] = [
+        offering,
+        id(flags),
+        session.block.number,
+        own[0].text,
+        own[0].ending,
+        own[2].text,
+        own[2].ending,
+    ]
     for media, section, described in zip(medias, view.media, document.media, strict=True):
-        if not described.block.remembered or not _ordinary(media, section):
+        if not described.block.remembered or len(described.own[0].text) > LONGEST or not _ordinary(media, section):
             return None
         said += (
-            *(described.block, len(described.own), described.own[0].ending, section.kind, section.protocol),
+            *(described.block.number, len(described.own), described.own[0].ending, section.kind, section.protocol),
             *(section.formats, media.protocol, media.rtp, media.mid, media.passthrough, media.rtcp_mux),
             *(media.mux_proposed, media.local_rtcp is None, media.ptime_reply, formats(media, section, flags)),
         )
     found = _place(*said)
-    if found.flags is not flags:  # a new place, or these flags lie where others have lain
+    if found.flags is None or found.flags() is not flags:  # a new place, or these flags lie where others have lain
         found.become(flags)
     return found
 

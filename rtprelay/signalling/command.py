@@ -79,7 +79,7 @@ class SdpReplace(enum.Flag):
     ZERO_ADDRESS = enum.auto()
 
 
-class MediaFlags(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class MediaFlags(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """Options of offer, answer, publish, subscribe request and subscribe answer. Defaults: nothing was said."""
 
     trust_address: bool | None = None
