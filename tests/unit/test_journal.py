@@ -192,7 +192,7 @@ def test_a_daemon_killed_at_any_step_of_throwing_out_dead_records_has_kept_its_p
 
     journal = Journal(directory, compact_above=400)
     watching: set[bool] = set()
-    for name in ("pwrite", "rename", "close", "ftruncate"):
+    for name in ("pwrite", "rename", "unlink"):
         watch(name)
     chance = random.Random(1)
     for turn in range(120):
@@ -207,7 +207,7 @@ def test_a_daemon_killed_at_any_step_of_throwing_out_dead_records_has_kept_its_p
         journal.put(call_id, record)
         watching.clear()
     journal.close()
-    assert reached == {"pwrite", "rename", "close"}
+    assert reached == {"pwrite", "rename"}
     assert sorted(reopened(directory)) == sorted(expected.values())
 
 
