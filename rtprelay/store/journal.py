@@ -20,6 +20,7 @@ the old one is whole.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -40,6 +41,8 @@ HEADER = struct.pack("<8sI", MAGIC, VERSION)
 FRAME = struct.Struct("<II")
 BODY = struct.Struct("<BH")
 TOMBSTONE, CALL = 0, 1
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+_LIBC = ctypes.CDLL(None)
 COMPACT_ABOVE = 4 << 20
 DEAD = 3
 """How many times what lives a file is, at most: with 2, each command at 4,500 calls standing copied a record, 10 us."""
@@ -233,11 +236,15 @@ class Journal:
 
     def _take_over(self, copy: _Copy) -> None:
         """At every moment one whole journal has the name."""
-        os.rename(self._path.with_suffix(".new"), self._path)
+        new = self._path.with_suffix(".new")
+        if _exchange(new, self._path):
+            with contextlib.suppress(OSError):
+                os.unlink(new)
+        else:
+            os.rename(new, self._path)
         replaced, self._file = self._file, copy.file
         self._copy, self._not_before = None, 0
-        # Giving 32 MiB of page cache back takes 8 ms, and longer where the disk is writing them.
-        threading.Thread(target=os.close, args=(replaced.fd,), daemon=True).start()
+        threading.Thread(target=_let_go, args=(replaced.fd,), daemon=True).start()
 
     def _give_up(self) -> None:
         if self._copy is not None:
@@ -273,6 +280,21 @@ class Journal:
         copy.advance(len(self._file.slots))
         self._take_over(copy)
         return Recovery(len(self._file.slots), damage, aside)
+
+
+def _let_go(fd: int) -> None:
+    """Giving 32 MiB of page cache back takes 8 ms, and longer while the disk is writing them: behind everything else."""
+    # Of this thread alone (sched(7): Linux keeps nice values per thread).
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
+    os.close(fd)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two files have each other's name. False: not both are there, or the file system cannot.
+
+    ext4 writes out what is renamed over another file, 6 to 20 ms for 30 MiB; what is exchanged it does not.
+    """
+    return bool(_LIBC.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0)
 
 
 def _body_at(data: memoryview, offset: int) -> memoryview | None:
