@@ -283,7 +283,7 @@ class Journal:
 
 
 def _let_go(fd: int) -> None:
-    """Giving 32 MiB of page cache back takes 8 ms, and longer while the disk is writing them: behind everything else."""
+    """Giving 32 MiB of page cache back takes 8 ms, more while the disk is writing them: behind everything else."""
     # Of this thread alone (sched(7): Linux keeps nice values per thread).
     os.setpriority(os.PRIO_PROCESS, 0, 19)
     os.close(fd)
