@@ -50,6 +50,11 @@ class Place:
         self.outline = ""
         self.seen = 0
 
+    def due(self) -> bool:
+        """Whether it is the second time that somebody asks, and an outline pays."""
+        self.seen += 1
+        return self.seen == 2
+
 
 def place(
     document: SessionDescription, view: SessionView, receiver: Party, flags: MediaFlags, *, offering: bool
@@ -113,9 +118,6 @@ def _place(*said: object) -> Place:
 
 def learn(place: Place, document: SessionDescription, edit: SessionEdit, own: tuple[object, ...], text: str) -> None:
     """This `text` was made by the rules, of this document by this edit; `own` is what in it belongs to the call."""
-    place.seen += 1
-    if place.seen != 2:
-        return
     session = document.session
     marked = structs.replace(session, own=(session.own[0], _ORIGIN, *session.own[2:]))
     medias = tuple(

@@ -66,9 +66,8 @@ def rewrite_for(
 ) -> str:
     """`document` with the ports, addresses and keys that face `receiver`. `offering`: it is an offer."""
     place = outline.place(document, view, receiver, flags, offering=offering)
-    own = _own(document, view, receiver, flags, context, offering=offering) if place is not None else ()
     if place is not None and place.outline:
-        return place.outline % own
+        return place.outline % _own(document, view, receiver, flags, context, offering=offering)
     edits = [
         _media_edit(receiver, receiver.medias[section.index], section, flags, context, offering=offering)
         if section.index < len(receiver.medias)
@@ -87,7 +86,8 @@ def rewrite_for(
         text = _as_remembered(document, view, edit, receiver, flags.replace)
     else:
         text = rewrite(document, edit)
-        if place is not None and not (flags.loop_protect or flags.sdp_attr):
+        if place is not None and not (flags.loop_protect or flags.sdp_attr) and place.due():
+            own = _own(document, view, receiver, flags, context, offering=offering)
             outline.learn(place, document, edit, own, text)
     return alter(text, read_changes(flags.sdp_attr)) if flags.sdp_attr else text
 
