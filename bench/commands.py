@@ -16,13 +16,14 @@ from bench.subjects import PORT_MAX, PORT_MIN, RTPENGINE, RTPRELAY, Daemon, Subj
 from bench.topology import Topology
 
 NAME, TITLE = "commands", "ng commands"
-_GOAL = 3000.0
+_GOAL = 5000.0
 _CLIENTS = (1, 16)
 _STANDING = 10_000
 """Calls that are there all the while; as many as one may have that opens sockets for each."""
 _HALF = 2500.0
 """Commands per second: half of what issue 5 asks for."""
 _P99 = 5.0
+_PACED, _FULL = f"{_HALF:,.0f}/s", f"{_CLIENTS[-1]} clients"
 _DAEMON_CORE, _CLIENT_CORE = 0, 1
 
 
@@ -33,6 +34,8 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
     try:
         results = {n: _alternate(subjects, n, seconds, rounds) for n in _CLIENTS}
         profiles = [profile.take(RTPRELAY, 2 if quick else 15)] if RTPRELAY in subjects else []
+        standing = {subject: subject.calls(100 if quick else _STANDING) for subject in subjects}
+        beside = {subject.name: _beside(subject, calls, seconds) for subject, calls in standing.items()}
     finally:
         os.sched_setaffinity(0, cores)
     tables = tuple(
@@ -43,19 +46,22 @@ def run(subjects: Sequence[Subject], quick: bool) -> Section:
         )
         for clients, by_name in results.items()
     )
-    standing = {subject: subject.calls(100 if quick else _STANDING) for subject in subjects}
-    half = _half_load(standing, seconds)
     tables += (
         Table(
-            f"{_HALF:,.0f} commands/s beside standing calls",
-            ("", "calls", "commands/s", "p50 ms", "p99 ms", "refused", "client CPU"),
-            tuple(_latency_row(each.name, calls, half[each.name]) for each, calls in standing.items()),
+            "beside standing calls",
+            ("", "calls", "load", "commands/s", "p50 ms", "p99 ms", "refused", "client CPU"),
+            tuple(
+                _beside_row(each.name, calls, load, result)
+                for each, calls in standing.items()
+                for load, result in beside[each.name].items()
+            ),
         ),
     )
     tables += tuple(each.table(what, 15) for each in profiles for what in ("package", "itself"))
-    goals = (*_goals(results[_CLIENTS[-1]]), *_latency_goals(half))
+    goals = (*_goals(results[_CLIENTS[-1]]), *_goals_beside(beside))
     by_load = {f"{clients} clients": by_name for clients, by_name in results.items()}
-    by_load["half load"] = {name: [(result, 0.0)] for name, result in half.items()}
+    for load in (_PACED, _FULL):
+        by_load[f"{load}, beside standing calls"] = {name: [(runs[load], 0.0)] for name, runs in beside.items()}
     return Section(TITLE, _HOW, tables, goals, _failures(by_load))
 
 
@@ -92,28 +98,31 @@ def _alternate(subjects: Sequence[Subject], clients: int, seconds: float, rounds
     return found
 
 
-def _half_load(standing: dict[Subject, int], seconds: float) -> dict[str, LoadResult]:
-    found = {}
-    for subject, calls in standing.items():
-        with Topology() as topology, Daemon(subject, topology, core=_DAEMON_CORE) as daemon:
-            set_up(daemon.client, calls)
-            with Load(topology, _CLIENTS[-1]) as load:
-                load.run(0.3)
-                found[subject.name] = load.run_paced(seconds, _HALF)
-    return found
+def _beside(subject: Subject, calls: int, seconds: float) -> dict[str, LoadResult]:
+    """By load: half of what is asked for, at a steady rate, and as much as there may be."""
+    with Topology() as topology, Daemon(subject, topology, core=_DAEMON_CORE) as daemon:
+        set_up(daemon.client, calls)
+        with Load(topology, _CLIENTS[-1]) as load:
+            load.run(0.3)
+            return {_PACED: load.run_paced(seconds, _HALF), _FULL: load.run(seconds)}
 
 
-def _latency_row(name: str, calls: int, result: LoadResult) -> tuple[str, ...]:
+def _beside_row(name: str, calls: int, load: str, result: LoadResult) -> tuple[str, ...]:
     p50, p99 = (f"{_percentile(result.latencies, percent) * 1e3:.2f}" for percent in (50, 99))
     refused = str(sum(result.refused.values()) + result.unanswered)
-    return name, f"{calls:,}", f"{result.per_second:,.0f}", p50, p99, refused, f"{100 * result.client_cpu:.0f} %"
+    return name, f"{calls:,}", load, f"{result.per_second:,.0f}", p50, p99, refused, f"{100 * result.client_cpu:.0f} %"
 
 
-def _latency_goals(half: dict[str, LoadResult]) -> tuple[Goal, ...]:
-    if RTPRELAY.name not in half:
+def _goals_beside(beside: dict[str, dict[str, LoadResult]]) -> tuple[Goal, ...]:
+    if RTPRELAY.name not in beside:
         return ()
-    p99 = _percentile(half[RTPRELAY.name].latencies, 99) * 1e3
-    return (Goal(f"p99 of a reply at {_HALF:,.0f} commands/s", f"<= {_P99:.0f} ms", f"{p99:.2f} ms", p99 <= _P99),)
+    ours = beside[RTPRELAY.name]
+    rate = ours[_FULL].per_second
+    p99 = _percentile(ours[_PACED].latencies, 99) * 1e3
+    return (
+        Goal("commands per second, one core, beside standing calls", f">= {_GOAL:,.0f}", f"{rate:,.0f}", rate >= _GOAL),
+        Goal(f"p99 of a reply at {_HALF:,.0f} commands/s", f"<= {_P99:.0f} ms", f"{p99:.2f} ms", p99 <= _P99),
+    )
 
 
 def _percentile(latencies: Sequence[float], percent: int) -> float:
