@@ -12,14 +12,13 @@ import functools
 import itertools
 import socket
 
+from rtprelay.linux.sockopt import IP_MTU_DISCOVER, set_tos
 from rtprelay.listen.acl import Acl
 from rtprelay.listen.exchange import Exchange, Service
 from rtprelay.signalling.session import NgSession, Peer
 from rtprelay.values import Endpoint, Family
 
 BATCH = 64
-IP_MTU_DISCOVER = 10
-"""ip(7): 1 wants it, 0 does not."""
 _MAX_DATAGRAM = 65_535
 _BUFFER = 4 << 20
 """Asked of the kernel, which may give less: some 5,000 offers, for the moments in which the loop is busy."""
@@ -63,7 +62,7 @@ class NgUdp:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             elif self._discover_mtu is not None:
                 sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, int(self._discover_mtu))
-            _mark(sock, self._tos)
+            set_tos(sock, self._tos)
             sock.bind((local.address, local.port))
         except BaseException:
             sock.close()
@@ -77,7 +76,7 @@ class NgUdp:
         """Replies have this IP TOS from now on."""
         self._tos = tos
         for sock in self._sockets.values():
-            _mark(sock, tos)
+            set_tos(sock, tos)
 
     def close(self) -> None:
         """Stop listening; datagrams not read are lost."""
@@ -112,10 +111,3 @@ class NgUdp:
         except OSError:
             # Buffer full or peer unreachable: it will ask again, and the reply is in the cache.
             return
-
-
-def _mark(sock: socket.socket, tos: int) -> None:
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
-    else:
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)

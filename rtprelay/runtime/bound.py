@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 
+from rtprelay.linux import netlink
 from rtprelay.runtime import udp
 from rtprelay.values import Endpoint
 
@@ -18,12 +19,10 @@ FRESH = 1.0
 """Seconds."""
 
 _NETLINK_SOCK_DIAG = 4
-_SOCK_DIAG_BY_FAMILY, _NLMSG_ERROR, _NLMSG_DONE = 20, 2, 3
-_NLM_F_REQUEST_DUMP = 0x301
-_HEADER = struct.Struct("=IHHII")
+_SOCK_DIAG_BY_FAMILY = 20
 _REQUEST = struct.Struct("=BBBxI48x")
 """struct inet_diag_req_v2: family, protocol, no extensions; in all states; whatever address."""
-_PORT_AT = _HEADER.size + 4
+_PORT_AT = 4
 """In the answer, struct inet_diag_msg: two bytes in network order."""
 _ANY_STATE = 0xFFFFFFFF
 _EVERY_PORT = frozenset(range(1 << 16))
@@ -61,18 +60,6 @@ def bound_ports() -> frozenset[int]:
 
 
 def _ports(family: int) -> Iterator[int]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as netlink:
-        size = _HEADER.size + _REQUEST.size
-        header = _HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0)
-        netlink.send(header + _REQUEST.pack(family, socket.IPPROTO_UDP, 0, _ANY_STATE))
-        while True:
-            chunk = netlink.recv(1 << 16)
-            at = 0
-            while at < len(chunk):
-                length, kind, *_ = _HEADER.unpack_from(chunk, at)
-                if kind == _NLMSG_DONE:
-                    return
-                if kind == _NLMSG_ERROR:
-                    raise OSError("no sock_diag")
-                yield chunk[at + _PORT_AT] << 8 | chunk[at + _PORT_AT + 1]
-                at += length + -length % 4
+    request = _REQUEST.pack(family, socket.IPPROTO_UDP, 0, _ANY_STATE)
+    for message in netlink.dump(_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, request):
+        yield message[_PORT_AT] << 8 | message[_PORT_AT + 1]

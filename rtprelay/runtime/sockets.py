@@ -29,6 +29,7 @@ from collections.abc import Callable
 
 from rtprelay.kernel._abi import Limits
 from rtprelay.kernel.backend import Steering
+from rtprelay.linux.sockopt import set_tos
 from rtprelay.runtime import udp
 from rtprelay.runtime.bound import BoundPorts
 from rtprelay.values import Endpoint, Family
@@ -143,7 +144,7 @@ class MediaSockets:
         if port is not None:
             port.tos = tos
             if port.socket is not None:
-                udp.set_tos(port.socket, local.family, tos)
+                set_tos(port.socket, tos)
 
     def close(self, local: Endpoint) -> None:
         """Unknown: nothing happens."""

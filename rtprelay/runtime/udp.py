@@ -7,6 +7,7 @@ import struct
 import sys
 from typing import Any
 
+from rtprelay.linux.sockopt import IP_MTU_DISCOVER, set_tos
 from rtprelay.values import Endpoint, Family
 
 RECEIVE_BUFFER = 1 << 20
@@ -15,7 +16,7 @@ this process waits for a core. Unused it costs nothing."""
 
 MAX_DATAGRAM = 65535
 
-IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0
+IP_PMTUDISC_DONT = 0
 IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT = 23, 0
 IP_FREEBIND, IP_RECVORIGDSTADDR = 15, 20
 IPV6_FREEBIND, IPV6_RECVORIGDSTADDR = 78, 74
@@ -46,7 +47,7 @@ def bound(local: Endpoint, tos: int) -> socket.socket:
         else:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT)
-        set_tos(sock, local.family, tos)
+        set_tos(sock, tos)
         sock.bind((local.address, local.port))
     except OSError:
         sock.close()
@@ -80,13 +81,6 @@ def shared(family: Family, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def set_tos(sock: socket.socket, family: Family, tos: int) -> None:
-    if family is Family.IP4:
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
-    else:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
 
 
 def ask_for_marks(sock: socket.socket) -> bool:

@@ -119,13 +119,19 @@ def test_a_strangers_hello_before_the_real_one_changes_nothing() -> None:
     assert stage.receive(facing_browser.local, STRANGER, browser.protect(rtp(1))) == []
 
 
-def test_another_certificate_than_the_signalled_one_gets_no_keys() -> None:
-    stage, browser = Stage(), Browser()
+def _another_certificate(stage: Stage, browser: Browser) -> Section:
+    """The browser shows another one than was signalled; its leg in the relay, when it has tried."""
     wrong = browser.sdp().replace(FINGERPRINT, FINGERPRINT[:-2] + ("00" if FINGERPRINT[-2:] != "00" else "01"))
     stage.offered(wrong, ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
     (facing_browser,) = stage.answered(sdp(B, 4002))
     browser.learn(facing_browser, setup="passive", controlling=True)
     run(stage, browser)
+    return facing_browser
+
+
+def test_another_certificate_than_the_signalled_one_gets_no_keys() -> None:
+    stage = Stage()
+    facing_browser = _another_certificate(stage, Browser())
     assert stage.flow(facing_browser.local).srtp is None
     assert stage.outputs(facing_browser.local) == []
 
@@ -133,11 +139,7 @@ def test_another_certificate_than_the_signalled_one_gets_no_keys() -> None:
 def test_nobody_is_expected_before_there_are_keys() -> None:
     """A kernel hands up what comes behind the end of the handshake; by the time it is read, the keys are there."""
     stage, browser = Stage(), Browser()
-    wrong = browser.sdp().replace(FINGERPRINT, FINGERPRINT[:-2] + ("00" if FINGERPRINT[-2:] != "00" else "01"))
-    stage.offered(wrong, ice=IceOption.REMOVE, transport_protocol="RTP/AVP")
-    (facing_browser,) = stage.answered(sdp(B, 4002))
-    browser.learn(facing_browser, setup="passive", controlling=True)
-    run(stage, browser)
+    facing_browser = _another_certificate(stage, browser)
     assert browser.remote == facing_browser.local
     flow = stage.flow(facing_browser.local)
     assert (flow.expected, flow.on_mismatch) == (None, Mismatch.PUNT)

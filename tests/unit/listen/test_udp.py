@@ -16,9 +16,10 @@ from ipaddress import ip_network
 import pytest
 
 from rtprelay.errors import RelayError
+from rtprelay.linux.sockopt import IP_MTU_DISCOVER
 from rtprelay.listen.acl import Acl
 from rtprelay.listen.exchange import Respond, Service
-from rtprelay.listen.udp import BATCH, IP_MTU_DISCOVER, NgUdp
+from rtprelay.listen.udp import BATCH, NgUdp
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Request
 from rtprelay.signalling.session import Peer
