@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from bench import profile
 from bench.calls import set_up
 from bench.load import Load, LoadResult
-from bench.machine import process_cpu
-from bench.report import Goal, Section, Table, spread
+from bench.machine import in_turn, process_cpu
+from bench.report import Goal, Section, Table, delays, percentile, spread
 from bench.subjects import PORT_MAX, PORT_MIN, RTPENGINE, RTPRELAY, Daemon, Subject
 from bench.topology import Topology
 
@@ -91,7 +91,7 @@ def _alternate(subjects: Sequence[Subject], clients: int, seconds: float, rounds
             load.run(0.3)
             pairs.append((daemon, load))
         for turn in range(rounds):
-            for daemon, load in pairs if turn % 2 == 0 else reversed(pairs):
+            for daemon, load in in_turn(pairs, turn):
                 before = process_cpu(daemon.pid)
                 result = load.run(seconds)
                 found[daemon.subject.name].append((result, process_cpu(daemon.pid) - before))
@@ -108,9 +108,9 @@ def _beside(subject: Subject, calls: int, seconds: float) -> dict[str, LoadResul
 
 
 def _beside_row(name: str, calls: int, load: str, result: LoadResult) -> tuple[str, ...]:
-    p50, p99 = (f"{_percentile(result.latencies, percent) * 1e3:.2f}" for percent in (50, 99))
     refused = str(sum(result.refused.values()) + result.unanswered)
-    return name, f"{calls:,}", load, f"{result.per_second:,.0f}", p50, p99, refused, f"{100 * result.client_cpu:.0f} %"
+    rate, client = f"{result.per_second:,.0f}", f"{100 * result.client_cpu:.0f} %"
+    return name, f"{calls:,}", load, rate, *delays(result.latencies), refused, client
 
 
 def _goals_beside(beside: dict[str, dict[str, LoadResult]]) -> tuple[Goal, ...]:
@@ -118,16 +118,11 @@ def _goals_beside(beside: dict[str, dict[str, LoadResult]]) -> tuple[Goal, ...]:
         return ()
     ours = beside[RTPRELAY.name]
     rate = ours[_FULL].per_second
-    p99 = _percentile(ours[_PACED].latencies, 99) * 1e3
+    p99 = percentile(ours[_PACED].latencies, 99) * 1e3
     return (
         Goal("commands per second, one core, beside standing calls", f">= {_GOAL:,.0f}", f"{rate:,.0f}", rate >= _GOAL),
         Goal(f"p99 of a reply at {_HALF:,.0f} commands/s", f"<= {_P99:.0f} ms", f"{p99:.2f} ms", p99 <= _P99),
     )
-
-
-def _percentile(latencies: Sequence[float], percent: int) -> float:
-    ordered = sorted(latencies)
-    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else float("inf")
 
 
 def _row(name: str, runs: Sequence[_Run]) -> tuple[str, ...]:
@@ -136,8 +131,7 @@ def _row(name: str, runs: Sequence[_Run]) -> tuple[str, ...]:
         name,
         spread([result.per_second for result, _ in runs]),
         spread([result.replies / cpu for result, cpu in runs]),
-        f"{_percentile(latencies, 50) * 1e3:.2f}",
-        f"{_percentile(latencies, 99) * 1e3:.2f}",
+        *delays(latencies),
         str(sum(sum(result.refused.values()) for result, _ in runs)),
         f"{100 * statistics.median(result.client_cpu for result, _ in runs):.0f} %",
     )

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Protocol
 
 from bench.calls import Bench
+from bench.machine import in_turn
 from bench.report import Goal, Section, Table, percent, spread
 from bench.subjects import RTPENGINE, RTPRELAY, Subject
 from bench.window import Cost, Window, cost
@@ -81,7 +82,7 @@ def at_rate(
     windows: dict[str, list[Window]] = {bench.subject.name: [] for bench in benches}
     for turn in range(rounds):
         alone = benches[0].window_alone(rate, seconds)
-        for bench in benches if turn % 2 == 0 else reversed(benches):
+        for bench in in_turn(benches, turn):
             window = bench.window(rate, seconds)
             windows[bench.subject.name].append(window)
             costs[bench.subject.name].append(cost(window, alone))

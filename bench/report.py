@@ -67,5 +67,16 @@ def spread(values: Sequence[float], digits: int = 0) -> str:
     return f"{middle} ({min(values):,.{digits}f}..{max(values):,.{digits}f})"
 
 
+def percentile(values: Sequence[float], percent: int) -> float:
+    """By nearest rank; endless where nothing came."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else float("inf")
+
+
+def delays(seconds: Sequence[float]) -> tuple[str, str]:
+    """The columns "p50 ms" and "p99 ms"."""
+    return f"{percentile(seconds, 50) * 1e3:.2f}", f"{percentile(seconds, 99) * 1e3:.2f}"
+
+
 def percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.2f} %" if whole else "none"

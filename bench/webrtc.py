@@ -11,8 +11,8 @@ from contextlib import ExitStack
 
 import msgspec
 
-from bench.machine import process_cpu
-from bench.report import Goal, Section, Table, spread
+from bench.machine import in_turn, process_cpu
+from bench.report import Goal, Section, Table, delays, spread
 from bench.subjects import RTPENGINE, RTPRELAY, Daemon, Subject
 from bench.topology import Topology
 from bench.webrtc_client import Browsers
@@ -81,27 +81,25 @@ def _alternate(subjects: Sequence[Subject], legs: int, seconds: float, rounds: i
             browsers.run(0.3)
             pairs.append((daemon, browsers))
         for turn in range(rounds):
-            for daemon, browsers in pairs if turn % 2 == 0 else reversed(pairs):
+            for daemon, browsers in in_turn(pairs, turn):
                 found[daemon.subject.name].append(_measure(daemon, browsers, seconds))
     return found
 
 
 def _measure(daemon: Daemon, browsers: Browsers, seconds: float) -> Run:
     began, ours, theirs = time.monotonic(), time.process_time(), process_cpu(daemon.pid)
-    delays, failed = browsers.run(seconds)
+    waited, failed = browsers.run(seconds)
     took = time.monotonic() - began
     used = (time.process_time() - ours) / took
-    return Run(took, tuple(delays), dict(failed), process_cpu(daemon.pid) - theirs, used)
+    return Run(took, tuple(waited), dict(failed), process_cpu(daemon.pid) - theirs, used)
 
 
 def _row(name: str, runs: Sequence[Run]) -> tuple[str, ...]:
-    delays = sorted(delay for each in runs for delay in each.delays)
     return (
         name,
         spread([each.per_second for each in runs]),
         spread([each.per_cpu_second for each in runs]),
-        f"{delays[len(delays) // 2] * 1e3:.1f}" if delays else "",
-        f"{delays[len(delays) * 99 // 100] * 1e3:.1f}" if delays else "",
+        *delays([delay for each in runs for delay in each.delays]),
         str(sum(sum(each.failed.values()) for each in runs)),
         f"{100 * statistics.median(each.client_cpu for each in runs):.0f} %",
     )
