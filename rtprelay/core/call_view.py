@@ -9,7 +9,6 @@ from rtprelay.call.media import Media
 from rtprelay.core.registry import Registry
 from rtprelay.plan.flow import FlowReport, SsrcReport
 from rtprelay.plan.quality import Heard, Hearing
-from rtprelay.sdp.attributes import Direction
 from rtprelay.signalling import query as view
 from rtprelay.signalling.command import Body
 from rtprelay.signalling.query import Counts
@@ -53,15 +52,35 @@ class _Reader:
                 self._ssrcs[local] = [_source(ssrc) for ssrc in report.ssrcs]
         self.heard_of = bool(self._ssrcs) or any(report.hearings for report in self._reports.values())
         """There are SSRCs to be told of."""
+        self._partners: dict[int, int] = {}
+        """By a party's number that of the one it is in an offer/answer dialogue with."""
+        self._sources: dict[int, list[view.Other]] = {number: [] for number in call.parties}
+        self._sinks: dict[int, list[view.Other]] = {number: [] for number in call.parties}
+        """Whom each party hears, and who hears it, each once."""
+        self._look_at_subscriptions()
+
+    def _look_at_subscriptions(self) -> None:
+        parties, known = self._call.parties, set()
+        for subscription in self._call.subscriptions:
+            source, sink = subscription.source.party, subscription.sink.party
+            in_dialogue = subscription.kind is SubscriptionKind.OFFER_ANSWER
+            if in_dialogue:
+                self._partners.setdefault(sink, source)
+            way = (source, sink, in_dialogue)
+            if way not in known:
+                known.add(way)
+                kind = "offer/answer" if in_dialogue else "pub/sub"
+                self._sources[sink].append((parties[source].tag, kind))
+                self._sinks[source].append((parties[sink].tag, kind))
 
     def tag(self, party: Party) -> str:
-        sources, sinks = self._others(party)
-        partner = self._call.partner(party)
+        number = party.number
+        partner = self._call.parties[self._partners[number]] if number in self._partners else None
         return view.tag(
             tag=party.tag,
             created=int(party.created),
-            subscriptions=sources,
-            subscribers=sinks,
+            subscriptions=self._sources[number],
+            subscribers=self._sinks[number],
             medias=[self._media(party, media, partner) for media in party.medias],
             via_branch=party.via_branch,
             label=party.label or "",
@@ -98,21 +117,6 @@ class _Reader:
         )
         return {**shown, "reported at": int(self._wall(heard.at))}
 
-    def _others(self, party: Party) -> tuple[list[view.Other], list[view.Other]]:
-        """Whom the party hears, and who hears it, each once."""
-        sources: dict[tuple[int, SubscriptionKind], None] = {}
-        sinks: dict[tuple[int, SubscriptionKind], None] = {}
-        for s in self._call.subscriptions:
-            source, sink = s.source.party, s.sink.party
-            if sink == party.number:
-                sources[source, s.kind] = None
-            if source == party.number:
-                sinks[sink, s.kind] = None
-        return self._named(sources), self._named(sinks)
-
-    def _named(self, others: Iterable[tuple[int, SubscriptionKind]]) -> list[view.Other]:
-        return [(self._call.parties[number].tag, kind.value) for number, kind in others]
-
     def _media(self, party: Party, media: Media, partner: Party | None) -> str:
         heard = self._heard(media)
         return view.media(
@@ -122,7 +126,7 @@ class _Reader:
             codec=media.codecs[0].rtpmap if media.codecs else "",
             label=media.label or "",
             streams=self._streams(media, heard[-1][0] if heard else None),
-            flags=tuple(_media_flags(media, _agreed(media, partner))),
+            flags=_media_flags(media, partner),
             ingress=heard,
             egress=self._told(MediaKey(party.number, media.index)) if self._ssrcs else (),
         )
@@ -140,16 +144,17 @@ class _Reader:
 
     def _streams(self, media: Media, ssrc: int | None) -> Iterator[str]:
         suite = media.crypto_receive.suite.name if media.crypto_receive is not None else ""
-        by_ice = media.ice is not None
+        by_ice, sent = media.ice is not None, _NOTHING
+        if self._sent and media.local is not None:
+            sent = self._sent.get(media.local, _NOTHING)
         yield self._stream(
-            "RTP", media.local, media.destination, media.remote, media.source, ssrc, suite, by_ice=by_ice
+            "RTP", media.local, media.destination, media.remote, media.source, ssrc, suite, sent, by_ice=by_ice
         )
         if media.rtp:
-            advertised = media.remote if media.rtcp_mux else media.remote_rtcp
-            learned = media.source if media.rtcp_mux else media.source_rtcp
-            yield self._stream(
-                *("RTCP", media.rtcp_socket, media.destination_rtcp, advertised, learned, ssrc, suite), by_ice=by_ice
-            )
+            local, destination, advertised, learned = media.local, media.destination_rtcp, media.remote, media.source
+            if not media.rtcp_mux:
+                local, advertised, learned = media.local_rtcp, media.remote_rtcp, media.source_rtcp
+            yield self._stream("RTCP", local, destination, advertised, learned, ssrc, suite, _NOTHING, by_ice=by_ice)
 
     def _stream(
         self,
@@ -160,6 +165,7 @@ class _Reader:
         learned: Endpoint | None,
         ssrc: int | None,
         suite: str,
+        sent: Counts,
         *,
         by_ice: bool,
     ) -> str:
@@ -177,7 +183,8 @@ class _Reader:
             flags.append("no kernel support")
         received, last, by_kernel, by_user = _NOTHING, 0, False, False
         if report is not None:
-            received = self._received(kind, report)
+            if report.packets or report.dropped:
+                received = self._received(kind, report)
             last = int(self._wall(report.last_packet)) if report.last_packet else 0
             by_kernel, by_user = report.kernel_packets > 0, report.packets > report.kernel_packets
         return view.stream(
@@ -191,13 +198,11 @@ class _Reader:
             ssrc=ssrc,
             flags=tuple(flags),
             received=received,
-            sent=self._sent.get(local, _NOTHING) if local is not None and kind == "RTP" else _NOTHING,
+            sent=sent,
         )
 
     def _received(self, kind: str, report: FlowReport) -> Counts:
         """RTP and RTCP may share a port."""
-        if not (report.packets or report.dropped):
-            return _NOTHING
         if kind == "RTCP":
             dropped = report.dropped if report.packets == report.rtcp_packets else 0
             counts = Counts(report.rtcp_packets, report.rtcp_bytes, dropped)
@@ -209,37 +214,33 @@ class _Reader:
         return counts
 
 
-def _agreed(media: Media, partner: Party | None) -> Direction:
-    """The party's direction, as far as the other side has accepted it (RFC 3264 section 6.1)."""
-    if partner is None or media.index >= len(partner.medias):
-        return media.direction
-    other = partner.medias[media.index].direction
-    return Direction.of(
-        sends=media.direction.sends and other.receives, receives=media.direction.receives and other.sends
-    )
-
-
-def _media_flags(media: Media, direction: Direction) -> Iterator[str]:
-    """What the party sends is what the relay receives."""
+def _media_flags(media: Media, partner: Party | None) -> tuple[str, ...]:
+    """What the party sends is what the relay receives. Directions are the party's, as far as the other side has
+    accepted them (RFC 3264 section 6.1).
+    """
+    sends, receives, flags = media.direction.sends, media.direction.receives, []
+    if partner is not None and media.index < len(partner.medias):
+        other = partner.medias[media.index].direction
+        sends, receives = sends and other.receives, receives and other.sends
     if media.remote is not None or media.held:
-        yield "initialized"
+        flags.append("initialized")
     if media.rtcp_mux:
-        yield "rtcp-mux"
+        flags.append("rtcp-mux")
     if media.dtls is not None and media.dtls.fingerprints:
-        yield "DTLS-SRTP"
-        yield f"DTLS role {media.dtls.setup}"
+        flags += ("DTLS-SRTP", f"DTLS role {media.dtls.setup}")
     elif media.crypto_receive is not None:
-        yield "SDES"
+        flags.append("SDES")
     if media.asymmetric:
-        yield "asymmetric"
+        flags.append("asymmetric")
     if media.passthrough:
-        yield "passthrough"
+        flags.append("passthrough")
     if media.ice is not None and media.ice.remote is not None:
-        yield "ICE"
-    if direction.receives and not media.held:
-        yield "send"
-    if direction.sends:
-        yield "recv"
+        flags.append("ICE")
+    if receives and not media.held:
+        flags.append("send")
+    if sends:
+        flags.append("recv")
+    return tuple(flags)
 
 
 def _source(report: SsrcReport) -> view.Source:

@@ -16,13 +16,13 @@ class Direction(enum.StrEnum):
     RECVONLY = "recvonly"
     INACTIVE = "inactive"
 
-    @property
-    def sends(self) -> bool:
-        return self in _SENDING
+    sends: bool
+    receives: bool
 
-    @property
-    def receives(self) -> bool:
-        return self in _RECEIVING
+    def __init__(self, text: str) -> None:
+        # Kept: enumerations are slow to name and to hash their members, and each is asked a dozen times per call.
+        self.sends = text in ("sendrecv", "sendonly")
+        self.receives = text in ("sendrecv", "recvonly")
 
     @property
     def reversed(self) -> Direction:
@@ -35,10 +35,6 @@ class Direction(enum.StrEnum):
             return cls.SENDRECV if receives else cls.SENDONLY
         return cls.RECVONLY if receives else cls.INACTIVE
 
-
-# Enumerations are slow to name their members: each is asked a dozen times per call.
-_SENDING = frozenset({Direction.SENDRECV, Direction.SENDONLY})
-_RECEIVING = frozenset({Direction.SENDRECV, Direction.RECVONLY})
 
 DIRECTIONS: Mapping[str, Direction] = {direction.value: direction for direction in Direction}
 

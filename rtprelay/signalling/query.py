@@ -10,7 +10,7 @@ inner ones are written as bencode at once, each by its form; JSON reads them bac
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -38,10 +38,9 @@ Other = tuple[str, str]
 _COUNTS = form({"packets": INTEGER, "bytes": INTEGER, "errors": INTEGER})
 _TOTALS = form({"RTP": _COUNTS, "RTCP": _COUNTS})
 _OTHER = form({"tag": WRITTEN, "type": WRITTEN})
-_ENDPOINT = form({"family": WRITTEN, "address": WRITTEN, "port": INTEGER})
-_LOCAL = entries({"local port": INTEGER, "local address": WRITTEN, "family": WRITTEN})
-_SENT_TO = entries({"endpoint": _ENDPOINT})
-_ADVERTISED = entries({"advertised endpoint": _ENDPOINT})
+_ENDPOINT = form({"family": WRITTEN, "address": WRITTEN, "port": WRITTEN})
+_LOCAL = entries({"local port": WRITTEN, "local address": WRITTEN, "family": WRITTEN})
+_SENT_TO, _ADVERTISED = string("endpoint"), string("advertised endpoint")
 _LAST = entries({"last packet": INTEGER, "last kernel packet": INTEGER, "last user packet": INTEGER})
 _SSRC = entries({"SSRC": INTEGER})
 _STREAM = entries({"flags": WRITTEN, "stats": _COUNTS, "stats_out": _COUNTS})
@@ -90,8 +89,8 @@ def tag(
     *,
     tag: str,
     created: int,
-    subscriptions: Iterable[Other],
-    subscribers: Iterable[Other],
+    subscriptions: Sequence[Other],
+    subscribers: Sequence[Other],
     medias: Iterable[str],
     via_branch: str = "",
     label: str = "",
@@ -99,7 +98,10 @@ def tag(
 ) -> str:
     """A participant."""
     text = f"d{_TAG % string(tag)}{_named('via-branch', via_branch)}{_named('label', label)}{_CREATED % created}"
-    lists = (_others(subscriptions), _others(subscribers), f"l{''.join(medias)}e")
+    sources = _others(subscriptions)
+    # In a dialogue they are the same.
+    sinks = sources if subscribers == subscriptions else _others(subscribers)
+    lists = (sources, sinks, f"l{''.join(medias)}e")
     return f"{text}{_named('metadata', metadata)}{_PARTICIPANT % lists}e"
 
 
@@ -119,10 +121,8 @@ def media(
 
     Flags: initialized, rtcp-mux, DTLS-SRTP, SDES, passthrough, ICE, send, recv.
     """
-    text = _SECTION % (index, string(kind))
-    names = _named("protocol", protocol) + _named("codec", codec) + _named("label", label)
     lists = (f"l{''.join(streams)}e", _flags(flags), _sources(ingress), _sources(egress))
-    return f"d{text}{names}{_MEDIA % lists}e"
+    return f"d{_section(index, kind, protocol, codec, label)}{_MEDIA % lists}e"
 
 
 def stream(
@@ -143,14 +143,18 @@ def stream(
 
     Flags: RTP, RTCP, filled, confirmed, kernelized, no kernel support.
     """
-    text = "d"
-    if local is not None:
-        text += _LOCAL % (local.port, string(local.address), _family(local))
+    text = f"d{_local(local.address) % local.port}" if local is not None else "d"
+    place = ""
     if endpoint is not None:
-        text += _SENT_TO % (_family(endpoint), string(endpoint.address), endpoint.port)
+        place = _endpoint(endpoint.address) % endpoint.port
+        text += _SENT_TO + place
     if advertised is not None:
-        text += _ADVERTISED % (_family(advertised), string(advertised.address), advertised.port)
-    text += _named("crypto suite", crypto_suite)
+        # The two are mostly one.
+        if advertised is not endpoint:
+            place = _endpoint(advertised.address) % advertised.port
+        text += _ADVERTISED + place
+    if crypto_suite:
+        text += _named("crypto suite", crypto_suite)
     text += _LAST % (last_packet, last_kernel_packet, last_user_packet)
     if ssrc is not None:
         text += _SSRC % ssrc
@@ -196,6 +200,12 @@ def impression(*, score: float, round_trip: float, leg: float, jitter: float, lo
     }
 
 
+@functools.lru_cache(256)
+def _section(index: int, kind: str, protocol: str, codec: str, label: str) -> str:
+    names = _named("protocol", protocol) + _named("codec", codec) + _named("label", label)
+    return _SECTION % (index, string(kind)) + names
+
+
 def _named(key: str, value: str) -> str:
     return _NAMES[key] % string(value) if value else ""
 
@@ -213,5 +223,17 @@ def _flags(flags: tuple[str, ...]) -> str:
     return write(list(flags))
 
 
-def _family(endpoint: Endpoint) -> str:
-    return "4:IPv6" if ":" in endpoint.address else "4:IPv4"
+@functools.lru_cache(4096)
+def _endpoint(address: str) -> str:
+    """An endpoint's form, but for its port: addresses come again, at the latest in the same reply."""
+    return _ENDPOINT % (_family(address), string(address), INTEGER)
+
+
+@functools.lru_cache(256)
+def _local(address: str) -> str:
+    """Likewise that of one of our own."""
+    return _LOCAL % (INTEGER, string(address), _family(address))
+
+
+def _family(address: str) -> str:
+    return "4:IPv6" if ":" in address else "4:IPv4"
