@@ -3,7 +3,6 @@
 #include "rtprelay/abi.h"
 
 struct abi_anchor {
-	struct rtprelay_port_pair port_pair;
 	struct rtprelay_flow flow;
 	struct rtprelay_rules rules;
 	struct rtprelay_output output;

@@ -157,7 +157,7 @@ static void list_lanes(struct seq_file *seq, const struct rtprelay_rules *rules)
 /* Whether the port leads there: a place may hold a flow that is not yet, or no longer one. */
 static bool is_current(const struct rtprelay_flow *flow, __u32 index)
 {
-	__u32 at = first_at_port(flow->local_port);
+	__u32 at = port_first(port_word(flow->local_port));
 
 	for (int i = 0; i < RTPRELAY_MAX_CHAIN && at; i++) {
 		if (at == index)

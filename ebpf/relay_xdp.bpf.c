@@ -109,18 +109,6 @@ static __always_inline int send_all(struct xdp_md *ctx, const struct packet *pac
 									    : failed(RTPRELAY_REASON_SEND_FAILED);
 }
 
-/* What a packet writes in the end is fetched all at once: reading the clock waits for every load before it. */
-static __always_inline void fetch_ahead(const struct rtprelay_flow *flow, const struct rtprelay_state *state,
-					const struct rtprelay_output *output)
-{
-	const struct rtprelay_sent *sent = sent_at(flow->output_base);
-
-	touch(&state->ssrc.jitter);
-	touch(&output->srtp_out);
-	if (sent)
-		touch(&sent->packets);
-}
-
 /*
  * SRTP is programs of its own, called from the others' and never attached: they begin with the stack empty, and what
  * they need costs plain RTP neither registers nor cache. Lanes and silence are theirs too, for the same reason. Their
@@ -205,8 +193,6 @@ static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 	payload_type = rtp_payload_type(rtp);
 	if (unlikely(flow_drops(flow, index, payload_type)))
 		return drop(flow, RTPRELAY_REASON_PAYLOAD_TYPE);
-	if (!secured)
-		fetch_ahead(flow, state, output);
 	now = bpf_ktime_get_ns();
 	flow_accepted(state, &packet, now);
 	rtp_received(flow, index, state, &packet, rtp, now);

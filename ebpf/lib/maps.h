@@ -16,12 +16,17 @@ struct {
 	__type(value, struct rtprelay_abi);
 } rtprelay_abi SEC(".maps");
 
+/*
+ * What leads from a port to its flows, 0 where there are none. From the low end: RTPRELAY_PORT_INDEX_BITS of the index
+ * of the first one; and its slot and first output, RTPRELAY_PORT_HINT_BITS each. These are hints what to fetch, beside
+ * the flow and not after it: cut short or out of date they cost time and nothing else.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, RTPRELAY_PORT_PAIRS);
+	__uint(max_entries, RTPRELAY_PORTS);
 	__type(key, __u32);
-	__type(value, struct rtprelay_port_pair);
+	__type(value, __u64);
 } rtprelay_ports SEC(".maps");
 
 struct {
@@ -72,13 +77,28 @@ struct {
 	__type(value, struct rtprelay_sent);
 } rtprelay_sent SEC(".maps");
 
-/* The index of the first flow at this port, 0 if there is none. */
-static __always_inline __u32 first_at_port(__be16 port)
+static __always_inline __u64 port_word(__be16 port)
 {
-	__u32 number = bpf_ntohs(port), key = number >> 1;
-	struct rtprelay_port_pair *pair = bpf_map_lookup_elem(&rtprelay_ports, &key);
+	__u32 key = bpf_ntohs(port);
+	const __u64 *word = bpf_map_lookup_elem(&rtprelay_ports, &key);
 
-	return pair ? pair->first[number & 1] : 0;
+	return word ? READ_ONCE(*word) : 0;
+}
+
+/* The index of the first flow, 0 if there is none. */
+static __always_inline __u32 port_first(__u64 word)
+{
+	return word & ((1 << RTPRELAY_PORT_INDEX_BITS) - 1);
+}
+
+static __always_inline __u32 port_slot_hint(__u64 word)
+{
+	return word >> RTPRELAY_PORT_INDEX_BITS & ((1 << RTPRELAY_PORT_HINT_BITS) - 1);
+}
+
+static __always_inline __u32 port_output_hint(__u64 word)
+{
+	return word >> (RTPRELAY_PORT_INDEX_BITS + RTPRELAY_PORT_HINT_BITS);
 }
 
 static __always_inline struct rtprelay_flow *flow_at(__u32 index)

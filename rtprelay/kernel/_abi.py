@@ -4,11 +4,6 @@ import ctypes
 import enum
 
 
-class PortPair(ctypes.Structure):
-    first: "ctypes.Array[ctypes.c_uint32]"
-    _fields_ = (("first", ctypes.c_uint32 * 2),)
-
-
 class Flow(ctypes.Structure):
     local: "ctypes.Array[ctypes.c_uint8]"
     expected: "ctypes.Array[ctypes.c_uint8]"
@@ -343,7 +338,6 @@ class Abi(ctypes.Structure):
 
 
 LAYOUT: dict[type[ctypes.Structure], tuple[int, list[int]]] = {
-    PortPair: (8, [0]),
     Flow: (64, [0, 16, 32, 34, 36, 40, 44, 48, 52, 54, 55, 56, 58, 59, 60]),
     Endpoint: (20, [0, 16, 18]),
     Rules: (292, [0, 20, 40, 44, 48, 52, 54, 56, 60, 124, 156, 164]),
@@ -370,8 +364,10 @@ for _type, (_size, _offsets) in LAYOUT.items():
 
 
 class Limits(enum.IntEnum):
-    ABI_VERSION = 6
-    PORT_PAIRS = 32768
+    ABI_VERSION = 7
+    PORTS = 65536
+    PORT_INDEX_BITS = 24
+    PORT_HINT_BITS = 20
     MAX_CHAIN = 32
     MAX_OUTPUTS = 256
     MAX_SSRCS = 16

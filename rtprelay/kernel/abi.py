@@ -3,7 +3,7 @@
 Maps, all shared by the programs, named as in ebpf/lib:
 
     rtprelay_abi     ARRAY[1]             Abi: who finds the set pinned compares it with `expected_abi()`
-    rtprelay_ports   ARRAY, mmap          local port -> index of a flow    userspace writes: see flowmap.py
+    rtprelay_ports   ARRAY, mmap          local port -> where its flow is  userspace writes: see flowmap.py
     rtprelay_flows   ARRAY, mmap          index -> Flow                    userspace writes
     rtprelay_rules   ARRAY, mmap          the same index -> Rules          userspace writes
     rtprelay_output  ARRAY, mmap          index -> Output                  userspace writes

@@ -37,6 +37,10 @@ _RULES_STRIDE = stride(_RULES)
 _NEXT_AT = abi.offset_of(abi.Flow, "next")
 _NEXT = slice(_NEXT_AT, _NEXT_AT + 4)
 _NOWHERE = bytes(4)
+_SLOT_AT = abi.offset_of(abi.Flow, "slot") // 4
+_OUTPUT_AT = abi.offset_of(abi.Flow, "output_base") // 4
+_INDEX_BITS, _HINT_BITS = int(abi.Limits.PORT_INDEX_BITS), int(abi.Limits.PORT_HINT_BITS)
+_INDEX, _HINT = (1 << _INDEX_BITS) - 1, (1 << _HINT_BITS) - 1
 _FLAGS_AT = abi.offset_of(abi.Flow, "flags")
 _LANED = int(abi.FlowFlag.LANED)
 _LANES_AT = abi.offset_of(abi.Rules, "lanes")
@@ -54,9 +58,9 @@ class FlowMap:
             maps[name].mmap(writable=True) for name in ("rtprelay_ports", "rtprelay_flows", "rtprelay_rules")
         ]
         ports, self._flows, self._rules = self._memory
-        self._ports = memoryview(ports).cast("I")
-        self._nexts = memoryview(self._flows).cast("I")
-        self._places = Blocks(maps["rtprelay_flows"].max_entries, "flows")
+        self._ports = memoryview(ports).cast("Q")
+        self._words = memoryview(self._flows).cast("I")
+        self._places = Blocks(min(maps["rtprelay_flows"].max_entries, _INDEX + 1), "flows")
         self._places.claim(0, 0)
         """Index 0 ends a chain."""
         self._at: dict[Endpoint, int] = {}
@@ -94,7 +98,7 @@ class FlowMap:
         changed then.
         """
         known = self._at.get(local)
-        following = self._next(known) if known is not None else self._ports[local.port]
+        following = self._next(known) if known is not None else self._first(local.port)
         if known is None and following:
             self._check_chain(local.port)
         if lanes:
@@ -104,7 +108,7 @@ class FlowMap:
             place = self._places.take(0)
         self._write(place, flow, rules, following)
         if known is None:
-            self._ports[local.port] = place
+            self._ports[local.port] = self._leading_to(place)
         else:
             self._redirect(local.port, known, place)
         self._at[local] = place
@@ -142,7 +146,7 @@ class FlowMap:
         at = place * _FLOW_STRIDE
         self._flows[at : at + _FLOW] = flow
         if following:
-            self._nexts[(place * _FLOW_STRIDE + _NEXT_AT) // 4] = following
+            self._words[(place * _FLOW_STRIDE + _NEXT_AT) // 4] = following
 
     def _read(self, place: int) -> Entry:
         flow = bytearray(self._flows[place * _FLOW_STRIDE : place * _FLOW_STRIDE + _FLOW])
@@ -160,17 +164,17 @@ class FlowMap:
 
     def _redirect(self, port: int, old: int, new: int) -> None:
         """Let what leads to `old` lead to `new`: one word."""
-        if self._ports[port] == old:
-            self._ports[port] = new
+        if self._first(port) == old:
+            self._ports[port] = self._leading_to(new)
         else:
             *_, before = self._chain(port, until=old)
-            self._nexts[(before * _FLOW_STRIDE + _NEXT_AT) // 4] = new
+            self._words[(before * _FLOW_STRIDE + _NEXT_AT) // 4] = new
         for unused in (old, *self._lanes(old).values()):
             self._after_grace(self._places.free, unused, 0)
 
     def _chain(self, port: int, until: int = 0) -> Iterator[int]:
         """The flows at this port in the order a packet meets them, up to but without `until`."""
-        at = self._ports[port]
+        at = self._first(port)
         for _ in range(abi.Limits.MAX_CHAIN):
             if at in (until, 0):
                 return
@@ -178,7 +182,18 @@ class FlowMap:
             at = self._next(at)
 
     def _next(self, at: int) -> int:
-        return int(self._nexts[(at * _FLOW_STRIDE + _NEXT_AT) // 4])
+        return int(self._words[(at * _FLOW_STRIDE + _NEXT_AT) // 4])
+
+    def _first(self, port: int) -> int:
+        return int(self._ports[port] & _INDEX)
+
+    def _leading_to(self, place: int) -> int:
+        """The word of a port: with hints what to fetch beside the flow there."""
+        if not place:
+            return 0
+        words, at = self._words, place * _FLOW_STRIDE // 4
+        hints = (words[at + _OUTPUT_AT] & _HINT) << _HINT_BITS | words[at + _SLOT_AT] & _HINT
+        return hints << _INDEX_BITS | place
 
     def _check_chain(self, port: int) -> None:
         length = sum(1 for _ in self._chain(port))
@@ -187,6 +202,6 @@ class FlowMap:
 
     def close(self) -> None:
         self._ports.release()
-        self._nexts.release()
+        self._words.release()
         for memory in self._memory:
             memory.close()

@@ -103,6 +103,25 @@ def test_a_successor_finds_the_flows_as_they_were_put(plane: Plane) -> None:
     successor.close()
 
 
+def test_a_port_says_beside_its_first_flow_what_packets_of_that_one_touch(plane: Plane) -> None:
+    """Else the packet would meet one cache miss after the other, and nothing but time would tell."""
+    first, second = local(1, 30000), local(2, 30000)
+    for at, output, touched in ((first, 7, 7), (second, 8, 8), (second, 41, 41), (first, 9, 41)):
+        put(plane, at, output)
+        assert hints(plane, 30000) == (touched, touched)
+    plane.flows.delete(second)
+    assert hints(plane, 30000) == (9, 9)
+    plane.flows.delete(first)
+    assert hints(plane, 30000) == (0, 0)
+
+
+def hints(plane: Plane, port: int) -> tuple[int, int]:
+    """(slot, first output)"""
+    word = int.from_bytes(plane.maps["rtprelay_ports"].lookup(port.to_bytes(4, "little")) or b"", "little")
+    hint = word >> abi.Limits.PORT_INDEX_BITS
+    return hint & (1 << abi.Limits.PORT_HINT_BITS) - 1, hint >> abi.Limits.PORT_HINT_BITS
+
+
 def test_places_are_used_again_only_after_the_grace(plane: Plane) -> None:
     waiting: list[Callable[[], None]] = []
     flows = FlowMap(plane.maps, lambda deed, *numbers: waiting.append(functools.partial(deed, *numbers)))

@@ -10,8 +10,8 @@
  * programs write state (rtprelay_state, rtprelay_aside, rtprelay_ssrc, rtprelay_sent, counts). So configuration can be
  * replaced without losing a count.
  *
- * Finding a flow: ports[local port / 2].first[local port % 2] is the index of the first flow at that port, flow.next
- * that of the next one (at another local address), 0 ends the chain. A flow and its rules, which have the same index,
+ * Finding a flow: the word ports[local port] has the index of the first flow at that port, flow.next that of the next
+ * one (at another local address), 0 ends the chain. A flow and its rules, which have the same index,
  * are never changed in place: userspace writes a new pair and then redirects the one word that leads to the old pair,
  * which waits out the programs that may be looking at it. Likewise the addresses of an output in use: write a new range
  * of outputs, and replace the flow.
@@ -29,8 +29,10 @@
 #include "rtprelay/reasons.h"
 
 enum rtprelay_limits {
-	RTPRELAY_ABI_VERSION = 6,
-	RTPRELAY_PORT_PAIRS = 32768,
+	RTPRELAY_ABI_VERSION = 7,
+	RTPRELAY_PORTS = 65536,
+	RTPRELAY_PORT_INDEX_BITS = 24, /* of a word of the ports map: see there */
+	RTPRELAY_PORT_HINT_BITS = 20,
 	RTPRELAY_MAX_CHAIN = 32, /* local addresses that can use the same port */
 	RTPRELAY_MAX_OUTPUTS = 256, /* of one flow */
 	RTPRELAY_MAX_SSRCS = 16, /* tracked of one flow, beside the one inside its state */
@@ -110,11 +112,6 @@ struct rtprelay_endpoint {
 	__be16 port;
 	__u16 zero;
 } __attribute__((aligned(4)));
-
-/* Where the flows of two neighbouring ports begin. (An element of an array takes 8 bytes at least.) */
-struct rtprelay_port_pair {
-	__u32 first[2];
-};
 
 /* What enters at one local port. Semantics: rtprelay/plan/flow.py. */
 struct rtprelay_flow {
