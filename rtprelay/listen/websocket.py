@@ -9,6 +9,7 @@ connection may be silent as long as its peer lives.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ ECHO = "echo.rtpengine.com"
 JANUS = "janus-protocol"
 GOODBYE = 1.0
 """Seconds for a client to take what it is owed, and to say goodbye as well."""
+_KEY = re.compile("[A-Za-z0-9+/]{22}==")
+"""16 bytes (RFC 6455 section 4.2.1)."""
 
 Respond = Callable[[bytes], Awaitable[bytes | None]]
 
@@ -51,6 +54,8 @@ class WebSockets:
             return text_response(405, "A WebSocket begins with GET", {"Allow": "GET"})
         if request.headers.get("Sec-WebSocket-Version") != "13":
             return text_response(426, "The WebSocket version spoken here is 13", {"Sec-WebSocket-Version": "13"})
+        if not _KEY.fullmatch(request.headers.get("Sec-WebSocket-Key", "").strip()):
+            return text_response(400, "Sec-WebSocket-Key has to be 16 bytes in base64")
         if any(name in self._subprotocols for name in offered):
             return None
         if JANUS in offered:

@@ -24,6 +24,7 @@ HTTP = (
     *(b"Content-Type: application/x-rtpengine-ng\r\n", b"Content-Type: \xff;;=\r\n", b"Expect: 100-continue\r\n"),
     *(b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n", b"Upgrade: h2c\r\n"),
     *(b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", b"Sec-WebSocket-Protocol: ng.rtpengine.com\r\n"),
+    b"Sec-WebSocket-Key: \xe2\x80\xa8AAAAAAAAAAAAAAAAAAAAA==\r\n",
     *(b"Sec-WebSocket-Protocol: echo.rtpengine.com\r\n", b"Authorization: Bearer \xff\r\n", b"\r\n"),
     *(b"5\r\nhello\r\n0\r\n", b"1 d7:command4:pinge", b'{"command":"ping"}'),
     # WebSocket frames: empty, endless, ping, close, a fragment, a reserved bit.

@@ -169,6 +169,7 @@ def test_other_subprotocols_are_refused_in_words(
     [
         ({"Sec_WebSocket_Version": "12"}, 426),
         ({"Sec_WebSocket_Version": "13", "Sec_WebSocket_Key": "short"}, 400),
+        ({"Sec_WebSocket_Version": "13", "Sec_WebSocket_Key": "\u2028AAAAAAAAAAAAAAAAAAAAA=="}, 400),
         ({"Sec_WebSocket_Version": "13"}, 400),
     ],
 )
