@@ -35,6 +35,7 @@ from rtprelay.observe.log import Verbosity
 from rtprelay.runtime.loop import RelayLoop
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Command, CommandName, Request
+from rtprelay.signalling.idioms import Idioms
 from rtprelay.signalling.session import Peer
 from rtprelay.signalling.templates import Templates
 from rtprelay.values import Endpoint
@@ -75,7 +76,7 @@ class ControlPorts:
         self._verbosity = verbosity
         self._templates = Templates(self._config.templates)
         self._service = Service(
-            handle=self._handle, complain=self._complain, took=self._took, templates=self._templates
+            handle=self._handle, complain=self._complain, took=self._took, idioms=Idioms(self._templates)
         )
         self._tokens = self._read_tokens(self._config.token_file)
         self._tls = self._make_tls()

@@ -16,9 +16,9 @@ import msgspec
 from rtprelay.errors import RelayError
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Body, Request
+from rtprelay.signalling.idioms import Idioms
 from rtprelay.signalling.replay import ReplayCache
 from rtprelay.signalling.session import Answer, NgSession, Peer
-from rtprelay.signalling.templates import Templates
 
 Respond = Callable[[Body], None]
 Handler = Callable[[Request, Respond], None]
@@ -42,7 +42,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     took: Stopwatch = _nobody
     clock: Callable[[], float] = time.monotonic
     ids: Iterator[int] = msgspec.field(default_factory=lambda: itertools.count(1))
-    templates: Templates = msgspec.field(default_factory=Templates)
+    idioms: Idioms = msgspec.field(default_factory=Idioms)
 
 
 LONGEST_REPLY = 4 << 20
@@ -53,7 +53,7 @@ _REPLAY_BYTES = 256 << 10
 def connection_session(service: Service) -> NgSession:
     """A session for one connection: its cookies are nobody else's."""
     return NgSession(
-        ReplayCache(max_bytes=_REPLAY_BYTES), ids=service.ids, longest_reply=LONGEST_REPLY, templates=service.templates
+        ReplayCache(max_bytes=_REPLAY_BYTES), ids=service.ids, longest_reply=LONGEST_REPLY, idioms=service.idioms
     )
 
 

@@ -77,9 +77,9 @@ class NgHttp:
         self._tokens = tokens or Tokens()
         limits = doorman.limits
         forgetful = NgSession(
-            ReplayCache(max_entries=0), ids=service.ids, longest_reply=LONGEST_REPLY, templates=service.templates
+            ReplayCache(max_entries=0), ids=service.ids, longest_reply=LONGEST_REPLY, idioms=service.idioms
         )
-        plain = NgSession(cookies=False, ids=service.ids, longest_reply=LONGEST_REPLY, templates=service.templates)
+        plain = NgSession(cookies=False, ids=service.ids, longest_reply=LONGEST_REPLY, idioms=service.idioms)
         self._ng = Question(forgetful, service, limits.patience)
         self._ng_plain = Question(plain, service, limits.patience)
         self._channels = itertools.count()

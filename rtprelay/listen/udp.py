@@ -40,9 +40,7 @@ class NgUdp:
         acl: Acl | None = None,
         discover_mtu: bool | None = None,
     ) -> None:
-        self._exchange = Exchange(
-            session or NgSession(ids=service.ids, templates=service.templates), service, self._send
-        )
+        self._exchange = Exchange(session or NgSession(ids=service.ids, idioms=service.idioms), service, self._send)
         self._acl = acl or Acl()
         self._sockets: dict[int, socket.socket] = {}
         self._channels = itertools.count()

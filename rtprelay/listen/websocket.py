@@ -111,9 +111,7 @@ class WebSockets:
 
     def _ng_plain(self, peer: Peer) -> Respond:
         return self._asking(
-            NgSession(
-                cookies=False, ids=self._service.ids, longest_reply=LONGEST_REPLY, templates=self._service.templates
-            ),
+            NgSession(cookies=False, ids=self._service.ids, longest_reply=LONGEST_REPLY, idioms=self._service.idioms),
             peer,
         )
 

@@ -6,12 +6,13 @@ Call-ID 1024, tags 512 characters), and here the number of `from-tags` by MAX_TA
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rtprelay.errors import MalformedMessage, PeerFault
 from rtprelay.signalling.command import Command, CommandName
 from rtprelay.signalling.flags import IDENTIFICATION, TABLE, Kind
-from rtprelay.signalling.options import read_address
+from rtprelay.signalling.options import Said, read_address
 from rtprelay.signalling.templates import Templates
 
 MAX_TAGS = 256
@@ -53,19 +54,27 @@ _MAY_BE_EMPTY = frozenset({"from_tag", "to_tag"})
 """SIP of before RFC 3261 has no tags."""
 
 
-_OF_THE_CALL = {
+OF_THE_CALL = {
     row.name: row
     for row in TABLE
     if row.kind is Kind.TEXT and row.group == IDENTIFICATION and row.target in Command.__struct_fields__
 }
 """What differs from call to call."""
-_RECEIVED_FROM = "received-from"
+RECEIVED_FROM = "received-from"
 
 _NO_TEMPLATES = Templates()
 
 
 def parse_command(body: Any, templates: Templates = _NO_TEMPLATES) -> Command:
     """The command of a decoded message. Raises PeerFault with the text for `error-reason`."""
+    name, own, others = take_apart(body)
+    return complete(name, templates.read(name.value, others), own)
+
+
+def take_apart(body: Any) -> tuple[CommandName, dict[str, Any], dict[str, Any]]:
+    """What is asked for, the fields of Command that are the call's own, and the entries that say the rest. Raises
+    PeerFault.
+    """
     if not isinstance(body, dict):
         raise MalformedMessage("Invalid NG data format")
     spelled = body.get("command")
@@ -77,17 +86,20 @@ def parse_command(body: Any, templates: Templates = _NO_TEMPLATES) -> Command:
     own: dict[str, Any] = {}
     others: dict[str, Any] = {}
     for key, value in body.items():
-        row = _OF_THE_CALL.get(key)
+        row = OF_THE_CALL.get(key)
         if row is not None and type(value) is str and len(value) <= row.high:
             own[row.target] = value
         elif key != "command":
             others[key] = value
-    received_from = read_address(others[_RECEIVED_FROM]) if _RECEIVED_FROM in others else None
+    received_from = read_address(others[RECEIVED_FROM]) if RECEIVED_FROM in others else None
     if received_from is not None:
         own["received_from"] = received_from
-        del others[_RECEIVED_FROM]
+        del others[RECEIVED_FROM]
+    return name, own, others
 
-    said = templates.read(spelled, others)
+
+def complete(name: CommandName, said: Said, own: Mapping[str, Any]) -> Command:
+    """The command, if nothing is missing. Raises PeerFault."""
     fields = {**said.command, **own}
     for field in _REQUIRED.get(name, ()):
         if field not in fields or (not fields[field] and field not in _MAY_BE_EMPTY):

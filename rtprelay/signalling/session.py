@@ -16,9 +16,8 @@ import msgspec
 from rtprelay.errors import OurFault, PeerFault, RelayError
 from rtprelay.signalling import frame, reply
 from rtprelay.signalling.command import Body, Request
-from rtprelay.signalling.parse import parse_command
+from rtprelay.signalling.idioms import Idioms
 from rtprelay.signalling.replay import ReplayCache, Seen
-from rtprelay.signalling.templates import Templates
 
 PATIENCE = 60.0
 """Seconds after which an unanswered request is given up; the proxy has done so long before."""
@@ -64,14 +63,14 @@ class NgSession:
         ids: Iterator[int] | None = None,
         cookies: bool = True,
         longest_reply: int = frame.MAX_DATAGRAM,
-        templates: Templates | None = None,
+        idioms: Idioms | None = None,
     ) -> None:
         self._replay = replay if replay is not None else ReplayCache() if cookies else ReplayCache(max_entries=0)
         self._pending: dict[int, _Pending] = {}
         self._ids = itertools.count(1) if ids is None else ids
         self._split = frame.split if cookies else frame.plain
         self._longest_reply = longest_reply
-        self._templates = templates or Templates()
+        self._idioms = idioms or Idioms()
 
     @property
     def pending(self) -> int:
@@ -92,7 +91,7 @@ class NgSession:
         if message.encoding is None:
             return self._refuse(message, peer, PeerFault("Invalid NG data format"))
         try:
-            command = parse_command(frame.decode(message), self._templates)
+            command = self._idioms.read(message)
         except RelayError as fault:
             return self._refuse(message, peer, fault)
         except Exception as error:

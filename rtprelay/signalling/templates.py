@@ -28,11 +28,13 @@ class Templates:
     def __init__(self, texts: Mapping[str, str] | None = None) -> None:
         # But for the names of its call, a proxy says the same again and again: 1 us instead of 9.
         self._known = functools.lru_cache(REMEMBERED)(self._encoded)
+        self.edition = 0
         self.become(texts or {})
 
     def become(self, texts: Mapping[str, str]) -> None:
         self._words = {name: tokens(text) for name, text in texts.items()}
         self._known.cache_clear()
+        self.edition += 1
 
     def read(self, command: str, body: Mapping[str, Any]) -> Said:
         """What the entries of a request say, and what they leave to templates. Raises PeerFault."""

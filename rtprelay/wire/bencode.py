@@ -21,8 +21,8 @@ _MAX_LENGTH_DIGITS = len(str(MAX_MESSAGE))
 _MAX_INTEGER_DIGITS = len(str(-(1 << 63)))
 
 _DIGITS = frozenset("0123456789")
-# Nearly every string of a message is shorter: looked up, its length costs a third of parsing it.
-_LENGTHS = {str(length): length for length in range(1024)}
+LENGTHS = {str(length): length for length in range(2048)}
+"""Nearly every string of a message is shorter: looked up, its length costs a third of parsing it."""
 
 
 class IncompleteMessage(MalformedMessage):
@@ -59,7 +59,7 @@ def decode_prefix(data: bytes, start: int = 0, most: int = MAX_ELEMENTS) -> tupl
                 if colon < 0:
                     raise _no_colon(data, position)
                 digits = text[position:colon]
-                length = _LENGTHS[digits] if digits in _LENGTHS else _integer(digits, "string length")
+                length = LENGTHS[digits] if digits in LENGTHS else _integer(digits, "string length")
                 position = colon + 1 + length
                 if length > MAX_MESSAGE:
                     raise _malformed(f"string of {length} bytes")

@@ -18,7 +18,9 @@ from rtprelay.plan.flow import Capabilities
 from rtprelay.sdp.document import MAX_LENGTH, SessionDescription
 from rtprelay.sdp.edit import MediaEdit, SessionEdit, rewrite
 from rtprelay.sdp.view import read
+from rtprelay.signalling import frame
 from rtprelay.signalling.command import Command, CommandName, Request
+from rtprelay.signalling.idioms import Idioms
 from rtprelay.signalling.parse import parse_command
 from rtprelay.signalling.session import NgSession, Peer
 from rtprelay.signalling.stream import Splitter
@@ -47,6 +49,30 @@ def _bencode() -> Check:
             assert bencode.decode(bencode.encode(value)) == value
 
     return check
+
+
+def _idioms() -> Check:
+    """What is said twice, and then, behind a NUL, something else: remembered, it is what the decoder makes of it."""
+
+    def check(data: bytes) -> None:
+        before, _, now = data.partition(b"\0")
+        known = Idioms()
+        for _ in range(2):
+            with contextlib.suppress(RelayError):
+                known.read(frame.plain(before))
+        if now.startswith(b"d"):
+            assert _outcome(lambda: known.read(frame.plain(now))) == _outcome(
+                lambda: parse_command(bencode.decode(now))
+            )
+
+    return check
+
+
+def _outcome(read: Callable[[], Command]) -> Command | str:
+    try:
+        return read()
+    except RelayError as error:
+        return error.reason
 
 
 def _json() -> Check:
@@ -156,7 +182,8 @@ def _cli() -> Check:
 
 
 TARGETS: Mapping[str, Target] = {
-    "bencode": Target(_bencode, corpus.BENCODE, corpus.FRAME_WORDS, 15),
+    "bencode": Target(_bencode, corpus.BENCODE, corpus.FRAME_WORDS, 10),
+    "idioms": Target(_idioms, [b"\0".join((seed, seed)) for seed in corpus.BENCODE], corpus.FRAME_WORDS, 5),
     "JSON": Target(_json, corpus.JSON, corpus.FRAME_WORDS, 10),
     "SDP": Target(_sdp, corpus.SDP, corpus.SDP_WORDS, 15),
     "flags": Target(_flags, corpus.FLAGS, corpus.FLAG_WORDS, 10),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rtprelay.errors import MalformedMessage, OurFault
-from rtprelay.signalling import frame, reply, session
+from rtprelay.signalling import frame, idioms, reply
 from rtprelay.signalling.command import Body, CommandName, IceOption, MediaFlags, Request, SdpReplace
 from rtprelay.signalling.replay import ReplayCache
 from rtprelay.signalling.session import PATIENCE, Answer, NgSession, Peer
@@ -208,7 +208,7 @@ def test_a_bug_of_ours_is_an_error_reply_and_no_exception(monkeypatch: pytest.Mo
     def broken(*_: object) -> None:
         raise KeyError("bug")
 
-    monkeypatch.setattr(session, "parse_command", broken)
+    monkeypatch.setattr(idioms, "complete", broken)
     received = NgSession().receive(PING, PEER, 0.0)
     assert isinstance(received, Answer)
     assert received.data == b"5323_1 d6:result5:error12:error-reason14:Internal errore"

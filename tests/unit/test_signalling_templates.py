@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rtprelay.signalling.command import Command, IceOption, Request, SdpReplace
+from rtprelay.signalling.idioms import Idioms
 from rtprelay.signalling.parse import parse_command
 from rtprelay.signalling.session import NgSession, Peer
 from rtprelay.signalling.templates import Templates
@@ -64,7 +65,7 @@ def test_a_template_cannot_take_a_calls_identity_away() -> None:
 
 def test_a_change_holds_for_the_next_message_of_a_session() -> None:
     templates = Templates()
-    session = NgSession(templates=templates)
+    session = NgSession(idioms=Idioms(templates))
     body = {"command": "offer", "call-id": "c", "from-tag": "a", "sdp": "v=0"}
 
     def label(cookie: bytes) -> str | None:
