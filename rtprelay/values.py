@@ -22,16 +22,16 @@ class Family(enum.Enum):
 
 
 @functools.lru_cache(maxsize=65536)
-def _parse(text: str) -> tuple[str, bytes, Family]:
+def _parse(text: str) -> tuple[str, bytes]:
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id is not None:
             raise ValueError(f"address {text!r} has a zone id")
         mapped = address.ipv4_mapped
         if mapped is None:
-            return str(address), address.packed, Family.IP6
+            return str(address), address.packed
         address = mapped
-    return str(address), bytes(10) + b"\xff\xff" + address.packed, Family.IP4
+    return str(address), bytes(10) + b"\xff\xff" + address.packed
 
 
 def canonical_address(text: str) -> str:
@@ -66,7 +66,8 @@ class Endpoint(msgspec.Struct, frozen=True, order=True, array_like=True, cache_h
 
     @property
     def family(self) -> Family:
-        return _parse(self.address)[2]
+        # In canonical form IPv4-mapped addresses are IPv4.
+        return Family.IP6 if ":" in self.address else Family.IP4
 
     @property
     def packed(self) -> bytes:

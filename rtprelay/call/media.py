@@ -122,16 +122,12 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
     @property
     def rtcp_receive(self) -> CryptoLine | None:
-        """What the party protects RTCP with."""
-        return self.crypto_rtcp_receive if self._keyed_apart else self.crypto_receive
+        """What the party protects RTCP with; on a port of its own DTLS gives it keys of its own."""
+        return self.crypto_receive if self.dtls is None or self.rtcp_mux else self.crypto_rtcp_receive
 
     @property
     def rtcp_send(self) -> CryptoLine | None:
-        return self.crypto_rtcp_send if self._keyed_apart else self.crypto_send
-
-    @property
-    def _keyed_apart(self) -> bool:
-        return self.dtls is not None and not self.rtcp_mux
+        return self.crypto_send if self.dtls is None or self.rtcp_mux else self.crypto_rtcp_send
 
     @property
     def expected(self) -> Endpoint | None:
@@ -159,7 +155,9 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
     @property
     def _sent_to(self) -> Endpoint | None:
-        return self.remote if self.asymmetric and self.ice is None else self.expected
+        if self.ice is not None:
+            return self.source
+        return self.remote if self.asymmetric else self.source or self.remote
 
     @property
     def rtcp_socket(self) -> Endpoint | None:

@@ -21,26 +21,26 @@ from rtprelay.core.registry import Registry
 from rtprelay.core.totals import EndReason
 from rtprelay.values import CallId
 
+NEVER = float("inf")
+
 
 def deadline(registry: Registry, call: Call) -> tuple[float, EndReason]:
     """When the call is over unless something happens before (CLOCK_MONOTONIC), and what its end would be called."""
     settings, offset = registry.settings, registry.wall_offset
     if call.delete_at is not None:
         return call.delete_at - offset, EndReason.REGULAR
-    signalled = call.last_signal - offset
+    since = call.last_signal - offset
     if not call.answered:
-        limits = [(signalled, settings.offer_timeout, EndReason.OFFER_TIMEOUT)]
+        limit, reason = settings.offer_timeout, EndReason.OFFER_TIMEOUT
     else:
-        alive = max(signalled, registry.last_packet(call.call_id))
+        since = max(since, registry.last_packet(call.call_id))
         if _conversing(call):
-            limits = [(alive, settings.timeout, EndReason.TIMEOUT)]
+            limit, reason = settings.timeout, EndReason.TIMEOUT
         else:
-            limits = [(alive, settings.silent_timeout, EndReason.SILENT_TIMEOUT)]
-    limits.append((call.created - offset, settings.final_timeout, EndReason.FINAL_TIMEOUT))
-    return min(
-        ((start + limit, reason) for start, limit, reason in limits if limit > 0),
-        default=(float("inf"), EndReason.TIMEOUT),
-    )
+            limit, reason = settings.silent_timeout, EndReason.SILENT_TIMEOUT
+    due = since + limit if limit > 0 else NEVER
+    final = call.created - offset + settings.final_timeout
+    return (final, EndReason.FINAL_TIMEOUT) if settings.final_timeout > 0 and final < due else (due, reason)
 
 
 def _conversing(call: Call) -> bool:
@@ -55,7 +55,7 @@ def _conversing(call: Call) -> bool:
 
 def schedule(registry: Registry, call: Call) -> None:
     due, _ = deadline(registry, call)
-    if due != float("inf"):
+    if due != NEVER:
         registry.timers.schedule(call.call_id, due)
 
 

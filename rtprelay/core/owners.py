@@ -18,7 +18,8 @@ class Owner(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Owners:
     def __init__(self) -> None:
         self._owners: dict[Endpoint, Owner] = {}
-        self._ports: dict[CallId, list[Endpoint]] = {}
+        self._pairs: dict[CallId, list[tuple[Endpoint, int, int]]] = {}
+        """Of each call the RTP ports, each with its party and media."""
 
     def of(self, local: Endpoint) -> Owner | None:
         return self._owners.get(local)
@@ -28,14 +29,21 @@ class Owners:
 
     def note(self, call: Call) -> None:
         """The call's ports are these, and no others."""
+        pairs = [
+            (rtp, party.number, media.index)
+            for party in call.parties.values()
+            for media in party.medias
+            for rtp in media.rtp_ports
+        ]
+        if pairs == self._pairs.get(call.call_id):
+            return
         self.forget(call.call_id)
-        ports = self._ports[call.call_id] = []
-        for party, media in call.medias():
-            for rtp in media.rtp_ports:
-                for local, rtcp in ((rtp, False), (rtp.with_port(rtp.port + 1), True)):
-                    self._owners[local] = Owner(call.call_id, party.number, media.index, rtcp)
-                    ports.append(local)
+        self._pairs[call.call_id] = pairs
+        for rtp, party_number, index in pairs:
+            self._owners[rtp] = Owner(call.call_id, party_number, index, False)
+            self._owners[rtp.with_port(rtp.port + 1)] = Owner(call.call_id, party_number, index, True)
 
     def forget(self, call_id: CallId) -> None:
-        for local in self._ports.pop(call_id, ()):
-            del self._owners[local]
+        for rtp, _, _ in self._pairs.pop(call_id, ()):
+            del self._owners[rtp]
+            del self._owners[rtp.with_port(rtp.port + 1)]

@@ -154,7 +154,7 @@ class Registry:
         self.tables[call.call_id] = new
         effects: list[Effect] = []
         for local, flow in new.items():
-            if old.get(local) != flow and self._hops(flow) and leads_back(flow, self._flow_at):
+            if self._hops(flow) and old.get(local) != flow and leads_back(flow, self._flow_at):
                 effects.append(Notify("media loop", call.call_id, {"port": str(local)}, level="warning"))
                 new[local] = msgspec.structs.replace(flow, outputs=(), rtcp_outputs=())
         ops = diff(old, new)
@@ -207,4 +207,6 @@ class Registry:
         return self.tables.get(owner.call_id, {}).get(local) if owner is not None else None
 
     def _hops(self, flow: Flow) -> bool:
-        return any(self._flow_at(output.destination) is not None for output in (*flow.outputs, *flow.rtcp_outputs))
+        """Something of it goes to an address of our own."""
+        addresses = [output.destination.address for output in (*flow.outputs, *flow.rtcp_outputs)]
+        return not self._reachable.keys().isdisjoint(addresses)

@@ -43,6 +43,8 @@ class Transports:
             for party, media in call.medias()
             if media.local is not None and media.transport is None and (media.ice or media.dtls) is not None
         }
+        if not wanted and call.call_id not in self._keys:
+            return ()
         self._succeed(call, wanted)
         effects: list[Effect] = []
         for key, media in wanted.items():

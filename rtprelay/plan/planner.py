@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -22,64 +22,83 @@ from rtprelay.values import Endpoint
 
 
 class Sink(NamedTuple):
-    """A receiving media, the one whose port and keys it uses, and the SSRC it gets (None: the sender's)."""
+    """A receiving media, and the copies of RTP and RTCP that it gets; None: it gets none."""
 
     media: Media
-    carrier: Media
-    ssrc: int | None
+    rtp: Output | None
+    rtcp: Output | None
     blocked: bool = False
     """It gets no media; RTCP goes on, and DTMF where the source's other receivers are blocked as well."""
 
 
 class Lane(NamedTuple):
-    """Sections of a party on one port, and where they go; the number is None where there are no others."""
+    """Sections of a bundle that go the same ways; the number is None where all of it does."""
 
     number: int | None
-    sections: list[tuple[Media, list[Sink]]]
+    sections: list[Section]
     outputs: tuple[Output, ...]
+
+
+Section = tuple[Media, list[Sink]]
+"""A section of a party, and where it goes."""
 
 
 def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
     """One flow for each open local port of the call."""
-    sinks: defaultdict[MediaKey, list[Sink]] = defaultdict(list)
     feedback: defaultdict[Endpoint, list[Output]] = defaultdict(list)
-    for subscription in call.subscriptions:
-        sink = call.media(subscription.sink)
-        source = call.parties[subscription.source.party]
-        echoed = source.echo is not None and subscription.kind is SubscriptionKind.OFFER_ANSWER
-        muted = call.dropped or echoed
-        if sink is not None and not sink.rejected and not sink.channel and not muted:
-            carrier = call.parties[subscription.sink.party].carrier(sink)
-            if carrier.local is not None:
-                blocked = subscription.blocked or source.blocked
-                sinks[subscription.source].append(Sink(sink, carrier, subscription.ssrc, blocked))
-                if subscription.kind is SubscriptionKind.PUB_SUB:
-                    request = _feedback(call, subscription.source)
-                    feedback[carrier.rtcp_socket or carrier.local] += request
-    for party in call.parties.values():
-        if party.echo is Echo.BACK and not (call.dropped or party.blocked):
-            for media in party.medias:
-                carrier = party.carrier(media)
-                if not media.rejected and media.rtp and carrier.local is not None:
-                    ssrc = (party.echo_ssrc + media.index) % 2**32
-                    sinks[MediaKey(party.number, media.index)].append(Sink(media, carrier, ssrc))
+    sinks = _sinks(call, feedback)
     table: dict[Endpoint, Flow] = {}
     for party in call.parties.values():
-        carried: defaultdict[int, list[tuple[Media, list[Sink]]]] = defaultdict(list)
-        for media in party.medias:
-            carried[party.carrier(media).index].append((media, sinks.get(MediaKey(party.number, media.index), [])))
-        for index, sources in carried.items():
-            if party.medias[index].local is not None:
-                for flow in _flows(party, party.medias[index], sources, capabilities):
-                    table[flow.local] = flow
-                for other in party.medias[index].others:
-                    # For ICE alone, until it chooses this one.
-                    table[other] = Flow(local=other, expected=None, on_mismatch=Mismatch.PUNT, lock=False)
+        for carrier, sections in _ports(party, sinks):
+            _put_flows(table, party, carrier, sections, capabilities)
+            for other in carrier.others:
+                # For ICE alone, until it chooses this one.
+                table[other] = Flow(local=other, expected=None, on_mismatch=Mismatch.PUNT, lock=False)
     for local, requests in feedback.items():
         if requests and local in table:
             ordered = _ordered(requests, capabilities.max_outputs)
             table[local] = msgspec.structs.replace(table[local], feedback=ordered)
     return table
+
+
+def _sinks(call: Call, feedback: defaultdict[Endpoint, list[Output]]) -> dict[MediaKey, list[Sink]]:
+    """Where each media of the call goes; what goes back to it is added to `feedback`."""
+    sinks: defaultdict[MediaKey, list[Sink]] = defaultdict(list)
+    if call.dropped:
+        return sinks
+    for subscription in call.subscriptions:
+        sink = call.media(subscription.sink)
+        source = call.parties[subscription.source.party]
+        echoed = source.echo is not None and subscription.kind is SubscriptionKind.OFFER_ANSWER
+        if sink is None or sink.rejected or echoed or sink.channel:
+            continue
+        carrier = call.parties[subscription.sink.party].carrier(sink)
+        if carrier.local is not None:
+            if _keyed(carrier):
+                blocked = subscription.blocked or source.blocked
+                sinks[subscription.source].append(_sink(sink, carrier, subscription.ssrc, blocked))
+            if subscription.kind is SubscriptionKind.PUB_SUB:
+                request = _feedback(call, subscription.source)
+                feedback[carrier.rtcp_socket or carrier.local] += request
+    for party in call.parties.values():
+        if party.echo is Echo.BACK and not party.blocked:
+            for media in party.medias:
+                carrier = party.carrier(media)
+                if not media.rejected and media.rtp and carrier.local is not None and _keyed(carrier):
+                    ssrc = (party.echo_ssrc + media.index) % 2**32
+                    sinks[MediaKey(party.number, media.index)].append(_sink(media, carrier, ssrc))
+    return sinks
+
+
+def _ports(party: Party, sinks: dict[MediaKey, list[Sink]]) -> Iterator[tuple[Media, list[Section]]]:
+    """The party's media that have ports, each with the sections that come there: itself, or its bundle (RFC 9143)."""
+    carried: dict[int, list[Section]] = {}
+    for media in party.medias:
+        section = (media, sinks.get(MediaKey(party.number, media.index), []))
+        carried.setdefault(media.index if media.transport is None else media.transport, []).append(section)
+    for index, sections in carried.items():
+        if party.medias[index].local is not None:
+            yield party.medias[index], sections
 
 
 def _feedback(call: Call, source: MediaKey) -> list[Output]:
@@ -92,27 +111,29 @@ def _feedback(call: Call, source: MediaKey) -> list[Output]:
     return [output] if output is not None and _keyed(carrier) and _rtcp_keyed(carrier) else []
 
 
-def _flows(
-    party: Party, carrier: Media, sources: list[tuple[Media, list[Sink]]], capabilities: Capabilities
-) -> tuple[Flow, ...]:
-    """The flows of one port pair; more than one source is a bundle (RFC 9143)."""
+def _put_flows(
+    table: dict[Endpoint, Flow], party: Party, carrier: Media, sections: list[Section], capabilities: Capabilities
+) -> None:
+    """The flows of one port pair."""
     local = carrier.local
     assert local is not None
     # Without keys nobody is expected: what comes behind the end of a handshake is handed up, and finds the keys there.
-    keyed, rtcp_keyed = _keyed(carrier), _rtcp_keyed(carrier)
-    expected, expected_rtcp = carrier.expected if keyed else None, carrier.expected_rtcp if rtcp_keyed else None
-    sources = [(media, [sink for sink in sinks if keyed and _keyed(sink.carrier)]) for media, sinks in sources]
-    lanes = _lanes(sources, capabilities.max_outputs)
-    outputs = lanes[0].outputs if len(lanes) == 1 else tuple(output for lane in lanes for output in lane.outputs)
-    rtcp_outputs = _ordered([_rtcp_output(sink) for _, sinks in sources for sink in sinks], capabilities.max_outputs)
-    srtp = _parameters(carrier.crypto_receive)
-    payloads = _payloads(party, lanes)
-    media, sinks = sources[0]
-    if len(sources) == 1 and (party.silenced or (sinks and sinks[0].blocked)):
-        outputs, payloads = _muted(party, media, sinks, outputs, payloads, capabilities.max_outputs)
+    expected = carrier.expected
+    if not _keyed(carrier):
+        expected = None
+        sections = [(media, []) for media, _ in sections]
+    at_most = capabilities.max_outputs
+    lane_sources: tuple[LaneSource, ...] = ()
+    if len(sections) == 1:
+        outputs, payloads = _alone(party, *sections[0], at_most)
+    else:
+        outputs, payloads, lane_sources = _bundled(party, sections, at_most)
+    rtcp_outputs = _ordered([sink.rtcp for _, sinks in sections for sink in sinks], at_most)
+    srtp = None if carrier.crypto_receive is None else carrier.crypto_receive.parameters
     without_ice, on_mismatch = carrier.ice is None, _on_mismatch(carrier)
     lock = without_ice and not carrier.media_handover
-    rtp = Flow(
+    userspace = not _kernel_can(capabilities, srtp, outputs)
+    table[local] = Flow(
         local=local,
         # The packet it is waited for is to be known at once.
         expected=None if carrier.waiting else expected,
@@ -121,42 +142,66 @@ def _flows(
         on_mismatch=on_mismatch,
         lock=lock,
         payloads=payloads,
-        lane_sources=_lane_sources(lanes, payloads),
+        lane_sources=lane_sources,
         outputs=outputs,
         # Opaque datagrams may look like RTCP by chance.
         rtcp_outputs=outputs if carrier.opaque else rtcp_outputs if carrier.rtcp_mux else (),
         srtp=srtp,
-        userspace=not _kernel_can(capabilities, srtp, outputs),
+        userspace=userspace,
     )
     if carrier.local_rtcp is None or carrier.rtcp_mux or not carrier.rtp:
-        return (rtp,)
-    rtcp = Flow(
+        return
+    rtcp_key, rtcp_keyed = carrier.rtcp_receive, _rtcp_keyed(carrier)
+    table[carrier.local_rtcp] = Flow(
         local=carrier.local_rtcp,
         expected=None,
         signalled=_beaten(carrier.source_rtcp, carrier.remote_rtcp) if without_ice else None,
-        rtcp_expected=expected_rtcp,
+        rtcp_expected=carrier.expected_rtcp if rtcp_keyed else None,
         on_mismatch=on_mismatch,
         lock=lock,
         rtcp_outputs=rtcp_outputs if rtcp_keyed else (),
-        srtp=_parameters(carrier.rtcp_receive),
-        userspace=rtp.userspace,
+        srtp=None if rtcp_key is None else rtcp_key.parameters,
+        userspace=userspace,
     )
-    return (rtp, rtcp)
 
 
-def _lanes(sources: list[tuple[Media, list[Sink]]], at_most: int) -> list[Lane]:
+def _alone(
+    party: Party, media: Media, sinks: list[Sink], at_most: int
+) -> tuple[tuple[Output, ...], tuple[PayloadRule, ...]]:
+    """Outputs and rules of a port that is of one section."""
+    outputs = _copies(sinks, at_most)
+    payloads = _rules(party, media, sinks, None)
+    if party.silenced or (sinks and sinks[0].blocked):
+        return _muted(party, media, sinks, outputs, payloads, at_most)
+    return outputs, payloads
+
+
+def _bundled(
+    party: Party, sections: list[Section], at_most: int
+) -> tuple[tuple[Output, ...], tuple[PayloadRule, ...], tuple[LaneSource, ...]]:
+    """Those of a bundle's port, and the sources that tell its lanes apart. Rules are always in the same order, like
+    outputs."""
+    lanes = _lanes(sections, at_most)
+    rules: dict[tuple[int, int], PayloadRule] = {}
+    for lane in lanes:
+        for media, sinks in lane.sections:
+            for rule in _rules(party, media, sinks, lane.number):
+                rules.setdefault((rule.payload_type, rule.lane or 0), rule)
+    payloads = tuple(rules[key] for key in sorted(rules))
+    outputs = tuple(output for lane in lanes for output in lane.outputs)
+    return outputs, payloads, _lane_sources(lanes, payloads)
+
+
+def _lanes(sections: list[Section], at_most: int) -> list[Lane]:
     """Sections of a bundle that go the same ways share a lane; where all do, lanes mean nothing."""
-    if len(sources) == 1:
-        ((_, sinks),) = sources
-        return [Lane(None, sources, _ordered([_rtp_output(sink) for sink in sinks], at_most))]
-    ways: defaultdict[tuple[Output, ...], list[tuple[Media, list[Sink]]]] = defaultdict(list)
-    for media, sinks in sources:
-        ways[_ordered([_rtp_output(sink) for sink in sinks], at_most)].append((media, sinks))
+    ways: defaultdict[tuple[Output, ...], list[Section]] = defaultdict(list)
+    for media, sinks in sections:
+        ways[_copies(sinks, at_most)].append((media, sinks))
     if len(ways) <= 1:
-        return [Lane(None, sections, outputs) for outputs, sections in ways.items()]
+        return [Lane(None, alike, outputs) for outputs, alike in ways.items()]
     return [
-        Lane(number, sections, tuple(msgspec.structs.replace(output, lane=number) for output in outputs))
-        for number, (outputs, sections) in enumerate(ways.items())
+        Lane(number, alike, tuple(msgspec.structs.replace(output, lane=number) for output in outputs))
+        for number, (outputs, alike) in enumerate(ways.items())
     ]
 
 
@@ -169,34 +214,25 @@ def _rtcp_keyed(media: Media) -> bool:
     return not media.secure or media.rtcp_receive is not None
 
 
-def _parameters(key: CryptoLine | None) -> SrtpParameters | None:
-    return None if key is None else key.parameters
-
-
 def _kernel_can(capabilities: Capabilities, srtp: SrtpParameters | None, outputs: tuple[Output, ...]) -> bool:
     """Whether the kernel path has every suite that is needed; what it lacks is left to userspace, visibly."""
-    keys = [srtp, *[output.srtp for output in outputs]]
-    if keys.count(None) == len(keys):
-        return True
-    return {parameters.suite.name for parameters in keys if parameters is not None} <= capabilities.srtp_suites
+    keys = [output.srtp for output in outputs if output.srtp is not None]
+    if srtp is not None:
+        keys.append(srtp)
+    return not keys or {parameters.suite.name for parameters in keys} <= capabilities.srtp_suites
 
 
-def _rtp_output(sink: Sink) -> Output | None:
+def _sink(media: Media, carrier: Media, ssrc: int | None, blocked: bool = False) -> Sink:
     """A party gets media unless its own SDP says that it does not receive; what the sender's says binds only the
-    sender.
+    sender. RTCP goes on during hold (RFC 3264 section 8.4).
     """
-    carrier = sink.carrier
-    if not sink.media.direction.receives or sink.media.held or carrier.closed or sink.blocked:
-        return None
-    return _output(carrier, carrier.local, carrier.destination, sink.ssrc, carrier.crypto_send)
-
-
-def _rtcp_output(sink: Sink) -> Output | None:
-    """RTCP goes on during hold (RFC 3264 section 8.4)."""
-    carrier = sink.carrier
-    if carrier.opaque or carrier.closed or not _rtcp_keyed(carrier):
-        return None
-    return _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, sink.ssrc, carrier.rtcp_send)
+    rtp = rtcp = None
+    if not carrier.closed:
+        if media.direction.receives and not media.held:
+            rtp = _output(carrier, carrier.local, carrier.destination, ssrc, carrier.crypto_send)
+        if not carrier.opaque and _rtcp_keyed(carrier):
+            rtcp = _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, ssrc, carrier.rtcp_send)
+    return Sink(media, rtp, rtcp, blocked)
 
 
 def _output(
@@ -205,7 +241,11 @@ def _output(
     """None where there is nowhere to send to, or no way from our address family to that of the destination."""
     if local is None or destination is None or local.family is not destination.family:
         return None
-    return Output(local, destination, ssrc, 0, 0, sink.tos, None, _parameters(key))
+    return Output(local, destination, ssrc, 0, 0, sink.tos, None, None if key is None else key.parameters)
+
+
+def _copies(sinks: list[Sink], at_most: int) -> tuple[Output, ...]:
+    return _ordered([sink.rtp for sink in sinks if not sink.blocked], at_most)
 
 
 def _ordered(outputs: Iterable[Output | None], at_most: int) -> tuple[Output, ...]:
@@ -227,27 +267,10 @@ def _on_mismatch(media: Media) -> Mismatch:
     return Mismatch.DROP if never else Mismatch.PUNT
 
 
-def _payloads(party: Party, lanes: list[Lane]) -> tuple[PayloadRule, ...]:
-    """What is known of all payload types either side named: senders use the receiver's (RFC 3264 section 5.1). Always
-    in the same order, like outputs.
-    """
-    sections = [
-        _section(
-            media.codecs,
-            tuple(dict.fromkeys([sink.media.codecs for sink in sinks])),
-            party.silenced,
-            party.dtmf_blocked,
-            lane.number,
-        )
-        for lane in lanes
-        for media, sinks in lane.sections
-    ]
-    if len(sections) == 1:
-        return sections[0]
-    rules: dict[tuple[int, int], PayloadRule] = {}
-    for rule in itertools.chain.from_iterable(sections):
-        rules.setdefault((rule.payload_type, rule.lane or 0), rule)
-    return tuple(rules[key] for key in sorted(rules))
+def _rules(party: Party, media: Media, sinks: list[Sink], lane: int | None) -> tuple[PayloadRule, ...]:
+    """What is known of all payload types either side named: senders use the receiver's (RFC 3264 section 5.1)."""
+    others = tuple(dict.fromkeys([sink.media.codecs for sink in sinks]))
+    return _section(media.codecs, others, party.silenced, party.dtmf_blocked, lane)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -276,7 +299,7 @@ def _muted(
     if all(sink.blocked for sink in sinks):
         named = itertools.chain(media.codecs, *(sink.media.codecs for sink in sinks))
         going = {codec.payload_type for codec in named if codec.name.lower() == _EVENT}
-        outputs = _ordered([_rtp_output(sink._replace(blocked=False)) for sink in sinks], at_most) if going else ()
+        outputs = _ordered([sink.rtp for sink in sinks], at_most) if going else ()
     elif party.silenced:
         going = {rule.payload_type for rule in payloads if not rule.drop}
     else:
