@@ -112,7 +112,7 @@ class Idioms:
             steps = step.steps
 
     def _learn(self, body: bytes, own: Mapping[str, Any], end: _End) -> None:
-        holes = _holes(body)
+        holes = _holes(body, own)
         if holes is None or not body.isascii() or len(body) - sum(map(len, own.values())) > LONGEST:
             return
         if self._number == REMEMBERED:
@@ -129,8 +129,8 @@ class Idioms:
         steps.append(_Step(text[position : decode_prefix(body)[1]], end=end))
 
 
-def _holes(body: bytes) -> list[tuple[_Hole, int, int]] | None:
-    """Where a request's own values are. None: it says one of them twice."""
+def _holes(body: bytes, own: Mapping[str, Any]) -> list[tuple[_Hole, int, int]] | None:
+    """Where each of a request's own values is. None: one is said twice, or in another form."""
     holes = []
     seen = set()
     position = 1
@@ -138,15 +138,16 @@ def _holes(body: bytes) -> list[tuple[_Hole, int, int]] | None:
         key, start = decode_prefix(body, position)
         value, position = decode_prefix(body, start)
         row = OF_THE_CALL.get(key)
+        if row is None and key != RECEIVED_FROM:
+            continue
         if key in seen:
             return None
-        if row is not None or key == RECEIVED_FROM:
-            seen.add(key)
+        seen.add(key)
         if row is not None and type(value) is str and len(value) <= row.high:
             holes.append((_Hole(row.target, row.high), start, position))
-        elif key == RECEIVED_FROM and type(value) is list and value and type(value[-1]) is str:
+        elif row is None and type(value) is list and value and type(value[-1]) is str:
             holes.append((_Hole(_RECEIVED_FROM, _LONGEST_ADDRESS), position - 1 - len(string(value[-1])), position - 1))
-    return holes
+    return holes if {hole.field for hole, _, _ in holes} == own.keys() else None
 
 
 class _Times:

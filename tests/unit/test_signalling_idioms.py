@@ -107,6 +107,14 @@ def test_a_key_that_comes_twice_means_what_the_decoder_says(twice: bytes) -> Non
         assert outcome(body, known) == outcome(body)
 
 
+@pytest.mark.parametrize("said", [["IP4", "192.0.2.?"], [], "IP4 192.0.2.1", "192.0.2.1", ["192.0.2.1"], [[]], 7])
+def test_where_a_request_came_from_may_be_said_in_other_forms(said: Any) -> None:
+    other = {**KAMAILIO, "received-from": said}
+    known = knowing(other)
+    for body in map(bencode.encode, (KAMAILIO, other)):
+        assert outcome(body, known) == outcome(body)
+
+
 def test_a_template_that_changes_is_heard_at_once() -> None:
     templates = Templates()
     known = Idioms(templates)
