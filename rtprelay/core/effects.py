@@ -10,22 +10,24 @@ from rtprelay.plan.flow import FlowOp
 from rtprelay.values import CallId, Endpoint
 
 
-class OpenPort(msgspec.Struct, frozen=True, gc=False):
-    """Bind a UDP socket at `local`. On failure the runtime calls Relay.port_failed at once, before draining on."""
+class OpenPorts(msgspec.Struct, frozen=True, gc=False):
+    """Hold these ports. At the first that cannot be had the runtime calls Relay.port_failed at once, before draining
+    on, and leaves alone those after it.
+    """
 
-    local: Endpoint
+    locals: tuple[Endpoint, ...]
     tos: int = 0
 
 
 class MarkPort(msgspec.Struct, frozen=True, gc=False):
-    """What leaves from the socket bound at `local` has this TOS from now on."""
+    """What leaves from `local` has this TOS from now on."""
 
     local: Endpoint
     tos: int
 
 
-class ClosePort(msgspec.Struct, frozen=True, gc=False):
-    local: Endpoint
+class ClosePorts(msgspec.Struct, frozen=True, gc=False):
+    locals: tuple[Endpoint, ...]
 
 
 class ApplyFlows(msgspec.Struct, frozen=True, gc=False):
@@ -81,4 +83,4 @@ class Notify(msgspec.Struct, frozen=True, gc=False):
     level: str = "info"
 
 
-Effect = OpenPort | MarkPort | ClosePort | ApplyFlows | SendDatagram | Reinject | ReadFlows | Persist | Reply | Notify
+Effect = OpenPorts | MarkPort | ClosePorts | ApplyFlows | SendDatagram | Reinject | ReadFlows | Persist | Reply | Notify

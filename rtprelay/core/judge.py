@@ -74,7 +74,7 @@ def _judge_rtp(
     if source == media.remote:
         media.forget_sources()
         media.waiting = False
-        registry.learning.forget(local)
+        registry.learning.forget((local,))
         registry.emit(*_adopted(registry, call, local, source, [data]))
         return
     flow = registry.tables[call.call_id].get(local)
@@ -93,7 +93,7 @@ def _adopt_if_silent(
     if since is None or report is None:
         return ()  # what the data plane has heard is not known now: the next packet will be judged as well
     if report.spoken and (not media.media_handover or report.last_packet >= since):
-        registry.learning.forget(local)
+        registry.learning.forget((local,))
         return ()
     media.source = source
     media.source_rtcp = None

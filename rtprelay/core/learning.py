@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Iterable
 
 import msgspec
 
@@ -75,15 +76,17 @@ class Learning:
         self._candidates: dict[Endpoint, dict[Endpoint, Candidate]] = {}
         self._kept_bytes = 0
 
-    def forget(self, local: Endpoint) -> None:
-        for candidate in self._candidates.pop(local, {}).values():
-            self._let_go(candidate)
+    def forget(self, locals_: Iterable[Endpoint]) -> None:
+        for local in locals_:
+            candidates = self._candidates.pop(local, None)
+            for candidate in candidates.values() if candidates is not None else ():
+                self._let_go(candidate)
 
     def take(self, local: Endpoint, source: Endpoint) -> list[bytes]:
         """The packets kept of the source, which is accepted now; all candidates of the port are forgotten."""
         candidate = self._candidates.get(local, {}).get(source)
         packets = [packet for _, packet in candidate.kept] if candidate is not None else []
-        self.forget(local)
+        self.forget((local,))
         return packets
 
     def since(self, local: Endpoint, source: Endpoint) -> float | None:

@@ -9,13 +9,14 @@ and, last of all, the reply that promises it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 
 import msgspec
 
 from rtprelay.call.call import Call
 from rtprelay.core import snapshot
-from rtprelay.core.effects import ApplyFlows, ClosePort, Effect, MarkPort, OpenPort, Reply
+from rtprelay.core.effects import ApplyFlows, ClosePorts, Effect, MarkPort, OpenPorts, Reply
 from rtprelay.core.expiry import schedule
 from rtprelay.core.pierce import pierce
 from rtprelay.core.ports import PortTransaction
@@ -99,7 +100,7 @@ def mutate(
         registry.emit(Reply(request.request_id, reply.error(error)))
         return None
     after = _tos(call)
-    registry.emit(*[OpenPort(endpoint, after.get(pair[0], 0)) for pair in ports.taken for endpoint in pair])
+    registry.emit(*[OpenPorts(pair, after.get(pair[0], 0)) for pair in ports.taken])
     for rtp, tos in after.items():
         if before.get(rtp, tos) != tos:
             attempt.marks += (MarkPort(rtp, tos), MarkPort(rtp.with_port(rtp.port + 1), tos))
@@ -135,7 +136,7 @@ def _conclude(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
         raise
     attempt.settled = True
     attempt.ports.commit()
-    closed = [effect for rtp in attempt.ports.given for effect in registry.close(rtp)]
+    closed = registry.close(attempt.ports.given)
     pierced = pierce(registry, call) if attempt.request.command.flags.pierce_nat else ()
     return (record, *effects, *attempt.marks, *closed, *pierced, Reply(attempt.request.request_id, attempt.body))
 
@@ -151,9 +152,9 @@ def _roll_back(registry: Registry, attempt: Attempt) -> list[Effect]:
     # Removals first: it may be for want of room that we are here.
     back = diff(registry.tables.get(attempt.call.call_id, {}), attempt.table)
     ops = tuple(sorted(back, key=lambda op: not isinstance(op, DropFlow)))
-    closed = [ClosePort(endpoint) for pair in attempt.ports.taken for endpoint in pair]
+    closed = ClosePorts(tuple(itertools.chain.from_iterable(attempt.ports.taken)))
     _undo(registry, attempt)
-    return [ApplyFlows(ops), *closed] if ops else [*closed]
+    return [ApplyFlows(ops), closed] if ops else [closed]
 
 
 def _undo(registry: Registry, attempt: Attempt, unusable: Endpoint | None = None) -> None:
@@ -179,8 +180,8 @@ def refuse(registry: Registry, attempt: Attempt, error: RelayError) -> None:
 def retry(registry: Registry, attempt: Attempt, failed: Endpoint, error: OSError, now: float) -> Attempt | None:
     """The port `failed` of the attempt could not be opened: try once more with others."""
     registry.queue.discard()
-    taken = [endpoint for pair in attempt.ports.taken for endpoint in pair]
-    registry.emit(*(ClosePort(endpoint) for endpoint in taken[: taken.index(failed)]))
+    taken = tuple(itertools.chain.from_iterable(attempt.ports.taken))
+    registry.emit(ClosePorts(taken[: taken.index(failed)]))
     _undo(registry, attempt, unusable=failed)
     request, call_id = attempt.request, attempt.call.call_id
     registry.notify("port busy", call_id, level="warning", port=str(failed), error=str(error))

@@ -12,7 +12,7 @@ from rtprelay.call.call import Call
 from rtprelay.call.media import Media
 from rtprelay.core import snapshot
 from rtprelay.core.admission import Admission
-from rtprelay.core.effects import ApplyFlows, ClosePort, Effect, Notify, Persist
+from rtprelay.core.effects import ApplyFlows, ClosePorts, Effect, Notify, Persist
 from rtprelay.core.identity import DtlsIdentity
 from rtprelay.core.learning import Learning
 from rtprelay.core.loops import leads_back
@@ -166,15 +166,16 @@ class Registry:
         record = self.records[call.call_id] = snapshot.encode(call)
         return Persist(call.call_id, record)
 
-    def close(self, rtp: Endpoint) -> tuple[Effect, ...]:
-        """Close the sockets of a pair and forget what was known of its ports."""
-        pair = (rtp, rtp.with_port(rtp.port + 1))
-        for endpoint in pair:
-            self.learning.forget(endpoint)
-            self.unheard.forget(endpoint)
-            self.totals.forget(endpoint)
-            self.spoken.discard(endpoint)
-        return tuple(ClosePort(endpoint) for endpoint in pair)
+    def close(self, pairs: Iterable[Endpoint]) -> tuple[Effect, ...]:
+        """Close the ports of these pairs, each named by its RTP port, and forget what was known of them."""
+        locals_ = [local for rtp in pairs for local in (rtp, rtp.with_port(rtp.port + 1))]
+        if not locals_:
+            return ()
+        self.learning.forget(locals_)
+        self.unheard.forget(locals_)
+        self.totals.forget(locals_)
+        self.spoken.difference_update(locals_)
+        return (ClosePorts(tuple(locals_)),)
 
     def end(self, call: Call, reason: EndReason, now: float) -> Iterable[Effect]:
         """Take the call down, with the counters in `fresh` as its last ones (a ReadFlows has been carried out)."""
@@ -185,16 +186,17 @@ class Registry:
         reports = {local: self.fresh[local] for local in table if local in self.fresh}
         self.totals.end(call, reason, seconds, reports)
         self.forget(call.call_id)
-        effects: list[Effect] = [ApplyFlows(diff(table, {}))] if table else []
-        for _, media in call.medias():
-            for rtp in media.rtp_ports:
-                self.ports.give_back(rtp, now)
-                effects.extend(self.close(rtp))
-        packets = sum(report.packets for report in reports.values())
-        effects.append(Persist(call.call_id, None))
+        pairs = [rtp for _, media in call.medias() for rtp in media.rtp_ports]
+        for rtp in pairs:
+            self.ports.give_back(rtp, now)
+        packets = sum([report.packets for report in reports.values()])
         fields = {"reason": reason.name.lower(), "seconds": round(seconds, 3), "packets": packets}
-        effects.append(Notify("call ended", call.call_id, fields))
-        return effects
+        return (
+            *((ApplyFlows(diff(table, {})),) if table else ()),
+            *self.close(pairs),
+            Persist(call.call_id, None),
+            Notify("call ended", call.call_id, fields),
+        )
 
     # --- loops ---
 

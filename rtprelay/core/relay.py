@@ -1,7 +1,7 @@
 """The relay: commands, packets nobody else could judge, counters and time in; effects out.
 
 The only stateful object of the core. After any handle_* the caller drains next_effect() to None before the next
-handle_*; three effects are answered at once, in the middle of draining: an OpenPort that failed by port_failed(), an
+handle_*; three effects are answered at once, in the middle of draining: an OpenPorts that failed by port_failed(), an
 ApplyFlows that failed by flows_failed(), a ReadFlows by handle_report().
 """
 
@@ -124,7 +124,7 @@ class Relay:
         return min(calls, transports)
 
     def port_failed(self, local: Endpoint, error: OSError, now: float) -> None:
-        """An OpenPort failed: the command that wanted the port starts over with another; nothing was promised yet."""
+        """An OpenPorts failed: the command that wanted the port starts over with another; nothing was promised yet."""
         attempt = self._attempt
         if attempt is not None and any(local in pair for pair in attempt.ports.taken):
             self._attempt = retry(self.registry, attempt, local, error, now)

@@ -13,7 +13,7 @@ import msgspec
 
 from rtprelay.call.call import Call
 from rtprelay.core import snapshot
-from rtprelay.core.effects import ApplyFlows, OpenPort, Persist
+from rtprelay.core.effects import ApplyFlows, OpenPorts, Persist
 from rtprelay.core.expiry import schedule
 from rtprelay.core.queue import fault
 from rtprelay.core.registry import Registry
@@ -52,7 +52,9 @@ def _revive(registry: Registry, call: Call, now: float) -> None:
     flows = registry.replan(call)
     for _, media in call.medias():
         for rtp in media.rtp_ports:
-            registry.emit(OpenPort(rtp, media.tos), OpenPort(rtp.with_port(rtp.port + 1), media.tos))
+            # Each by itself: where one is lost, the other is not.
+            for local in (rtp, rtp.with_port(rtp.port + 1)):
+                registry.emit(OpenPorts((local,), media.tos))
     registry.emit(*flows)
     registry.emit(*registry.transports.sync(registry, call, now))
     if channels:

@@ -124,9 +124,10 @@ class Totals:
         """Flows of a former process: what they have counted so far is not ours to count again."""
         self._last.update(dict.fromkeys(locals_))
 
-    def forget(self, local: Endpoint) -> None:
-        self._last.pop(local, None)
-        self.in_kernel.pop(local, None)
+    def forget(self, locals_: Iterable[Endpoint]) -> None:
+        for local in locals_:
+            self._last.pop(local, None)
+            self.in_kernel.pop(local, None)
 
     def end(self, call: Call, reason: EndReason, seconds: float, reports: Mapping[Endpoint, FlowReport]) -> None:
         """A call is over; `reports` are the last ones of its flows."""
@@ -142,6 +143,8 @@ class Totals:
                 self.zero_way_streams += not any(heard)
                 self.one_way_streams += any(heard) and not all(heard)
         for local, report in reports.items():
+            if not (report.ssrcs or report.hearings):
+                continue
             for quality in _qualities(report):
                 self.quality[local.address] += quality
 

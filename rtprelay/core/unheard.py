@@ -8,6 +8,7 @@ far above what a silent listener gets. What a party has said from one address co
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -38,9 +39,10 @@ class Unheard:
         self._heard: dict[Endpoint, Endpoint | None] = {}
         """By the port a party sends to: where it was expected when it was last heard."""
 
-    def forget(self, local: Endpoint) -> None:
-        self._seen.pop(local, None)
-        self._heard.pop(local, None)
+    def forget(self, locals_: Iterable[Endpoint]) -> None:
+        for local in locals_:
+            self._seen.pop(local, None)
+            self._heard.pop(local, None)
 
     def look(self, registry: Registry, report: FlowReport, now: float) -> None:
         """A flow has counted: its party may have been heard, or have sent too much to one who was not."""

@@ -2,8 +2,8 @@
 
 Theory of operation. Everything runs in the event loop's thread, one input at a time: a request, a datagram, a report, a
 deadline. After each, `next_effect` is drained to None, in order. Three effects answer back before the next is taken:
-a failed OpenPort (`port_failed`), a failed ApplyFlows (`flows_failed`) and ReadFlows (`handle_report`). Persist is
-written before the Reply behind it leaves.
+a port that cannot be had (`port_failed`), a failed ApplyFlows (`flows_failed`) and ReadFlows (`handle_report`). Persist
+is written before the Reply behind it leaves.
 
 Media: a datagram goes to the userspace forwarder first, which names what leaves or hands it up (Punt). Only what is
 handed up is seen by the core. Reinject runs a packet through the forwarder again; it is not handed up a second time.
@@ -24,11 +24,11 @@ from structlog.typing import FilteringBoundLogger
 
 from rtprelay.core.effects import (
     ApplyFlows,
-    ClosePort,
+    ClosePorts,
     Effect,
     MarkPort,
     Notify,
-    OpenPort,
+    OpenPorts,
     Persist,
     ReadFlows,
     Reinject,
@@ -110,9 +110,9 @@ class RelayLoop:
         self._changed: Iterator[Sequence[FlowReport]] = iter(())
         self._poll_cost = 0.0
         self._deeds: dict[type[Effect], Callable[..., None]] = {
-            OpenPort: self._open_port,
+            OpenPorts: self._open_ports,
             MarkPort: self._mark_port,
-            ClosePort: self._close_port,
+            ClosePorts: self._close_ports,
             ApplyFlows: self._apply_flows,
             SendDatagram: self._send_datagram,
             Reinject: self._reinject,
@@ -241,17 +241,20 @@ class RelayLoop:
         self._timer = None
         self._input("timeout", self.core.handle_timeout)
 
-    def _open_port(self, effect: OpenPort) -> None:
-        try:
-            self.sockets.open(effect.local, effect.tos)
-        except OSError as error:
-            self.core.port_failed(effect.local, error, time.monotonic())
+    def _open_ports(self, effect: OpenPorts) -> None:
+        for local in effect.locals:
+            try:
+                self.sockets.open(local, effect.tos)
+            except OSError as error:
+                self.core.port_failed(local, error, time.monotonic())
+                return
 
     def _mark_port(self, effect: MarkPort) -> None:
         self.sockets.mark(effect.local, effect.tos)
 
-    def _close_port(self, effect: ClosePort) -> None:
-        self.sockets.close(effect.local)
+    def _close_ports(self, effect: ClosePorts) -> None:
+        for local in effect.locals:
+            self.sockets.close(local)
 
     def _apply_flows(self, effect: ApplyFlows) -> None:
         try:

@@ -17,11 +17,11 @@ import msgspec
 
 from rtprelay.core.effects import (
     ApplyFlows,
-    ClosePort,
+    ClosePorts,
     Effect,
     MarkPort,
     Notify,
-    OpenPort,
+    OpenPorts,
     Persist,
     ReadFlows,
     Reinject,
@@ -275,17 +275,19 @@ class Stage:
 
     def _do(self, effect: Effect) -> None:
         match effect:
-            case OpenPort(local, tos):
-                if local in self.busy:
-                    self.relay.port_failed(local, OSError(98, "Address already in use"), self.now)
-                else:
+            case OpenPorts(locals_, tos):
+                for local in locals_:
+                    if local in self.busy:
+                        self.relay.port_failed(local, OSError(98, "Address already in use"), self.now)
+                        break
                     assert local not in self.open, f"{local} is opened twice"
                     self.open[local] = tos
             case MarkPort(local, tos):
                 assert local in self.open, f"nothing is bound at {local}"
                 self.open[local] = tos
-            case ClosePort(local):
-                del self.open[local]
+            case ClosePorts(locals_):
+                for local in locals_:
+                    del self.open[local]
             case ApplyFlows(ops):
                 self._apply(ops)
             case ReadFlows(locals_):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from rtprelay.core.effects import ApplyFlows, ClosePort, OpenPort, Persist, Reply
+from rtprelay.core.effects import ApplyFlows, ClosePorts, OpenPorts, Persist, Reply
 from rtprelay.core.settings import MediaInterface
 from rtprelay.plan.flow import Mismatch, PayloadRule
 from rtprelay.signalling.command import CommandName, EndpointLearning, SdpReplace
@@ -25,7 +25,7 @@ def test_an_offer_opens_ports_on_both_sides_before_anything_is_promised() -> Non
     stage = Stage()
     stage.offer(sdp(A))
     kinds = [type(effect) for effect in stage.effects]
-    assert kinds == [OpenPort] * 4 + [ApplyFlows, Persist, Reply]
+    assert kinds == [OpenPorts] * 2 + [ApplyFlows, Persist, Reply]
 
 
 def test_rtp_takes_an_even_port_and_rtcp_the_next() -> None:
@@ -232,7 +232,7 @@ def test_a_section_rejected_by_the_answerer_gives_its_ports_back_on_both_sides()
     audio, video = stage.answered(audio_and_video(B, 4002, 0))
     assert (audio.port != 0, video.port) == (True, 0)
     assert len(stage.open) == 4
-    assert sum(isinstance(effect, ClosePort) for effect in stage.effects) == 4
+    assert sum(len(effect.locals) for effect in stage.effects if isinstance(effect, ClosePorts)) == 4
 
 
 def test_a_section_rejected_by_the_offerer_never_gets_ports() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rtprelay.core import timers
-from rtprelay.core.effects import ApplyFlows, ClosePort, Notify, Persist, ReadFlows, Reply
+from rtprelay.core.effects import ApplyFlows, ClosePorts, Notify, Persist, ReadFlows, Reply
 from rtprelay.plan.flow import FlowReport
 from rtprelay.signalling.command import Body, CommandName
 from rtprelay.values import CallId, Endpoint, Tag
@@ -57,7 +57,7 @@ def test_a_delete_without_delay_reads_the_counters_removes_everything_and_answer
     stage.stream(facing_a, at(f"{A}:4000"), 5)
     body = delete(stage)
     kinds = [type(effect) for effect in stage.effects]
-    assert kinds == [ReadFlows, ApplyFlows, *[ClosePort] * 4, Persist, Notify, Reply]
+    assert kinds == [ReadFlows, ApplyFlows, ClosePorts, Persist, Notify, Reply]
     assert body["totals"]["RTP"]["packets"] == 5
     assert (stage.open, stage.flows(), stage.journal, stage.ports_used()) == ({}, {}, {}, 0)
     assert ended(stage)["reason"] == "regular"

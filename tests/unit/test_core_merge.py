@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rtprelay.call.call import Call
-from rtprelay.core.effects import ApplyFlows, ClosePort, OpenPort, Persist
+from rtprelay.core.effects import ApplyFlows, ClosePorts, OpenPorts, Persist
 from rtprelay.signalling.command import CommandName
 from rtprelay.values import CallId, Endpoint, Tag
 from rtprelay.wire import rtp as wire
@@ -48,7 +48,7 @@ def connect(stage: Stage, one: str = "b", other: str = "c", **fields: Any) -> di
 def test_parties_of_two_calls_hear_each_other_through_the_ports_they_have() -> None:
     stage, facing = two_calls()
     assert connect(stage) == {"result": "ok"}
-    assert not any(isinstance(effect, OpenPort | ClosePort) for effect in stage.effects)
+    assert not any(isinstance(effect, OpenPorts | ClosePorts) for effect in stage.effects)
     assert [hears(stage, facing, name) for name in "abcd"] == [set(), {"c"}, {"b"}, set()]
     query = stage.ask(CommandName.QUERY)
     assert list(query["tags"]) == ["a", "b", "c", "d"]

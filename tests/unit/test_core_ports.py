@@ -1,6 +1,6 @@
 """Ports: busy ones, the last ones, and every one of them back.
 
-command --> OpenPort --failed--> port_failed --> all undone, once more with others
+command --> OpenPorts --failed--> port_failed --> all undone, once more with others
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import random
 import pytest
 
 from rtprelay.call.ports import PortPool
-from rtprelay.core.effects import ClosePort, OpenPort, Reply
+from rtprelay.core.effects import ClosePorts, OpenPorts, Reply
 from rtprelay.core.mutation import MAX_ATTEMPTS
 from rtprelay.core.settings import MediaInterface
 from rtprelay.errors import PortsExhausted
@@ -42,10 +42,10 @@ def test_what_was_opened_before_the_failure_is_closed_again() -> None:
     stage = Stage()
     probe = Stage()
     probe.offer(sdp(A))
-    opened = [effect.local for effect in probe.effects if isinstance(effect, OpenPort)]
+    opened = [local for effect in probe.effects if isinstance(effect, OpenPorts) for local in effect.locals]
     stage.busy = {opened[3]}
     stage.offer(sdp(A))
-    closed = [effect.local for effect in stage.effects if isinstance(effect, ClosePort)]
+    closed = [local for effect in stage.effects if isinstance(effect, ClosePorts) for local in effect.locals]
     assert closed == opened[:3]
 
 

@@ -1,13 +1,13 @@
 """A successor takes over: journal and installed flows in, as little as possible done.
 
-relay dies --> journal + flows in the kernel --> restore --> OpenPort ..., flows only where they differ
+relay dies --> journal + flows in the kernel --> restore --> OpenPorts ..., flows only where they differ
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from rtprelay.core.effects import OpenPort
+from rtprelay.core.effects import OpenPorts
 from rtprelay.core.settings import MediaInterface
 from rtprelay.plan.flow import DropFlow, Flow, PutFlow
 from rtprelay.signalling.command import CommandName
@@ -25,7 +25,7 @@ def test_flows_that_stand_as_planned_are_not_touched() -> None:
     stage.restart()
     assert stage.ops() == []
     assert stage.relay.registry.calls == before
-    assert {e.local for e in stage.effects if isinstance(e, OpenPort)} == set(stage.open)
+    assert {local for e in stage.effects if isinstance(e, OpenPorts) for local in e.locals} == set(stage.open)
     assert stage.receive(facing_b, at(f"{B}:4002"), rtp(1)) == [(facing_a, rtp(1), NAT)]
 
 

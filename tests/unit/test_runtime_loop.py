@@ -16,10 +16,10 @@ import structlog
 
 from rtprelay.core.effects import (
     ApplyFlows,
-    ClosePort,
+    ClosePorts,
     Effect,
     Notify,
-    OpenPort,
+    OpenPorts,
     Persist,
     ReadFlows,
     Reinject,
@@ -168,10 +168,10 @@ def test_a_failed_bind_is_told_before_the_next_effect_is_taken() -> None:
 
             def script(kind: str, *what: object) -> Iterable[Effect]:
                 if kind == "command":
-                    yield OpenPort(taken)
+                    yield OpenPorts((taken,))
                 elif kind == "port_failed":
                     assert what[0] == taken
-                    yield OpenPort(free)
+                    yield OpenPorts((free,))
                     yield Reply(1, {"result": "ok"})
 
             core.script = script
@@ -272,7 +272,7 @@ def test_effects_queued_before_a_fault_are_carried_out() -> None:
 
     def script(kind: str, *what: object) -> Iterable[Effect]:
         if kind == "command":
-            core.effects.append(OpenPort(free))
+            core.effects.append(OpenPorts((free,)))
             raise RuntimeError("after the port")
         return ()
 
@@ -396,8 +396,8 @@ def test_media_is_forwarded_without_the_core_and_reported_to_it() -> None:
 
         def script(kind: str, *what: object) -> Iterable[Effect]:
             if kind == "command":
-                yield OpenPort(near)
-                yield OpenPort(far)
+                yield OpenPorts((near,))
+                yield OpenPorts((far,))
                 yield ApplyFlows((PutFlow(Flow(local=near, expected=source, outputs=(Output(far, target),))),))
 
         core = ScriptedCore(script)
@@ -433,8 +433,8 @@ def test_what_the_forwarder_hands_up_is_judged_by_the_core_and_reinjected() -> N
 
         def script(kind: str, *what: object) -> Iterable[Effect]:
             if kind == "command":
-                yield OpenPort(near)
-                yield OpenPort(far)
+                yield OpenPorts((near,))
+                yield OpenPorts((far,))
                 yield ApplyFlows((flow(None),))
             elif kind == "datagram":
                 local, source, data, _ = what
@@ -461,7 +461,7 @@ def test_a_packet_refused_after_reinjection_is_not_handed_up_again() -> None:
 
     def script(kind: str, *what: object) -> Iterable[Effect]:
         if kind == "command":
-            yield OpenPort(near)
+            yield OpenPorts((near,))
             yield ApplyFlows((PutFlow(Flow(local=near, expected=None, on_mismatch=Mismatch.PUNT)),))
         elif kind == "datagram":
             local, source, data, _ = what
@@ -510,8 +510,8 @@ def test_a_closed_port_is_gone() -> None:
 
     def script(kind: str, *what: object) -> Iterable[Effect]:
         if kind == "command":
-            yield OpenPort(near)
-            yield ClosePort(near)
+            yield OpenPorts((near,))
+            yield ClosePorts((near,))
 
     async def test(loop: RelayLoop) -> None:
         loop.handle(Request(1, PING), lambda body: None)
