@@ -15,8 +15,7 @@ from rtprelay.negotiate.pubsub import gone, provide, section, session, subscribe
 from rtprelay.sdp.attributes import Direction
 from rtprelay.sdp.build import MediaSpec
 from rtprelay.sdp.codecs import STATIC, Codec, named
-from rtprelay.sdp.document import SessionDescription
-from rtprelay.sdp.view import read
+from rtprelay.sdp.description import understand
 from rtprelay.signalling.command import Command, MediaFlags
 from rtprelay.values import Tag
 
@@ -72,7 +71,7 @@ def _offered(party: Party, media: Media, flags: MediaFlags, context: Context) ->
 def create_answer(call: Call, party: Party, command: Command, context: Context) -> None:
     """What the party answers: where it listens, and with what it speaks."""
     subscribe_answer(party, command, context)
-    for media, view in zip(party.medias, read(SessionDescription.parse(command.sdp)).media, strict=False):
+    for media, view in zip(party.medias, understand(command.sdp).view.media, strict=False):
         if media.live:
             media.codecs = view.codecs
     call.answered = True

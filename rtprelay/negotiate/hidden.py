@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from rtprelay.call.call import Party
 from rtprelay.call.media import Media
+from rtprelay.sdp.description import Description, understand
 from rtprelay.sdp.document import SessionDescription
 from rtprelay.sdp.view import MediaView
 from rtprelay.signalling.command import MediaFlags
@@ -38,15 +39,15 @@ def hides(receiver: Party, seen: int, index: int, view: MediaView, flags: MediaF
     return unwanted(view, flags) or fixed or (media.hidden and view.rejected)
 
 
-def filled_in(document: SessionDescription, sender: Party) -> SessionDescription:
+def filled_in(described: Description, sender: Party) -> Description:
     """What the sender has said, with the sections it does not know of."""
     if not any(media.hidden for media in sender.medias):
-        return document
-    text = str(document)
+        return described
+    document, text = described.document, described.text
     if not text.endswith("\n"):
         document = SessionDescription.parse(text.removesuffix("\r") + "\r\n")
     session, *sections = map(str, (document.session, *document.media))
-    return SessionDescription.parse("".join((session, *_filled(sections, sender.medias))))
+    return understand("".join((session, *_filled(sections, sender.medias))))
 
 
 def _filled(sections: Iterable[str], known: Iterable[Media]) -> Iterator[str]:

@@ -19,8 +19,8 @@ from rtprelay.negotiate.branches import answering, offered_to, offering
 from rtprelay.negotiate.context import Context, choose_interface, close_beyond, close_ports, open_ports
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
 from rtprelay.negotiate.rewrite import LOOP_ATTRIBUTE, rewrite_for
-from rtprelay.sdp.document import SessionDescription
-from rtprelay.sdp.view import MediaView, read
+from rtprelay.sdp.description import understand
+from rtprelay.sdp.view import MediaView
 from rtprelay.signalling.command import Command, MediaFlags
 from rtprelay.values import Family
 
@@ -29,18 +29,16 @@ def offer(call: Call, command: Command, context: Context) -> str:
     """Take in an offer; returns the SDP to pass on to the answerer. Raises MalformedSdp, PortsExhausted,
     RefusedAddress.
     """
-    document = SessionDescription.parse(command.sdp)
-    view = read(document)
+    described = understand(command.sdp)
     flags = command.flags
-    if flags.loop_protect and view.attribute(LOOP_ATTRIBUTE) == context.instance:
+    if flags.loop_protect and described.view.attribute(LOOP_ATTRIBUTE) == context.instance:
         return command.sdp  # it has been here already
     offerer = offering(call, command, context.now)
     answerer = offered_to(call, offerer, command, context.now)
     _note(call, offerer, flags)
     _echo(offerer, answerer, flags, context)
-    known = hidden.filled_in(document, offerer)
-    if known is not document:
-        document, view = known, read(known)
+    described = hidden.filled_in(described, offerer)
+    view = described.view
     seen = len(answerer.medias)
     for index, media_view in enumerate(view.media):
         ours, theirs = _sections(offerer, answerer, index, media_view, flags, context)
@@ -79,20 +77,20 @@ def offer(call: Call, command: Command, context: Context) -> str:
         close_beyond(party.medias, len(view.media), context)
     tos.mark(call, flags, context, offering=True)
     call.connect(offerer, answerer)
-    return rewrite_for(document, view, answerer, flags, context, offering=True)
+    return rewrite_for(described, answerer, flags, context, offering=True)
 
 
 def answer(call: Call, command: Command, context: Context) -> str:
     """Take in an answer; returns the SDP to pass on to the offerer. Raises as `offer`, and UnknownCall for tags never
     seen.
     """
-    document = SessionDescription.parse(command.sdp)
+    described = understand(command.sdp)
     flags = command.flags
     offerer, answerer = answering(call, command, context.now)
     _note(call, answerer, flags)
     _echo(answerer, offerer, flags, context)
-    document = hidden.filled_in(document, answerer)
-    view = read(document)
+    described = hidden.filled_in(described, answerer)
+    view = described.view
     for ours, theirs in zip(offerer.medias, answerer.medias, strict=False):
         media_view = view.media[theirs.index] if theirs.index < len(view.media) else None
         theirs.rejected = ours.rejected or media_view is None or media_view.rejected
@@ -121,7 +119,7 @@ def answer(call: Call, command: Command, context: Context) -> str:
     tos.mark(call, flags, context, offering=False)
     call.connect(offerer, answerer)
     call.answered = True
-    return rewrite_for(document, view, offerer, flags, context, offering=False)
+    return rewrite_for(described, offerer, flags, context, offering=False)
 
 
 def _sections(

@@ -18,19 +18,17 @@ from msgspec import structs
 from rtprelay.call.call import Party
 from rtprelay.call.media import Media
 from rtprelay.negotiate import codecs
+from rtprelay.sdp.description import Description
 from rtprelay.sdp.document import Line, SessionDescription
 from rtprelay.sdp.edit import SessionEdit, rewrite
-from rtprelay.sdp.view import MediaView, SessionView
+from rtprelay.sdp.view import MediaView
 from rtprelay.signalling.command import MediaFlags
 
 REMEMBERED = 1024
 """An offer and an answer by each kind of telephone, for each way it is called; at most 8 MiB."""
 MAX_SECTIONS = 4
-LONGEST = 256
-"""Characters of an `m=` line, and of `v=` and `s=`; the other lines are those of short blocks."""
 _MARK = "\x1a"
 """SUBSTITUTE: what has it of itself is not remembered."""
-_ORIGIN = Line("o", _MARK, "", _MARK)
 
 
 class Place:
@@ -56,37 +54,21 @@ class Place:
         return self.seen == 2
 
 
-def place(
-    document: SessionDescription, view: SessionView, receiver: Party, flags: MediaFlags, *, offering: bool
-) -> Place | None:
+def place(described: Description, receiver: Party, flags: MediaFlags, *, offering: bool) -> Place | None:
     """None: it is not ordinary."""
-    session, medias = document.session, receiver.medias
-    own = session.own
-    if len(medias) != len(view.media) or len(medias) > MAX_SECTIONS or len(own) < 3:
-        return None
-    if own[1].type != "o" or own[2].type != "s" or len(own[0].text) + len(own[2].text) > LONGEST:
-        return None
-    if session.block.named or not session.block.remembered:
+    wording, sections, medias = described.wording, described.view.media, receiver.medias
+    if wording is None or len(medias) != len(sections) or len(medias) > MAX_SECTIONS:
         return None
     if receiver.bundles_wanted or receiver.bundles_proposed:
         return None
     formats = codecs.offer_formats if offering else codecs.answer_formats
-    said: list[object] = [
-        offering,
-        id(flags),
-        session.block.number,
-        own[0].text,
-        own[0].ending,
-        own[2].text,
-        own[2].ending,
-    ]
-    for media, section, described in zip(medias, view.media, document.media, strict=True):
-        if not described.block.remembered or len(described.own[0].text) > LONGEST or not _ordinary(media, section):
+    said: list[object] = [offering, id(flags), wording.number]
+    for media, section in zip(medias, sections, strict=True):
+        if not _ordinary(media, section):
             return None
         said += (
-            *(described.block.number, len(described.own), described.own[0].ending, section.kind, section.protocol),
-            *(section.formats, media.protocol, media.rtp, media.mid, media.passthrough, media.rtcp_mux),
-            *(media.mux_proposed, media.local_rtcp is None, media.ptime_reply, formats(media, section, flags)),
+            *(media.protocol, media.rtp, media.mid, media.passthrough, media.rtcp_mux, media.mux_proposed),
+            *(media.local_rtcp is None, media.ptime_reply, formats(media, section, flags)),
         )
     found = _place(*said)
     if found.flags is None or found.flags() is not flags:  # a new place, or these flags lie where others have lain
@@ -119,7 +101,8 @@ def _place(*said: object) -> Place:
 def learn(place: Place, document: SessionDescription, edit: SessionEdit, own: tuple[object, ...], text: str) -> None:
     """This `text` was made by the rules, of this document by this edit; `own` is what in it belongs to the call."""
     session = document.session
-    marked = structs.replace(session, own=(session.own[0], _ORIGIN, *session.own[2:]))
+    origin = Line("o", _MARK, session.own[1].ending, _MARK)
+    marked = structs.replace(session, own=(session.own[0], origin, *session.own[2:]))
     medias = tuple(
         structs.replace(media, port=_MARK, address=_MARK, rtcp_port=None if media.rtcp_port is None else _MARK)
         for media in edit.media

@@ -20,8 +20,8 @@ from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new
 from rtprelay.sdp.attributes import Direction
 from rtprelay.sdp.build import MediaSpec, SessionSpec, build
 from rtprelay.sdp.codecs import Codec, choose
-from rtprelay.sdp.document import SessionDescription
-from rtprelay.sdp.view import MediaView, read
+from rtprelay.sdp.description import understand
+from rtprelay.sdp.view import MediaView
 from rtprelay.signalling.command import Command, MediaFlags
 from rtprelay.values import Family, Tag
 
@@ -30,7 +30,7 @@ def publish(call: Call, tag: Tag, command: Command, context: Context) -> str:
     """Take in the offer of the publisher `tag`; returns our recvonly answer with one codec per media. Raises
     MalformedSdp, RefusedAddress, PortsExhausted.
     """
-    view = read(SessionDescription.parse(command.sdp))
+    view = understand(command.sdp).view
     flags = command.flags
     party = call.party_by_tag(tag) or call.add_party(tag, context.now)
     party.publisher = True
@@ -173,7 +173,7 @@ def provide(party: Party, media: Media, source: Media | None, flags: MediaFlags,
 
 def subscribe_answer(party: Party, command: Command, context: Context) -> None:
     """The subscriber's answer: where it listens. Raises PeerFault where it answers m-lines we have not offered."""
-    view = read(SessionDescription.parse(command.sdp))
+    view = understand(command.sdp).view
     if len(view.media) > len(party.medias):
         raise PeerFault("Answer has more media sections than the offer")
     for media in party.medias:

@@ -14,6 +14,7 @@ from rtprelay.negotiate import bundle, codecs, extmap, ice, keys, outline
 from rtprelay.negotiate.context import Context
 from rtprelay.sdp.alter import alter, read_changes
 from rtprelay.sdp.attributes import Direction, number
+from rtprelay.sdp.description import Description
 from rtprelay.sdp.document import SessionDescription
 from rtprelay.sdp.edit import Bundle, MediaEdit, SessionEdit, rewrite
 from rtprelay.sdp.shape import network
@@ -55,19 +56,13 @@ MAX_VERSION = 2**32 - 1
 _REMEMBERED: int = (_USERNAME | _VERSION | SdpReplace.SESSION_NAME).value
 
 
-def rewrite_for(
-    document: SessionDescription,
-    view: SessionView,
-    receiver: Party,
-    flags: MediaFlags,
-    context: Context,
-    *,
-    offering: bool,
-) -> str:
-    """`document` with the ports, addresses and keys that face `receiver`. `offering`: it is an offer."""
-    place = outline.place(document, view, receiver, flags, offering=offering)
+def rewrite_for(described: Description, receiver: Party, flags: MediaFlags, context: Context, *, offering: bool) -> str:
+    """The description with the ports, addresses and keys that face `receiver`. `offering`: it is an offer."""
+    view = described.view
+    place = outline.place(described, receiver, flags, offering=offering)
     if place is not None and place.outline:
-        return place.outline % _own(document, view, receiver, flags, context, offering=offering)
+        return place.outline % _own(described, receiver, flags, context, offering=offering)
+    document = described.document
     edits = [
         _media_edit(receiver, receiver.medias[section.index], section, flags, context, offering=offering)
         if section.index < len(receiver.medias)
@@ -87,19 +82,13 @@ def rewrite_for(
     else:
         text = rewrite(document, edit)
         if place is not None and not (flags.loop_protect or flags.sdp_attr) and place.due():
-            own = _own(document, view, receiver, flags, context, offering=offering)
+            own = _own(described, receiver, flags, context, offering=offering)
             outline.learn(place, document, edit, own, text)
     return alter(text, read_changes(flags.sdp_attr)) if flags.sdp_attr else text
 
 
 def _own(
-    document: SessionDescription,
-    view: SessionView,
-    receiver: Party,
-    flags: MediaFlags,
-    context: Context,
-    *,
-    offering: bool,
+    described: Description, receiver: Party, flags: MediaFlags, context: Context, *, offering: bool
 ) -> tuple[object, ...]:
     """What in an ordinary text is the call's own: `o=`, and of each section the port, the address, the port of RTCP."""
     own: list[object] = [""]
@@ -113,12 +102,11 @@ def _own(
         rtcp = _rtcp(media, media, flags, offering=offering)
         if rtcp is not None:
             own.append(rtcp)
-    line, origin = document.session.own[1], view.origin
-    if flags.replace.value & _ORIGIN:
-        name = f"{origin.username} {origin.session_id} {origin.version} {origin.network_type}"
-        own[0] = f"o={name} {where.removeprefix('IN ')}{line.ending}"
-    else:
-        own[0] = str(line)
+    origin = described.view.origin
+    if not flags.replace.value & _ORIGIN:
+        where = f"IN {origin.address_type} {origin.address}"
+    name = f"{origin.username} {origin.session_id} {origin.version} {origin.network_type}"
+    own[0] = f"o={name} {where.removeprefix('IN ')}"
     return tuple(own)
 
 

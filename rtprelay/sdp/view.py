@@ -97,6 +97,10 @@ class MediaView(msgspec.Struct, frozen=True, gc=False):
     """Data channels (RFC 8864)."""
     is_feedback: bool
     """The feedback profile (RFC 4585, RFC 5124)."""
+    ssrcs: tuple[int, ...]
+    """The streams it names (RFC 5576), the first few."""
+    mid_extension: int
+    """The number of the header extension for the MID (RFC 8285 section 5); 0: there is none."""
 
     def attribute(self, name: str) -> str | None:
         """The section's first attribute of that name: "" for a flag, None when there is none."""
@@ -104,21 +108,6 @@ class MediaView(msgspec.Struct, frozen=True, gc=False):
 
     def attributes(self, name: str) -> tuple[str, ...]:
         return self.lines.all(name)
-
-    @property
-    def ssrcs(self) -> tuple[int, ...]:
-        """The streams it names (RFC 5576), the first few."""
-        values = (number(value.partition(" ")[0], 2**32 - 1) for value in self.attributes("ssrc"))
-        return tuple(dict.fromkeys(value for value in values if value is not None))[:MAX_STREAMS]
-
-    @property
-    def mid_extension(self) -> int:
-        """The number of the header extension for the MID (RFC 8285 section 5); 0: there is none."""
-        for value in self.attributes("extmap"):
-            words = value.split()
-            if len(words) > 1 and words[1] == MID_URI:
-                return number(words[0].partition("/")[0], 255) or 0
-        return 0
 
     @property
     def rejected(self) -> bool:
@@ -358,10 +347,25 @@ def _meaning(kind: str, transport: str, block: Block, inherited: _Inherited) -> 
         is_savp=is_savp(protocol),
         is_channel=is_channel(protocol),
         is_feedback=is_feedback(protocol),
+        ssrcs=_ssrcs(attributes),
+        mid_extension=_mid_extension(attributes),
     )
 
 
 _known_meaning = functools.lru_cache(REMEMBERED)(_meaning)
+
+
+def _ssrcs(attributes: Attributes) -> tuple[int, ...]:
+    values = (number(value.partition(" ")[0], 2**32 - 1) for value in attributes.all("ssrc"))
+    return tuple(dict.fromkeys(value for value in values if value is not None))[:MAX_STREAMS]
+
+
+def _mid_extension(attributes: Attributes) -> int:
+    for value in attributes.all("extmap"):
+        words = value.split()
+        if len(words) > 1 and words[1] == MID_URI:
+            return number(words[0].partition("/")[0], 255) or 0
+    return 0
 
 
 def _payload_types(formats: list[str]) -> list[int]:

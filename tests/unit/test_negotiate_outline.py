@@ -39,6 +39,7 @@ def descriptions() -> Iterator[str]:
         if ".expected." not in path.name and b"fingerprint" not in path.read_bytes():
             yield path.read_bytes().decode("utf-8", "surrogateescape")
     yield sdp() + "a=x:%s 100%\r\n"
+    yield sdp() + "a=rtcp:4001 IN IP4 198.51.100.1\r\na=rtcp:4001\r\na=ptime:20\r\n"
     yield sdp() + "a=x:\x1a\r\n"
     yield sdp().replace("s=-\r\n", "").replace("t=0 0", "t=0 0\r\ns=late")
 
@@ -47,6 +48,7 @@ def exchange(stage: Stage, number: int, text: str, flags: MediaFlags) -> list[st
     """What offerer and answerer of a new call see, in terms of what the other has said."""
     call_id, own = CallId(f"call{number}"), f"o=- {number} {number + 1} "
     offered = text.replace("o=- 1 1 ", own).replace(" 4000 ", f" {4000 + 2 * number} ")
+    offered = offered.replace("a=rtcp:4001", f"a=rtcp:{5001 + 2 * number}")
     seen = []
     for name in (CommandName.OFFER, CommandName.ANSWER):
         command = Command(name=name, call_id=call_id, from_tag=Tag("a"), to_tag=Tag("b"), sdp=offered, flags=flags)

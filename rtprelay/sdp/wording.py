@@ -1,0 +1,151 @@
+"""What SDPs say whose addresses, ports and `o=` lines differ, and nothing else.
+
+Telephones say the same from call to call. Texts that do are of one *wording*; the rules (`view.read`) find out once
+what it means, and from then on what is a text's own is put in its place. A text of another order, or with something
+unusual where its own should be, has no wording.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from typing import NamedTuple
+
+from msgspec import structs
+
+from rtprelay.sdp.attributes import Attributes
+from rtprelay.sdp.document import SessionDescription
+from rtprelay.sdp.view import Connection, MediaView, Origin, SessionView
+from rtprelay.values import Endpoint, canonical_address
+
+REMEMBERED = 512
+"""Wordings, and texts of up to LONGEST characters each: some 20 MiB if strangers do their worst."""
+LONGEST = 2048
+
+_FIELD = r"[^\s\0]+"
+_HOST = r"[0-9A-Fa-f:.]+"
+_SESSION = re.compile(
+    rf"v=0(\r?\n)o=({_FIELD}) ({_FIELD}) ({_FIELD}) ({_FIELD}) ({_FIELD}) ({_FIELD})\1"
+    rf"(s=[^\r\n]*)\1(?:c=IN (IP[46]) ({_HOST})\1)?"
+)
+_MEDIA = re.compile(rf"({_FIELD}) ([1-9][0-9]{{0,4}}) ([^\r\n]+)(\r?\n)(?:c=IN (IP[46]) ({_HOST})\4)?")
+_RTCP = re.compile(rf"a=rtcp:([0-9]{{1,5}}(?: IN IP[46] {_HOST})?)(?=\r?\n|\r?\Z)")
+_numbers = itertools.count(1)
+
+
+class OwnMedia(NamedTuple):
+    """Of a media section."""
+
+    port: int
+    host: str | None
+    rtcp: str | None
+    """What follows `a=rtcp:` (RFC 3605)."""
+
+
+class Own(NamedTuple):
+    """What is a text's own."""
+
+    origin: tuple[str, ...]
+    host: str | None
+    medias: list[OwnMedia]
+
+
+class Wording:
+    """The same object for all texts of the same wording."""
+
+    __slots__ = ("_view", "ending", "number")
+
+    def __init__(self, *said: str | None) -> None:
+        self.ending = said[0]
+        """Of the first lines."""
+        self.number = next(_numbers)
+        """No other wording has it."""
+        self._view: SessionView | None = None
+
+    def learn(self, document: SessionDescription, view: SessionView) -> bool:
+        """This is what a text of it means. False: texts of it have more that is their own, or depends on it."""
+        blocks = [section.block for section in (document.session, *document.media)]
+        if view.bundles or any(block.named or block.connection for block in blocks):
+            return False
+        self._view = view
+        return True
+
+    def meaning(self, own: Own) -> SessionView | None:
+        """Of the text with this of its own. None: that is for the rules to say."""
+        known = self._view
+        if known is None:
+            return None
+        try:
+            connection = _connection(own.host)
+            medias = tuple([_media(*each, connection) for each in zip(known.media, own.medias, strict=True)])
+        except ValueError:
+            return None
+        return structs.replace(known, origin=Origin(*own.origin), connection=connection, media=medias)
+
+
+_wording = functools.lru_cache(REMEMBERED)(Wording)
+
+
+class Taken(NamedTuple):
+    wording: Wording
+    own: Own
+
+
+def take_apart(text: str) -> Taken | None:
+    """None: it has no wording."""
+    if len(text) > LONGEST:
+        return None
+    session, *medias = text.split("\nm=")
+    session += "\n"
+    found = _SESSION.match(session)
+    if found is None:
+        return None
+    ending, *origin, name, family, host = found.groups()
+    said = [ending, name, family, session[found.end() :]]
+    own = []
+    for media in medias:
+        found = _MEDIA.match(media)
+        if found is None:
+            return None
+        kind, port, transport, ending, family, its_host = found.groups()
+        rest, rtcp = media[found.end() :], None
+        at = rest.find("a=rtcp:")
+        if at >= 0:
+            found = _RTCP.match(rest, at)
+            if found is None or (at and rest[at - 1] != "\n"):
+                return None
+            rtcp = found[1]
+            said.append(rest[:at])
+            rest = rest[found.end() :]
+        said += (kind, transport, ending, family, rest)
+        own.append(OwnMedia(int(port), its_host, rtcp))
+    return Taken(_wording(*said), Own(tuple(origin), host, own))
+
+
+def _connection(host: str | None) -> Connection | None:
+    return None if host is None else Connection(host, canonical_address(host))
+
+
+def _media(known: MediaView, own: OwnMedia, connection: Connection | None) -> MediaView:
+    """`connection`: the session's. Raises ValueError where an address or a port is none."""
+    connection = _connection(own.host) or connection
+    if connection is None or connection.address is None:
+        raise ValueError("no address")
+    endpoint = Endpoint(connection.address, own.port)
+    rtcp = endpoint.with_port(own.port + 1) if own.port < 65535 else None
+    lines = known.lines
+    if own.rtcp is not None:
+        port, *network = own.rtcp.split(" ")
+        address = canonical_address(network[-1]) if network else connection.address
+        rtcp = Endpoint(address, int(port)) if int(port) else None
+        lines = Attributes({**lines.values, "rtcp": [own.rtcp, *lines.values["rtcp"][1:]]})
+    return structs.replace(
+        known,
+        port=own.port,
+        connection_host=connection.host,
+        endpoint=endpoint,
+        rtcp=endpoint if known.rtcp_mux else rtcp,
+        rtcp_fallback=rtcp,
+        lines=lines,
+    )
