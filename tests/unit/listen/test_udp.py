@@ -19,7 +19,7 @@ from rtprelay.errors import RelayError
 from rtprelay.linux.sockopt import IP_MTU_DISCOVER
 from rtprelay.listen.acl import Acl
 from rtprelay.listen.exchange import Respond, Service
-from rtprelay.listen.udp import BATCH, NgUdp
+from rtprelay.listen.udp import BATCH, TOGETHER, NgUdp
 from rtprelay.signalling import reply
 from rtprelay.signalling.command import Request
 from rtprelay.signalling.session import Peer
@@ -194,6 +194,54 @@ def test_a_burst_is_read_in_batches_that_leave_the_loop_room(run: Run) -> None:
         assert got == [b"%d d6:result4:ponge" % number for number in range(2 * BATCH + 1)]
         assert at_first_turn == [BATCH]
         udp.close()
+
+    run(main())
+
+
+def test_requests_that_wait_together_are_answered_together(run: Run) -> None:
+    """A few of them; the others do not keep them waiting."""
+
+    async def main() -> None:
+        answered_before: list[int] = []
+        got: list[bytes] = []
+
+        def handle(request: Request, respond: Respond) -> None:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    got.append(sock.recv(65_535))
+            answered_before.append(len(got))
+            respond(reply.pong())
+
+        udp = NgUdp(Service(handle=handle))
+        with proxy(udp.open(V4)) as sock:
+            for number in range(2 * TOGETHER + 1):
+                sock.send(b"%d d7:command4:pinge" % number)
+            while len(got) < 2 * TOGETHER + 1:
+                got.append(await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 65_535), TIMEOUT))
+        assert answered_before == [0] * TOGETHER + [TOGETHER] * TOGETHER + [2 * TOGETHER]
+        assert got == [b"%d d6:result4:ponge" % number for number in range(2 * TOGETHER + 1)]
+        udp.close()
+
+    run(main())
+
+
+def test_what_came_with_the_datagram_that_closes_a_socket_is_not_carried_out(run: Run) -> None:
+    async def main() -> None:
+        handled: list[Request] = []
+
+        def handle(request: Request, respond: Respond) -> None:
+            handled.append(request)
+            udp.close()
+            respond(reply.pong())
+
+        udp = NgUdp(Service(handle=handle))
+        with proxy(udp.open(V4)) as sock:
+            for number in range(TOGETHER):
+                sock.send(b"%d d7:command4:pinge" % number)
+            await asyncio.sleep(0)
+            while not handled:
+                await asyncio.sleep(0)
+        assert len(handled) == 1
 
     run(main())
 
