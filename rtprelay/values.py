@@ -69,6 +69,10 @@ class Endpoint(msgspec.Struct, frozen=True, order=True, array_like=True, cache_h
         # In canonical form IPv4-mapped addresses are IPv4.
         return Family.IP6 if ":" in self.address else Family.IP4
 
+    def reaches(self, other: Endpoint) -> bool:
+        """Packets can go from the one to the other: both are of one address family."""
+        return (":" in self.address) is (":" in other.address)
+
     @property
     def packed(self) -> bytes:
         """16 bytes; IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2)."""

@@ -118,7 +118,17 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     @property
     def secure(self) -> bool:
         """Packets of the party are SRTP, by its transport or by agreement (OSRTP, RFC 8643)."""
-        return self.crypto_receive is not None or (_keys_needed(self.protocol) and not self.passthrough)
+        return self.crypto_receive is not None or not self.keyed
+
+    @property
+    def keyed(self) -> bool:
+        """The key is there, or none is needed. No key, no packet (security: never fall back to plain RTP)."""
+        return self.crypto_receive is not None or self.passthrough or not _keys_needed(self.protocol)
+
+    @property
+    def rtcp_keyed(self) -> bool:
+        """Likewise for RTCP."""
+        return (self.crypto_receive is None and self.keyed) or self.rtcp_receive is not None
 
     @property
     def rtcp_receive(self) -> CryptoLine | None:

@@ -143,7 +143,8 @@ def _conclude(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
 
 def _tos(call: Call) -> dict[Endpoint, int]:
     """Of each RTP port."""
-    return {rtp: media.tos for _, media in call.medias() for rtp in media.rtp_ports}
+    medias = [media for party in call.parties.values() for media in party.medias]
+    return {rtp: media.tos for media in medias for rtp in media.rtp_ports}
 
 
 def _roll_back(registry: Registry, attempt: Attempt) -> list[Effect]:

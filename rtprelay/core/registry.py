@@ -27,7 +27,7 @@ from rtprelay.core.transports import Transports
 from rtprelay.core.unheard import Unheard
 from rtprelay.negotiate.address import AddressPolicy, Interfaces
 from rtprelay.plan.diff import diff
-from rtprelay.plan.flow import Capabilities, Flow, FlowReport
+from rtprelay.plan.flow import Capabilities, Flow, FlowReport, FlowTable
 from rtprelay.plan.planner import plan
 from rtprelay.values import CallId, Endpoint
 
@@ -152,15 +152,9 @@ class Registry:
         old = self.tables.get(call.call_id, {})
         new = plan(call, self.capabilities)
         self.tables[call.call_id] = new
-        effects: list[Effect] = []
-        for local, flow in new.items():
-            if self._hops(flow) and old.get(local) != flow and leads_back(flow, self._flow_at):
-                effects.append(Notify("media loop", call.call_id, {"port": str(local)}, level="warning"))
-                new[local] = msgspec.structs.replace(flow, outputs=(), rtcp_outputs=())
+        loops = self._cut_loops(call, old, new)
         ops = diff(old, new)
-        if ops:
-            effects.append(ApplyFlows(ops))
-        return tuple(effects)
+        return (*loops, ApplyFlows(ops)) if ops else loops
 
     def persist(self, call: Call) -> Persist:
         record = self.records[call.call_id] = snapshot.encode(call)
@@ -200,6 +194,18 @@ class Registry:
 
     # --- loops ---
 
+    def _cut_loops(self, call: Call, old: FlowTable, new: dict[Endpoint, Flow]) -> tuple[Effect, ...]:
+        """Flows that changed and lead back to themselves forward nothing."""
+        copies = [output for flow in new.values() for output in (*flow.outputs, *flow.rtcp_outputs)]
+        if self._reachable.keys().isdisjoint([output.destination.address for output in copies]):
+            return ()
+        told = []
+        for local, flow in new.items():
+            if old.get(local) != flow and leads_back(flow, self._flow_at):
+                told.append(Notify("media loop", call.call_id, {"port": str(local)}, level="warning"))
+                new[local] = msgspec.structs.replace(flow, outputs=(), rtcp_outputs=())
+        return tuple(told)
+
     def _flow_at(self, endpoint: Endpoint) -> Flow | None:
         address = self._reachable.get(endpoint.address)
         if address is None:
@@ -207,8 +213,3 @@ class Registry:
         local = Endpoint(address, endpoint.port)
         owner = self.owners.of(local)
         return self.tables.get(owner.call_id, {}).get(local) if owner is not None else None
-
-    def _hops(self, flow: Flow) -> bool:
-        """Something of it goes to an address of our own."""
-        addresses = [output.destination.address for output in (*flow.outputs, *flow.rtcp_outputs)]
-        return not self._reachable.keys().isdisjoint(addresses)

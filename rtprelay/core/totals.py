@@ -136,9 +136,10 @@ class Totals:
         self.duration += seconds
         self.duration_squared += seconds * seconds
         for subscription in call.subscriptions:
+            if subscription.kind is not SubscriptionKind.OFFER_ANSWER or subscription.source >= subscription.sink:
+                continue  # not part of a pair, or its other half
             one, other = call.media(subscription.source), call.media(subscription.sink)
-            in_pair = subscription.kind is SubscriptionKind.OFFER_ANSWER and subscription.source < subscription.sink
-            if in_pair and one is not None and other is not None and one.local and other.local:
+            if one is not None and other is not None and one.local and other.local:
                 heard = [local in reports and reports[local].packets > 0 for local in (one.local, other.local)]
                 self.zero_way_streams += not any(heard)
                 self.one_way_streams += any(heard) and not all(heard)

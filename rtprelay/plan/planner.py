@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -70,11 +70,11 @@ def _sinks(call: Call, feedback: defaultdict[Endpoint, list[Output]]) -> dict[Me
         sink = call.media(subscription.sink)
         source = call.parties[subscription.source.party]
         echoed = source.echo is not None and subscription.kind is SubscriptionKind.OFFER_ANSWER
-        if sink is None or sink.rejected or echoed or sink.channel:
+        if sink is None or sink.rejected or echoed or (not sink.rtp and sink.channel):
             continue
         carrier = call.parties[subscription.sink.party].carrier(sink)
         if carrier.local is not None:
-            if _keyed(carrier):
+            if carrier.keyed:
                 blocked = subscription.blocked or source.blocked
                 sinks[subscription.source].append(_sink(sink, carrier, subscription.ssrc, blocked))
             if subscription.kind is SubscriptionKind.PUB_SUB:
@@ -84,7 +84,7 @@ def _sinks(call: Call, feedback: defaultdict[Endpoint, list[Output]]) -> dict[Me
         if party.echo is Echo.BACK and not party.blocked:
             for media in party.medias:
                 carrier = party.carrier(media)
-                if not media.rejected and media.rtp and carrier.local is not None and _keyed(carrier):
+                if not media.rejected and media.rtp and carrier.local is not None and carrier.keyed:
                     ssrc = (party.echo_ssrc + media.index) % 2**32
                     sinks[MediaKey(party.number, media.index)].append(_sink(media, carrier, ssrc))
     return sinks
@@ -108,7 +108,7 @@ def _feedback(call: Call, source: MediaKey) -> list[Output]:
         return []
     carrier = call.parties[source.party].carrier(media)
     output = _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, None, carrier.rtcp_send)
-    return [output] if output is not None and _keyed(carrier) and _rtcp_keyed(carrier) else []
+    return [output] if output is not None and carrier.keyed and carrier.rtcp_keyed else []
 
 
 def _put_flows(
@@ -119,7 +119,7 @@ def _put_flows(
     assert local is not None
     # Without keys nobody is expected: what comes behind the end of a handshake is handed up, and finds the keys there.
     expected = carrier.expected
-    if not _keyed(carrier):
+    if not carrier.keyed:
         expected = None
         sections = [(media, []) for media, _ in sections]
     at_most = capabilities.max_outputs
@@ -128,7 +128,7 @@ def _put_flows(
         outputs, payloads = _alone(party, *sections[0], at_most)
     else:
         outputs, payloads, lane_sources = _bundled(party, sections, at_most)
-    rtcp_outputs = _ordered([sink.rtcp for _, sinks in sections for sink in sinks], at_most)
+    rtcp_outputs = _ordered([sink.rtcp for _, sinks in sections for sink in sinks if sink.rtcp is not None], at_most)
     srtp = None if carrier.crypto_receive is None else carrier.crypto_receive.parameters
     without_ice, on_mismatch = carrier.ice is None, _on_mismatch(carrier)
     lock = without_ice and not carrier.media_handover
@@ -151,7 +151,7 @@ def _put_flows(
     )
     if carrier.local_rtcp is None or carrier.rtcp_mux or not carrier.rtp:
         return
-    rtcp_key, rtcp_keyed = carrier.rtcp_receive, _rtcp_keyed(carrier)
+    rtcp_key, rtcp_keyed = carrier.rtcp_receive, carrier.rtcp_keyed
     table[carrier.local_rtcp] = Flow(
         local=carrier.local_rtcp,
         expected=None,
@@ -205,15 +205,6 @@ def _lanes(sections: list[Section], at_most: int) -> list[Lane]:
     ]
 
 
-def _keyed(media: Media) -> bool:
-    """No key, no packet (security: never fall back to plain RTP)."""
-    return media.crypto_receive is not None or not media.secure
-
-
-def _rtcp_keyed(media: Media) -> bool:
-    return not media.secure or media.rtcp_receive is not None
-
-
 def _kernel_can(capabilities: Capabilities, srtp: SrtpParameters | None, outputs: tuple[Output, ...]) -> bool:
     """Whether the kernel path has every suite that is needed; what it lacks is left to userspace, visibly."""
     keys = [output.srtp for output in outputs if output.srtp is not None]
@@ -230,7 +221,7 @@ def _sink(media: Media, carrier: Media, ssrc: int | None, blocked: bool = False)
     if not carrier.closed:
         if media.direction.receives and not media.held:
             rtp = _output(carrier, carrier.local, carrier.destination, ssrc, carrier.crypto_send)
-        if not carrier.opaque and _rtcp_keyed(carrier):
+        if not carrier.opaque and carrier.rtcp_keyed:
             rtcp = _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, ssrc, carrier.rtcp_send)
     return Sink(media, rtp, rtcp, blocked)
 
@@ -239,21 +230,20 @@ def _output(
     sink: Media, local: Endpoint | None, destination: Endpoint | None, ssrc: int | None, key: CryptoLine | None
 ) -> Output | None:
     """None where there is nowhere to send to, or no way from our address family to that of the destination."""
-    if local is None or destination is None or local.family is not destination.family:
+    if local is None or destination is None or not local.reaches(destination):
         return None
     return Output(local, destination, ssrc, 0, 0, sink.tos, None, None if key is None else key.parameters)
 
 
 def _copies(sinks: list[Sink], at_most: int) -> tuple[Output, ...]:
-    return _ordered([sink.rtp for sink in sinks if not sink.blocked], at_most)
+    return _ordered([sink.rtp for sink in sinks if sink.rtp is not None and not sink.blocked], at_most)
 
 
-def _ordered(outputs: Iterable[Output | None], at_most: int) -> tuple[Output, ...]:
-    """Those there are, always in the same order: tables can be compared whoever came first."""
-    present = [output for output in outputs if output is not None]
-    if len(present) < 2:
-        return tuple(present)
-    return tuple(sorted(dict.fromkeys(present), key=attrgetter("source"))[:at_most])
+def _ordered(outputs: list[Output], at_most: int) -> tuple[Output, ...]:
+    """Always in the same order: tables can be compared whoever came first."""
+    if len(outputs) < 2:
+        return tuple(outputs)
+    return tuple(sorted(dict.fromkeys(outputs), key=attrgetter("source"))[:at_most])
 
 
 def _beaten(source: Endpoint | None, remote: Endpoint | None) -> Endpoint | None:
@@ -269,7 +259,7 @@ def _on_mismatch(media: Media) -> Mismatch:
 
 def _rules(party: Party, media: Media, sinks: list[Sink], lane: int | None) -> tuple[PayloadRule, ...]:
     """What is known of all payload types either side named: senders use the receiver's (RFC 3264 section 5.1)."""
-    others = tuple(dict.fromkeys([sink.media.codecs for sink in sinks]))
+    others = (sinks[0].media.codecs,) if len(sinks) == 1 else tuple(dict.fromkeys([s.media.codecs for s in sinks]))
     return _section(media.codecs, others, party.silenced, party.dtmf_blocked, lane)
 
 
@@ -299,7 +289,7 @@ def _muted(
     if all(sink.blocked for sink in sinks):
         named = itertools.chain(media.codecs, *(sink.media.codecs for sink in sinks))
         going = {codec.payload_type for codec in named if codec.name.lower() == _EVENT}
-        outputs = _ordered([sink.rtp for sink in sinks], at_most) if going else ()
+        outputs = _ordered([sink.rtp for sink in sinks if sink.rtp is not None], at_most) if going else ()
     elif party.silenced:
         going = {rule.payload_type for rule in payloads if not rule.drop}
     else:
