@@ -12,7 +12,7 @@ from rtprelay.sdp.attributes import Attributes, number
 MAX_PAYLOAD_TYPE = 127
 
 
-class Codec(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
+class Codec(msgspec.Struct, frozen=True, cache_hash=True, omit_defaults=True, gc=False):
     """One payload type. Name "" and clock rate 0: dynamic and without `a=rtpmap`, nothing is known of it."""
 
     payload_type: int

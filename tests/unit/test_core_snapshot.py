@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from rtprelay.core import snapshot
@@ -38,3 +41,28 @@ def test_a_record_cut_short_is_refused() -> None:
     record = snapshot.encode(call)
     with pytest.raises(Exception, match="unreadable"):
         snapshot.decode(record[: len(record) // 2])
+
+
+def test_a_record_tells_of_codecs_only_what_is_not_as_usual_and_one_that_tells_all_is_read_as_well() -> None:
+    stage = Stage()
+    stage.offer(sdp(A))
+    (call,) = stage.relay.registry.calls.values()
+    record = snapshot.encode(call)
+    assert b"clock_rate" in record
+    assert b"channels" not in record
+
+    def in_full(value: Any) -> Any:
+        """As releases before wrote it."""
+        match value:
+            case {"payload_type": _}:
+                return {"channels": 1, "fmtp": "", "feedback": [], **value}
+            case dict():
+                return {key: in_full(item) for key, item in value.items()}
+            case list():
+                return [in_full(item) for item in value]
+            case _:
+                return value
+
+    older = msgspec.msgpack.encode(in_full(msgspec.msgpack.decode(record)))
+    assert len(older) > len(record)
+    assert snapshot.decode(older) == call
