@@ -40,7 +40,20 @@ from rtprelay.kernel.pins import Pins
 from rtprelay.kernel.port import Port
 from rtprelay.kernel.reports import merge, ssrc_report
 from rtprelay.kernel.srtp_keys import SUITES_IN_KERNEL
-from rtprelay.plan.flow import Capabilities, DropFlow, DropOutput, FlowOp, FlowReport, FlowTable, PutFlow, PutOutput
+from rtprelay.plan.flow import (
+    Capabilities,
+    DropFlow,
+    DropOutput,
+    Flow,
+    FlowOp,
+    FlowReport,
+    FlowTable,
+    Output,
+    OutputReport,
+    PutFlow,
+    PutOutput,
+    SsrcReport,
+)
 from rtprelay.security.indices import Indices
 from rtprelay.security.srtp import Direction, SrtpParameters
 from rtprelay.values import Endpoint
@@ -153,46 +166,55 @@ class EbpfBackend:
     def apply(self, ops: Sequence[FlowOp]) -> None:
         self._installer.tidy()
         for op in ops:
-            self._apply(op)
-            self.forwarder.apply(op)
+            match op:
+                case PutFlow(flow):
+                    self._put_flow(flow)
+                    self.forwarder.put_flow(flow)
+                case DropFlow(local):
+                    self._drop_flow(local)
+                    self.forwarder.drop_flow(local)
+                case PutOutput(local, output):
+                    self._put_output(local, output)
+                    self.forwarder.put_output(local, output)
+                case DropOutput(local, source, lane):
+                    self._installer.drop_output(local, source, lane)
+                    self.forwarder.drop_output(local, source, lane)
 
-    def _apply(self, op: FlowOp) -> None:
-        """The kernel's part. It has no entry for a flow it cannot serve: all packets go up."""
-        match op:
-            case PutFlow(flow):
-                if not flow_fits(flow):
-                    self._withdraw(flow.local)
-                elif flow.barren and flow.srtp is None and flow.local not in self._installer.ports:
-                    self.forwarder.awaited.add(flow.local)
-                else:
-                    self._installer.put_flow(flow)
-                    self.forwarder.awaited.discard(flow.local)
-            case DropFlow(local):
-                self._withdrawn.pop(local, None)
-                self._heard.pop(local, None)
-                self._installer.drop_flow(local)
-            case PutOutput(local, output) if not output_fits(output):
-                self._withdraw(local)
-            case PutOutput(local, output):
-                if local in self.forwarder.awaited:
-                    self._enter(local)
-                if local in self._installer.ports or self.forwarder.flow(local) is None:
-                    self._installer.put_output(local, output)
-            case DropOutput(local, source, lane):
-                self._installer.drop_output(local, source, lane)
+    def _put_flow(self, flow: Flow) -> None:
+        """The kernel's part; a flow that forwards nothing is kept out of it."""
+        if flow.barren and flow.srtp is None and flow.local not in self._installer.ports:
+            self.forwarder.awaited.add(flow.local)
+        else:
+            self._enter(flow)
 
-    def _enter(self, local: Endpoint) -> None:
-        """The kernel gets a flow that was kept out of it."""
+    def _drop_flow(self, local: Endpoint) -> None:
+        self._withdrawn.pop(local, None)
+        self._heard.pop(local, None)
+        self._installer.drop_flow(local)
+
+    def _put_output(self, local: Endpoint, output: Output) -> None:
+        if not output_fits(output):
+            self._withdraw(local)
+            return
         flow = self.forwarder.flow(local)
-        if flow is not None:
-            self._installer.put_flow(flow)
-            self.forwarder.awaited.discard(local)
+        if flow is not None and local in self.forwarder.awaited:
+            self._enter(flow)
+        if flow is None or local in self._installer.ports:
+            self._installer.put_output(local, output)
 
-    def _arrived(self, local: Endpoint) -> None:
-        """The first packet at such a flow: from now on the kernel says which are handed up, and how fast."""
+    def _enter(self, flow: Flow) -> None:
+        """The kernel has no entry for a flow it cannot serve: all packets go up."""
+        if flow_fits(flow):
+            self._installer.put_flow(flow)
+            self.forwarder.awaited.discard(flow.local)
+        else:
+            self._withdraw(flow.local)
+
+    def _arrived(self, flow: Flow) -> None:
+        """The first packet at a flow that was kept out: from now on the kernel says which are handed up, how fast."""
         # Without room all of them go on coming up.
         with contextlib.suppress(BackendFault):
-            self._enter(local)
+            self._enter(flow)
 
     def _withdraw(self, local: Endpoint) -> None:
         """From now on userspace alone forwards this flow; what the kernel has counted stays counted."""
@@ -287,7 +309,9 @@ class EbpfBackend:
             return report
         return msgspec.structs.replace(report, spoken=report.spoken or self._spoken(local))
 
-    def _kernel_summary(self, port: Port) -> FlowReport:
+    def _kernel_summary(
+        self, port: Port, ssrcs: tuple[SsrcReport, ...] = (), outputs: tuple[OutputReport, ...] = ()
+    ) -> FlowReport:
         head = _HEAD.unpack_from(self._installer.state, port.slot * _STATE_STRIDE)
         packets, octets, last_seen, confirmed, _ = head
         aside = _ASIDE.unpack_from(self._installer.aside, port.slot * _ASIDE_STRIDE)
@@ -305,14 +329,13 @@ class EbpfBackend:
             kernel_packets=packets,
             kernel_bytes=octets,
             in_kernel=True,
+            ssrcs=ssrcs,
+            outputs=outputs,
         )
 
     def _kernel_report(self, port: Port) -> FlowReport:
-        return msgspec.structs.replace(
-            self._kernel_summary(port),
-            ssrcs=tuple(map(ssrc_report, self._sources(port))),
-            outputs=tuple(self._installer.output_reports(port)),
-        )
+        ssrcs = tuple(map(ssrc_report, self._sources(port)))
+        return self._kernel_summary(port, ssrcs, self._installer.output_reports(port))
 
     def counters(self) -> dict[str, int]:
         """Punted packets are judged in userspace as well, under the same name: they count once."""

@@ -119,34 +119,23 @@ def raw_address(address: str) -> bytes:
     return value.packed[12:] if value.family is Family.IP4 else value.packed
 
 
-def by_xdp(family: Family, output: Output, hop: NextHop) -> bool:
-    """XDP changes neither the length of a packet (`family`: as it comes in) nor what cannot take its frames."""
-    return hop.mac is not None and hop.transmit and output.destination.family is family
-
-
 def output_fits(output: Output) -> bool:
     """Whether the maps can say all of it; where not, its flow is one for userspace."""
-    return _key_fits(output.srtp) and (output.lane is None or output.lane < _LANES)
+    return (output.srtp is None or fits(output.srtp)) and (output.lane is None or output.lane < _LANES)
 
 
 _NO_LANES = (None,)
 _NO_LANE = frozenset(_NO_LANES)
 
 
-def _key_fits(parameters: SrtpParameters | None) -> bool:
-    return parameters is None or fits(parameters)
-
-
 def flow_fits(flow: Flow) -> bool:
     """The same for a flow."""
-    return (
-        not flow.userspace
-        and not flow.feedback
-        and _key_fits(flow.srtp)
-        and all(map(output_fits, (*flow.outputs, *flow.rtcp_outputs)))
-        and _rules_fit(flow.payloads)
-        and _lanes_fit(flow)
-    )
+    if flow.userspace or flow.feedback or (flow.srtp is not None and not fits(flow.srtp)):
+        return False
+    for output in flow.outputs + flow.rtcp_outputs:
+        if not output_fits(output):
+            return False
+    return _rules_fit(flow.payloads) and _lanes_fit(flow)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -161,9 +150,10 @@ def _lanes_fit(flow: Flow) -> bool:
 
 def lanes_of(rules: tuple[PayloadRule, ...], outputs: Iterable[Output]) -> tuple[int | None, ...]:
     """The lanes of a flow in their order, (None,) where it has none."""
-    lanes = _lanes_of_rules(rules).union([output.lane for output in outputs])
-    if lanes <= _NO_LANE:
+    lanes = _lanes_of_rules(rules)
+    if lanes <= _NO_LANE and not [output for output in outputs if output.lane is not None]:
         return _NO_LANES
+    lanes = lanes.union([output.lane for output in outputs])
     return tuple(sorted(lanes, key=lambda lane: -1 if lane is None else lane))
 
 
@@ -172,12 +162,18 @@ def _lanes_of_rules(rules: tuple[PayloadRule, ...]) -> frozenset[int | None]:
     return frozenset(rule.lane for rule in rules)
 
 
-def mtu_for(family: Family, output: Output, hop: NextHop) -> int:
-    """Of packets as they come in, of this family; from IPv4 to IPv6, or when protected, they grow on the way."""
-    there = output.destination.family
-    grows = there is not family and there is Family.IP6
-    trailer = trailer_length(output.srtp) if output.srtp is not None else 0
-    return hop.mtu - (_IP6_GROWTH if grows else 0) - trailer
+def way_of(family: Family, output: Output, hop: NextHop) -> tuple[int, bool]:
+    """The MTU of packets as they come in, of this family, and whether XDP can serve the output.
+
+    From IPv4 to IPv6, or when protected, they grow on the way. XDP changes neither the length of a header nor what
+    cannot take its frames.
+    """
+    there, mtu = output.destination.family, hop.mtu
+    if output.srtp is not None:
+        mtu -= trailer_length(output.srtp)
+    if there is family:
+        return mtu, hop.transmit and hop.mac is not None
+    return mtu - (_IP6_GROWTH if there is Family.IP6 else 0), False
 
 
 def output_entry(output: Output, hop: NextHop, srtp_out: int = abi.NONE) -> bytes:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from rtprelay.errors import BackendFault
@@ -111,15 +111,27 @@ class FlowMap:
             self._ports[local.port] = self._leading_to(place)
         else:
             self._redirect(local.port, known, place)
+            self._after_grace(self.free, [known, *self._lanes(known).values()])
         self._at[local] = place
 
     def delete(self, local: Endpoint) -> bool:
         """False: it was not there."""
+        places = self.unlink(local)
+        if places:
+            self._after_grace(self.free, places)
+        return bool(places)
+
+    def unlink(self, local: Endpoint) -> list[int]:
+        """The places that nothing leads to any more: to be freed after a grace."""
         known = self._at.pop(local, None)
         if known is None:
-            return False
+            return []
         self._redirect(local.port, known, self._next(known))
-        return True
+        return [known, *self._lanes(known).values()]
+
+    def free(self, places: Iterable[int]) -> None:
+        for place in places:
+            self._places.free(place, 0)
 
     def _put_lanes(self, rules: bytes, places: Mapping[int, int], lanes: Mapping[int, Entry]) -> bytes:
         """Returns the rules that lead to them."""
@@ -169,8 +181,6 @@ class FlowMap:
         else:
             *_, before = self._chain(port, until=old)
             self._words[(before * _FLOW_STRIDE + _NEXT_AT) // 4] = new
-        for unused in (old, *self._lanes(old).values()):
-            self._after_grace(self._places.free, unused, 0)
 
     def _chain(self, port: int, until: int = 0) -> Iterator[int]:
         """The flows at this port in the order a packet meets them, up to but without `until`."""

@@ -312,8 +312,8 @@ def _by_payload_type(
 
 def _keyed(flow: Flow) -> bool:
     """Its keys are in use from the start: how far they have been used is kept with them."""
-    keys = [output.srtp for output in (*flow.outputs, *flow.rtcp_outputs, *flow.feedback)]
-    return flow.srtp is not None or keys.count(None) < len(keys)
+    outputs = flow.outputs + flow.rtcp_outputs + flow.feedback
+    return flow.srtp is not None or bool([output for output in outputs if output.srtp is not None])
 
 
 def _nowhere(local: Endpoint) -> bool:
@@ -324,7 +324,7 @@ def _unheard(local: Endpoint, ssrc: int) -> int | None:
     return None
 
 
-def _untold(local: Endpoint) -> None:
+def _untold(flow: Flow) -> None:
     """Nobody wants to know."""
 
 
@@ -376,7 +376,7 @@ class UserspaceForwarder:
 
     `spoken_elsewhere`: another data plane has heard the expected source of this port; `Flow.lock` holds then too.
     `shared`: the indices of an SRTP key that it uses, too. `heard_elsewhere`: the payload type of a source at a port.
-    `arrived` is told of the first packet at a port in `awaited`, before it is judged.
+    `arrived` is told of the flow when the first packet comes to a port in `awaited`, before it is judged.
     """
 
     def __init__(
@@ -384,7 +384,7 @@ class UserspaceForwarder:
         spoken_elsewhere: Callable[[Endpoint], bool] = _nowhere,
         shared: Shared | None = None,
         heard_elsewhere: Callable[[Endpoint, int], int | None] = _unheard,
-        arrived: Callable[[Endpoint], None] = _untold,
+        arrived: Callable[[Flow], None] = _untold,
     ) -> None:
         self.listening_quality = False
         """How a stream sounds is judged as by somebody who listens alone."""
@@ -411,9 +411,9 @@ class UserspaceForwarder:
 
         `now` is CLOCK_MONOTONIC in seconds. `already_forwarded`: RTCP the kernel sent on, handed up to be read.
         """
-        if local in self.awaited:
+        if local in self.awaited and (flow := self.flow(local)) is not None:
             self.awaited.remove(local)
-            self._arrived(local)
+            self._arrived(flow)
         state = self._flows.get(local) or self._wake(local)
         if state is None:
             return self._dropped(_NO_FLOW)
@@ -706,33 +706,45 @@ class UserspaceForwarder:
         """Carry out one op. Raises BackendFault where it cannot be."""
         match op:
             case PutFlow(flow):
-                if len(flow.outputs) + len(flow.rtcp_outputs) > MAX_OUTPUTS:
-                    by_lane = Counter(output.lane for output in flow.outputs)
-                    self._check_outputs(flow.local, max((len(flow.rtcp_outputs), *by_lane.values())))
-                state = self._flows.get(flow.local)
-                if state is not None:
-                    state.install(flow, self._contexts)
-                    return
-                self._asleep[flow.local] = flow
-                if _keyed(flow):
-                    self._wake(flow.local)
+                self.put_flow(flow)
             case DropFlow(local):
-                self._flows.pop(local, None)
-                self._asleep.pop(local, None)
-                self.awaited.discard(local)
+                self.drop_flow(local)
             case PutOutput(local, output):
-                state = self._state(local)
-                if state is None:
-                    raise BackendFault(f"no flow at {local} to add an output to")
-                if (output.lane is None) != (state.lane is not None):
-                    raise BackendFault(f"an output of lane {output.lane} does not fit to the others at {local}")
-                lane = state.lanes.get(output.lane, _NO_LANE)
-                self._check_outputs(local, len(lane.outputs.keys() | {output.source}))
-                state.put_output(output, self._contexts)
-            case DropOutput(local, leaves, number):
-                state = self._state(local)
-                if state is not None:
-                    state.drop_output(leaves, number)
+                self.put_output(local, output)
+            case DropOutput(local, source, lane):
+                self.drop_output(local, source, lane)
+
+    def put_flow(self, flow: Flow) -> None:
+        if len(flow.outputs) + len(flow.rtcp_outputs) > MAX_OUTPUTS:
+            by_lane = Counter(output.lane for output in flow.outputs)
+            self._check_outputs(flow.local, max((len(flow.rtcp_outputs), *by_lane.values())))
+        state = self._flows.get(flow.local)
+        if state is not None:
+            state.install(flow, self._contexts)
+            return
+        self._asleep[flow.local] = flow
+        if _keyed(flow):
+            self._wake(flow.local)
+
+    def drop_flow(self, local: Endpoint) -> None:
+        self._flows.pop(local, None)
+        self._asleep.pop(local, None)
+        self.awaited.discard(local)
+
+    def put_output(self, local: Endpoint, output: Output) -> None:
+        state = self._state(local)
+        if state is None:
+            raise BackendFault(f"no flow at {local} to add an output to")
+        if (output.lane is None) != (state.lane is not None):
+            raise BackendFault(f"an output of lane {output.lane} does not fit to the others at {local}")
+        lane = state.lanes.get(output.lane, _NO_LANE)
+        self._check_outputs(local, len(lane.outputs.keys() | {output.source}))
+        state.put_output(output, self._contexts)
+
+    def drop_output(self, local: Endpoint, source: Endpoint, lane: int | None) -> None:
+        state = self._state(local)
+        if state is not None:
+            state.drop_output(source, lane)
 
     def _check_outputs(self, local: Endpoint, count: int) -> None:
         if count > MAX_OUTPUTS:

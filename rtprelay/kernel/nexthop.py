@@ -14,6 +14,7 @@ unresolved again on every `tick`. The kernel then asks, and its answer is an eve
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
@@ -30,6 +31,7 @@ from rtprelay.kernel.netlink import (
     RoutesChanged,
     XdpFeatures,
 )
+from rtprelay.values import Endpoint
 
 Path = tuple[bytes, bytes]
 """(our address, their address), each of 4 or 16 bytes."""
@@ -85,7 +87,8 @@ class _Entry:
     def __init__(self) -> None:
         self.hop = _NO_ROUTE
         self.neighbour: tuple[int, bytes] | None = None
-        self.users = 0
+        self.users: dict[Endpoint, int] = {}
+        """How many outputs of which ports."""
 
 
 class NextHops:
@@ -106,23 +109,29 @@ class NextHops:
         """Their last output has left since the last tick; the others, before it."""
         self._unused_for_long: set[Path] = set()
 
-    def acquire(self, path: Path) -> NextHop:
-        """The next hop of a path that one more output uses."""
+    def acquire(self, path: Path, user: Endpoint) -> NextHop:
+        """The next hop of a path that one more output of this port uses."""
         entry = self._paths.get(path)
         if entry is None:
             entry = self._paths[path] = _Entry()
             self._look_up(path, entry)
-        entry.users += 1
+        entry.users[user] = entry.users.get(user, 0) + 1
         return entry.hop
 
-    def release(self, path: Path) -> None:
-        entry = self._paths[path]
-        entry.users -= 1
-        if not entry.users:
+    def release(self, path: Path, user: Endpoint) -> None:
+        users = self._paths[path].users
+        others = users.pop(user) - 1
+        if others:
+            users[user] = others
+        elif not users:
             self._unused.add(path)
 
     def get(self, path: Path) -> NextHop:
         return self._paths[path].hop
+
+    def users(self, path: Path) -> Iterable[Endpoint]:
+        """The ports with outputs that use it."""
+        return self._paths[path].users
 
     def handle(self, event: Event) -> None:
         """Take note of an event; `work` draws the consequences."""

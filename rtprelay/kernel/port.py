@@ -17,6 +17,10 @@ Sent = tuple[int, int, int]
 ZERO: Sent = (0, 0, 0)
 
 
+Claim = tuple[int, int, tuple[Group, ...]]
+"""Where a block begins, its order, and the groups it names."""
+
+
 class Carried(NamedTuple):
     """What an output has sent from a place it leaves."""
 
@@ -28,39 +32,43 @@ class Carried(NamedTuple):
 
 
 class Block:
-    """Outputs at consecutive places, None where one has left; `entries` is what the kernel sees."""
+    """Outputs at consecutive places, None where one has left."""
 
-    __slots__ = ("base", "entries", "groups", "hops", "live", "outputs", "range")
+    __slots__ = ("base", "groups", "hops", "live", "outputs", "range")
 
-    def __init__(self, base: int, outputs: list[Output | None], entries: list[bytes], hops: list[NextHop]) -> None:
+    def __init__(
+        self, base: int, outputs: tuple[Output | None, ...], live: tuple[Output, ...], hops: tuple[NextHop, ...]
+    ) -> None:
         self.base = base
         self.outputs = outputs
-        self.entries = entries
+        self.live = live
+        """Those that are there."""
         self.hops = hops
-        """Each output's next hop."""
-        self.groups: list[Group] = []
+        """The next hop of each place, as the kernel knows it."""
+        self.range = Range(base, len(outputs)) if outputs else NOWHERE
+        self.groups: tuple[Group, ...] = ()
         """Of its devices, as they are now: the last one. The others may still be named by the flow in the kernel."""
-        self._filled()
 
     @property
     def group(self) -> Group | None:
         return self.groups[-1] if self.groups else None
 
-    def leave_groups(self) -> list[Group]:
+    @property
+    def claim(self) -> Claim:
+        """What is to be given back for it."""
+        return self.base, self.range.order, self.groups
+
+    def leave_groups(self) -> tuple[Group, ...]:
         """All but the one it has now: the flow in the kernel names that."""
         left, self.groups = self.groups[:-1], self.groups[-1:]
         return left
 
-    def put(self, place: int, output: Output | None, entry: bytes, hop: NextHop) -> None:
+    def put(self, place: int, output: Output | None, hop: NextHop) -> None:
         """At a place of the block, or at the next one behind it."""
-        self.outputs[place : place + 1] = [output]
-        self.entries[place : place + 1] = [entry]
-        self.hops[place : place + 1] = [hop]
-        self._filled()
-
-    def _filled(self) -> None:
-        self.live = tuple([output for output in self.outputs if output is not None])
-        self.range = Range(self.base, len(self.outputs)) if self.outputs else NOWHERE
+        self.outputs = *self.outputs[:place], output, *self.outputs[place + 1 :]
+        self.hops = *self.hops[:place], hop, *self.hops[place + 1 :]
+        self.live = without_holes(self.outputs)
+        self.range = Range(self.base, len(self.outputs))
 
     def place_of(self, source: Endpoint) -> int | None:
         return next(
@@ -68,7 +76,11 @@ class Block:
         )
 
 
-NO_BLOCK = Block(0, [], [], [])
+NO_BLOCK = Block(0, (), (), ())
+
+
+def without_holes(outputs: tuple[Output | None, ...]) -> tuple[Output, ...]:
+    return tuple([output for output in outputs if output is not None])
 
 
 class Port:
@@ -95,7 +107,7 @@ class Port:
 
     @property
     def live(self) -> tuple[Output, ...]:
-        return tuple(output for block in self.lanes.values() for output in block.live)
+        return tuple([output for block in self.lanes.values() for output in block.live])
 
     def block(self, lane: int | None) -> Block:
         return self.lanes.get(lane, NO_BLOCK)

@@ -43,20 +43,28 @@ class Blocks:
 
     def take(self, order: int) -> int:
         """A free block. Raises BackendFault where there is none."""
-        source = order
-        while not self._free[source]:
-            source += 1
-            if source > MAX_ORDER:
-                if self._merge() or self._open_tail():
-                    return self.take(order)
+        free = self._free[order]
+        if not free:
+            self._split(order)
+        base = free.popitem()[0]
+        self.used += 1 << order
+        if base + (1 << order) > self.reach:
+            self.reach = base + (1 << order)
+        return base
+
+    def _split(self, order: int) -> None:
+        """Have a free block of this order. Raises BackendFault where there is no larger one either."""
+        source = next((source for source in range(order, MAX_ORDER + 1) if self._free[source]), None)
+        if source is None:
+            if not (self._merge() or self._open_tail()):
                 used = f"{self.used} of {self._size} are in use"
                 raise BackendFault(f"no room for {1 << order} more {self._name}: {used}")
+            self._split(order)
+            return
         base = self._free[source].popitem()[0]
         for half in range(source - 1, order - 1, -1):
             self._free[half][base + (1 << half)] = None
-        self.used += 1 << order
-        self.reach = max(self.reach, base + (1 << order))
-        return base
+        self._free[order][base] = None
 
     def claim(self, base: int, order: int) -> bool:
         """Take this very block; False where (part of) it is taken already or it is none."""
