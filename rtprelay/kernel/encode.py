@@ -132,7 +132,10 @@ def flow_fits(flow: Flow) -> bool:
     """The same for a flow."""
     if flow.userspace or flow.feedback or (flow.srtp is not None and not fits(flow.srtp)):
         return False
-    for output in flow.outputs + flow.rtcp_outputs:
+    for output in flow.outputs:
+        if not output_fits(output):
+            return False
+    for output in flow.rtcp_outputs:
         if not output_fits(output):
             return False
     return _rules_fit(flow.payloads) and _lanes_fit(flow)
@@ -151,9 +154,12 @@ def _lanes_fit(flow: Flow) -> bool:
 def lanes_of(rules: tuple[PayloadRule, ...], outputs: Iterable[Output]) -> tuple[int | None, ...]:
     """The lanes of a flow in their order, (None,) where it has none."""
     lanes = _lanes_of_rules(rules)
-    if lanes <= _NO_LANE and not [output for output in outputs if output.lane is not None]:
+    for output in outputs:
+        if output.lane not in lanes:
+            lanes = lanes.union([output.lane for output in outputs])
+            break
+    if lanes <= _NO_LANE:
         return _NO_LANES
-    lanes = lanes.union([output.lane for output in outputs])
     return tuple(sorted(lanes, key=lambda lane: -1 if lane is None else lane))
 
 
@@ -260,8 +266,10 @@ def flow_entry(
     rules = flow.payloads
     table = payload_table(rules if lane is None else tuple(rule for rule in rules if rule.lane == lane))
     flags = _XDP if xdp else 0
-    if [output for output in outputs if output.srtp is not None]:
-        flags |= _SRTP_OUT
+    for output in outputs:
+        if output.srtp is not None:
+            flags |= _SRTP_OUT
+            break
     if table.silenced:
         flags |= _SILENCED
     return _entry(flow, place, table, mtu, flags, kernel_rtcp)
@@ -275,7 +283,8 @@ def bundle_entry(flow: Flow, place: Place, xdp: bool, kernel_rtcp: bool) -> Entr
 def _entry(flow: Flow, place: Place, table: PayloadTable, mtu: int, flags: int, kernel_rtcp: bool) -> Entry:
     flags |= (_LOCK if flow.lock else 0) | (_SRTP if flow.srtp is not None else 0)
     local = flow.local
-    expected = _endpoint(flow.expected)
+    nobody = _NO_ENDPOINT
+    expected = nobody if flow.expected is None else _endpoint(flow.expected)
     entry = _FLOW.pack(
         local.packed,
         expected[:16],
@@ -293,7 +302,7 @@ def _entry(flow: Flow, place: Place, table: PayloadTable, mtu: int, flags: int, 
     )
     rules = _RULES.pack(
         expected if flow.rtcp_expected is flow.expected else _endpoint(flow.rtcp_expected),
-        _endpoint(flow.signalled),
+        nobody if flow.signalled is None else _endpoint(flow.signalled),
         place.group,
         place.rtcp.base if kernel_rtcp else abi.NONE,
         place.rtcp.base,

@@ -312,8 +312,13 @@ def _by_payload_type(
 
 def _keyed(flow: Flow) -> bool:
     """Its keys are in use from the start: how far they have been used is kept with them."""
-    outputs = flow.outputs + flow.rtcp_outputs + flow.feedback
-    return flow.srtp is not None or bool([output for output in outputs if output.srtp is not None])
+    if flow.srtp is not None:
+        return True
+    for outputs in (flow.outputs, flow.rtcp_outputs, flow.feedback):
+        for output in outputs:
+            if output.srtp is not None:
+                return True
+    return False
 
 
 def _nowhere(local: Endpoint) -> bool:

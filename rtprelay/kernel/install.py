@@ -288,12 +288,13 @@ class Installer:
         if len(port.rtcp.outputs) != 1 or port.flow.srtp is not None:
             return False
         (output,) = port.rtcp.live
-        if output.srtp is not None:
+        if output.srtp is not None or output.ssrc is not None or output.timestamp_offset:
             return False
         reverse = self.ports.get(output.source)
-        back = reverse.rtcp.live if reverse is not None else ()
-        renamed = any(other.source == port.flow.local and other.ssrc is not None for other in back)
-        return output.ssrc is None and not output.timestamp_offset and not renamed
+        for back in reverse.rtcp.live if reverse is not None else ():
+            if back.ssrc is not None and back.source == port.flow.local:
+                return False
+        return True
 
     def _reconsider_partners(self, outputs: Iterable[Output]) -> None:
         """The flows back from these receivers: whether their RTCP passes unchanged is also up to us."""

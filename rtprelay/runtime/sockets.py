@@ -54,13 +54,12 @@ Receiver = Callable[[Endpoint, Endpoint, bytes, int], None]
 
 
 class _Port:
-    __slots__ = ("destination", "local", "socket", "sources", "tos")
+    __slots__ = ("local", "socket", "sources", "steered", "tos")
 
-    def __init__(self, local: Endpoint, tos: int) -> None:
+    def __init__(self, local: Endpoint, tos: int, steered: bool) -> None:
         self.local = local
         self.tos = tos
-        self.destination: bytes | None = None
-        """As datagrams in its queue name it; None: it is not steered."""
+        self.steered = steered
         self.socket: socket.socket | None = None
         """One that receives, or, of a port that is steered, one that sends for a while."""
         self.sources: dict[udp.SourceAddress, Endpoint] = {}
@@ -88,8 +87,6 @@ class MediaSockets:
         self._readers: dict[int, Callable[[], Arrival]] = {}
         """By descriptor."""
         self._by_local: dict[Endpoint, _Port] = {}
-        self._by_destination: dict[bytes, _Port] = {}
-        """Those that are steered."""
         self._queues: dict[int, socket.socket] = {}
         self._queue_port: dict[Family, int] = {}
         self._bound = BoundPorts()
@@ -109,11 +106,8 @@ class MediaSockets:
 
     def open(self, local: Endpoint, tos: int = 0) -> None:
         """Hold `local`. Raises OSError where the port cannot be had."""
-        port = _Port(local, tos)
-        if self._steering is not None and self._steer(local, self._steering):
-            port.destination = udp.destination(local)
-            self._by_destination[port.destination] = port
-        else:
+        port = _Port(local, tos, self._steering is not None and self._steer(local, self._steering))
+        if not port.steered:
             port.socket = udp.bound(local, tos)
             self._watch(port.socket, functools.partial(self._arrived_at, port, port.socket))
         self._by_local[local] = port
@@ -151,9 +145,8 @@ class MediaSockets:
         port = self._by_local.pop(local, None)
         if port is None:
             return
-        if port.destination is not None and self._steering is not None:
+        if port.steered and self._steering is not None:
             self._steering.release(local)
-            del self._by_destination[port.destination]
             self._senders.pop(port, None)
         elif port.socket is not None:
             del self._readers[port.socket.fileno()]
@@ -231,7 +224,7 @@ class MediaSockets:
 
     def _arrived_in(self, queue: socket.socket) -> Arrival:
         data, address, mark, destination = udp.read_all(queue)
-        return self._by_destination.get(destination), data, address, mark
+        return self._by_local.get(udp.destination_of(destination)), data, address, mark
 
     def _learn(self, port: _Port, address: udp.SourceAddress) -> Endpoint | None:
         try:

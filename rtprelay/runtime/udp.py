@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
 import sys
@@ -28,8 +29,7 @@ _NOWHERE = {Family.IP4: "192.0.0.8", Family.IP6: "100::1"}
 """What a socket is bound to that gets its datagrams by steering: addresses that no host has (RFC 7600, RFC 6666)."""
 _ANCILLARY = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(28)
 """Room for a mark and a destination."""
-_IP4, _IP6 = (struct.pack("=H", family) for family in (socket.AF_INET, socket.AF_INET6))
-_PORT_IP4, _PORT_IP6 = struct.Struct("!H4s8x"), struct.Struct("!H4x16s4x")
+_SOCKADDR_IP4, _SOCKADDR_IP6 = struct.Struct("!2xH4s8x"), struct.Struct("!2xH4x16s4x")
 _DESTINATION_LEVELS = {(socket.IPPROTO_IP, IP_RECVORIGDSTADDR), (socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR)}
 
 SourceAddress = tuple[Any, ...]
@@ -108,11 +108,11 @@ def read_all(sock: socket.socket) -> tuple[bytes, SourceAddress, int, bytes]:
     return data, address, mark, destination
 
 
-def destination(local: Endpoint) -> bytes:
-    """As `read_all` tells it: struct sockaddr_in or sockaddr_in6 (ip(7), ipv6(7))."""
-    if local.family is Family.IP4:
-        return _IP4 + _PORT_IP4.pack(local.port, local.packed[12:])
-    return _IP6 + _PORT_IP6.pack(local.port, local.packed)
+@functools.lru_cache(maxsize=4096)
+def destination_of(raw: bytes) -> Endpoint:
+    """What `read_all` tells: struct sockaddr_in or sockaddr_in6 (ip(7), ipv6(7))."""
+    port, address = (_SOCKADDR_IP4 if len(raw) == _SOCKADDR_IP4.size else _SOCKADDR_IP6).unpack(raw)
+    return Endpoint.unpack(address, port)
 
 
 def _socket(family: Family) -> socket.socket:
