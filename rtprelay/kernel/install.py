@@ -137,18 +137,34 @@ class Installer:
 
     def put_flow(self, flow: Flow) -> None:
         port = self.ports.get(flow.local)
-        if port is not None:
+        if port is None:
+            self._enter(flow)
+        else:
             self._switch(port, flow, flow.outputs)
-            return
-        slot = self._slots.take(0)
+
+    def _enter(self, flow: Flow) -> None:
+        """The first flow of a port: nothing goes on from before."""
+        local, slot = flow.local, self._slots.take(0)
         self._clear_state(slot)
-        port = self.ports[flow.local] = self.by_slot[slot] = Port(flow, slot, generation=1)
+        port = Port(flow, slot, generation=1)
+        lanes = port.lanes = {}
+        keyed = False
         try:
-            self._switch(port, flow, flow.outputs)
+            for lane in lanes_of(flow.payloads, flow.outputs):
+                lanes[lane] = self._build(local, _of_lane(flow.outputs, lane))
+            port.rtcp = self._build(local, flow.rtcp_outputs)
+            port.srtp_in = self.keys.acquire("in", flow.srtp)
+            keyed = True
+            self._write_flow(port)
         except BackendFault:
-            del self.ports[flow.local], self.by_slot[slot]
+            if keyed:
+                self.keys.release("in", flow.srtp)
+            for block in (*lanes.values(), port.rtcp):
+                self._retire(local, block)
             self._slots.free(slot, 0)
             raise
+        self.ports[local] = self.by_slot[slot] = port
+        self._reconsider_partners(port.rtcp.live)
 
     def _switch(self, port: Port, flow: Flow, outputs: tuple[Output, ...], anew: bool = False) -> None:
         """Give the port this flow with these outputs. `anew`: build the blocks though they hold the right outputs."""
@@ -159,7 +175,7 @@ class Installer:
         try:
             lanes: dict[int | None, Block] = {}
             for lane in lanes_of(flow.payloads, outputs):
-                members = outputs if lane is None else tuple([output for output in outputs if output.lane == lane])
+                members = _of_lane(outputs, lane)
                 block = port.lanes.get(lane, NO_BLOCK)
                 if anew or members != block.live:
                     block = self._build(local, members)
@@ -186,9 +202,7 @@ class Installer:
             for block in built:
                 self._retire(local, block)
             raise
-        if port.keyed:
-            self.keys.release("in", before[0].srtp)
-        port.keyed = True
+        self.keys.release("in", before[0].srtp)
         if left:
             self._settle(port, carried)
         for block in left:
@@ -570,7 +584,7 @@ class Installer:
             return None
         port = Port(Flow(local, None), entry.slot, entry.generation)
         srtp = self.keys.adopt("in", rules.srtp_in)
-        port.srtp_in, port.keyed = self.keys.acquire("in", srtp), True
+        port.srtp_in = self.keys.acquire("in", srtp)
         port.lanes = {lane: self._adopt_block(local, places, lane) for lane, places in ranges.items()}
         port.rtcp = self._adopt_block(local, rtcp)
         payloads = [rule for lane, (_, of_lane) in lanes.items() for rule in payload_rules(of_lane, lane)]
@@ -650,6 +664,10 @@ class Installer:
 def _unpacked(entry: Entry) -> tuple[abi.Flow, abi.Rules]:
     flow, rules = entry
     return abi.Flow.from_buffer_copy(flow), abi.Rules.from_buffer_copy(rules)
+
+
+def _of_lane(outputs: tuple[Output, ...], lane: int | None) -> tuple[Output, ...]:
+    return outputs if lane is None else tuple([output for output in outputs if output.lane == lane])
 
 
 def _places(blocks: Iterable[Block]) -> dict[OutputKey, int]:

@@ -86,7 +86,7 @@ def without_holes(outputs: tuple[Output | None, ...]) -> tuple[Output, ...]:
 class Port:
     """An installed flow."""
 
-    __slots__ = ("flow", "generation", "kernel_rtcp", "keyed", "lanes", "rtcp", "settled", "slot", "sources", "srtp_in")
+    __slots__ = ("flow", "generation", "kernel_rtcp", "lanes", "rtcp", "settled", "slot", "sources", "srtp_in")
 
     def __init__(self, flow: Flow, slot: int, generation: int) -> None:
         self.flow = flow
@@ -100,8 +100,6 @@ class Port:
         self.rtcp = NO_BLOCK
         self.kernel_rtcp = False
         self.srtp_in = abi.NONE
-        self.keyed = False
-        """The key of `flow` is in use by it: once it has been installed."""
         self.settled: dict[Endpoint, Sent] = {}
         """What outputs sent from places they have left meanwhile, beyond what was carried along."""
 
