@@ -20,6 +20,8 @@ class Owners:
         self._owners: dict[Endpoint, Owner] = {}
         self._pairs: dict[CallId, list[tuple[Endpoint, int, int]]] = {}
         """Of each call the RTP ports, each with its party and media."""
+        self._ports: dict[CallId, tuple[Endpoint, ...]] = {}
+        """Of each call all ports."""
 
     def of(self, local: Endpoint) -> Owner | None:
         return self._owners.get(local)
@@ -39,11 +41,19 @@ class Owners:
             return
         self.forget(call.call_id)
         self._pairs[call.call_id] = pairs
-        for rtp, party_number, index in pairs:
-            self._owners[rtp] = Owner(call.call_id, party_number, index, False)
-            self._owners[rtp.with_port(rtp.port + 1)] = Owner(call.call_id, party_number, index, True)
+        owners = {
+            local: Owner(call.call_id, number, index, rtcp)
+            for rtp, number, index in pairs
+            for local, rtcp in ((rtp, False), (rtp.with_port(rtp.port + 1), True))
+        }
+        self._owners.update(owners)
+        self._ports[call.call_id] = tuple(owners)
+
+    def ports(self, call_id: CallId) -> tuple[Endpoint, ...]:
+        """Of the call, in pairs."""
+        return self._ports.get(call_id, ())
 
     def forget(self, call_id: CallId) -> None:
-        for rtp, _, _ in self._pairs.pop(call_id, ()):
-            del self._owners[rtp]
-            del self._owners[rtp.with_port(rtp.port + 1)]
+        if self._pairs.pop(call_id, None) is not None:
+            for local in self._ports.pop(call_id):
+                del self._owners[local]

@@ -162,14 +162,16 @@ class Registry:
 
     def close(self, pairs: Iterable[Endpoint]) -> tuple[Effect, ...]:
         """Close the ports of these pairs, each named by its RTP port, and forget what was known of them."""
-        locals_ = [local for rtp in pairs for local in (rtp, rtp.with_port(rtp.port + 1))]
+        return self._close(tuple([local for rtp in pairs for local in (rtp, rtp.with_port(rtp.port + 1))]))
+
+    def _close(self, locals_: tuple[Endpoint, ...]) -> tuple[Effect, ...]:
         if not locals_:
             return ()
         self.learning.forget(locals_)
         self.unheard.forget(locals_)
         self.totals.forget(locals_)
         self.spoken.difference_update(locals_)
-        return (ClosePorts(tuple(locals_)),)
+        return (ClosePorts(locals_),)
 
     def end(self, call: Call, reason: EndReason, now: float) -> Iterable[Effect]:
         """Take the call down, with the counters in `fresh` as its last ones (a ReadFlows has been carried out)."""
@@ -179,15 +181,15 @@ class Registry:
         seconds = self.wall(now) - call.created
         reports = {local: self.fresh[local] for local in table if local in self.fresh}
         self.totals.end(call, reason, seconds, reports)
+        ports = self.owners.ports(call.call_id)
         self.forget(call.call_id)
-        pairs = [rtp for _, media in call.medias() for rtp in media.rtp_ports]
-        for rtp in pairs:
+        for rtp in ports[::2]:
             self.ports.give_back(rtp, now)
         packets = sum([report.packets for report in reports.values()])
         fields = {"reason": reason.name.lower(), "seconds": round(seconds, 3), "packets": packets}
         return (
             *((ApplyFlows(diff(table, {})),) if table else ()),
-            *self.close(pairs),
+            *self._close(ports),
             Persist(call.call_id, None),
             Notify("call ended", call.call_id, fields),
         )

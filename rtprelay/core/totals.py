@@ -140,14 +140,18 @@ class Totals:
                 continue  # not part of a pair, or its other half
             one, other = call.media(subscription.source), call.media(subscription.sink)
             if one is not None and other is not None and one.local and other.local:
-                heard = [local in reports and reports[local].packets > 0 for local in (one.local, other.local)]
-                self.zero_way_streams += not any(heard)
-                self.one_way_streams += any(heard) and not all(heard)
+                heard = _heard(reports.get(one.local)) + _heard(reports.get(other.local))
+                self.zero_way_streams += heard == 0
+                self.one_way_streams += heard == 1
         for local, report in reports.items():
             if not (report.ssrcs or report.hearings):
                 continue
             for quality in _qualities(report):
                 self.quality[local.address] += quality
+
+
+def _heard(report: FlowReport | None) -> bool:
+    return report is not None and report.packets > 0
 
 
 def _qualities(report: FlowReport) -> Iterator[Quality]:
