@@ -143,8 +143,12 @@ def _conclude(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
 
 def _tos(call: Call) -> dict[Endpoint, int]:
     """Of each RTP port."""
-    medias = [media for party in call.parties.values() for media in party.medias]
-    return {rtp: media.tos for media in medias for rtp in media.rtp_ports}
+    found = {}
+    for party in call.parties.values():
+        for media in party.medias:
+            for rtp in media.rtp_ports:
+                found[rtp] = media.tos
+    return found
 
 
 def _roll_back(registry: Registry, attempt: Attempt) -> list[Effect]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+
+import msgspec
 
 from rtprelay.core.effects import Effect, Notify, Reply
 from rtprelay.signalling import reply
@@ -14,7 +15,7 @@ from rtprelay.values import CallId
 Produce = Callable[[], Iterable[Effect]]
 
 
-class Later(NamedTuple):
+class Later(msgspec.Struct, frozen=True, gc=False):
     """Effects that depend on what comes in while the ones before them are carried out."""
 
     produce: Produce

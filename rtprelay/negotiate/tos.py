@@ -22,8 +22,9 @@ def mark(call: Call, flags: MediaFlags, context: Context, *, offering: bool) -> 
     """All of the call, by an offer or answer."""
     if offering if flags.tos is None else flags.tos >= 0:
         call.tos = flags.tos
+    tos = of(call, context)
     for _, media in call.medias():
-        media.tos = of(call, context)
+        media.tos = tos
 
 
 def mark_alone(media: Media, flags: MediaFlags) -> None:

@@ -21,7 +21,7 @@ from rtprelay.signalling.command import EndpointLearning
 from rtprelay.values import Endpoint
 
 
-class Sink(NamedTuple):
+class Sink(msgspec.Struct, frozen=True, gc=False):
     """A receiving media, and the copies of RTP and RTCP that it gets; None: it gets none."""
 
     media: Media
@@ -118,8 +118,8 @@ def _put_flows(
     local = carrier.local
     assert local is not None
     # Without keys nobody is expected: what comes behind the end of a handshake is handed up, and finds the keys there.
-    expected = carrier.expected
-    if not carrier.keyed:
+    keyed, expected = carrier.keyed, carrier.expected
+    if not keyed:
         expected = None
         sections = [(media, []) for media, _ in sections]
     at_most = capabilities.max_outputs
@@ -137,7 +137,8 @@ def _put_flows(
         local=local,
         # The packet it is waited for is to be known at once.
         expected=None if carrier.waiting else expected,
-        signalled=_beaten(carrier.source, carrier.remote) if without_ice else None,
+        # What the SDP named, where another one has been learned: should it speak, it wins.
+        signalled=carrier.remote if without_ice and carrier.source not in (None, carrier.remote) else None,
         rtcp_expected=expected,
         on_mismatch=on_mismatch,
         lock=lock,
@@ -151,11 +152,12 @@ def _put_flows(
     )
     if carrier.local_rtcp is None or carrier.rtcp_mux or not carrier.rtp:
         return
-    rtcp_key, rtcp_keyed = carrier.rtcp_receive, carrier.rtcp_keyed
+    rtcp_key, rtcp_named = carrier.rtcp_receive, carrier.remote_rtcp
+    rtcp_keyed = rtcp_key is not None or (keyed and srtp is None)
     table[carrier.local_rtcp] = Flow(
         local=carrier.local_rtcp,
         expected=None,
-        signalled=_beaten(carrier.source_rtcp, carrier.remote_rtcp) if without_ice else None,
+        signalled=rtcp_named if without_ice and carrier.source_rtcp not in (None, rtcp_named) else None,
         rtcp_expected=carrier.expected_rtcp if rtcp_keyed else None,
         on_mismatch=on_mismatch,
         lock=lock,
@@ -207,21 +209,21 @@ def _lanes(sections: list[Section], at_most: int) -> list[Lane]:
 
 def _kernel_can(capabilities: Capabilities, srtp: SrtpParameters | None, outputs: tuple[Output, ...]) -> bool:
     """Whether the kernel path has every suite that is needed; what it lacks is left to userspace, visibly."""
-    keys = [output.srtp for output in outputs if output.srtp is not None]
-    if srtp is not None:
-        keys.append(srtp)
-    return not keys or {parameters.suite.name for parameters in keys} <= capabilities.srtp_suites
+    for output in outputs:
+        if output.srtp is not None and output.srtp.suite.name not in capabilities.srtp_suites:
+            return False
+    return srtp is None or srtp.suite.name in capabilities.srtp_suites
 
 
 def _sink(media: Media, carrier: Media, ssrc: int | None, blocked: bool = False) -> Sink:
-    """A party gets media unless its own SDP says that it does not receive; what the sender's says binds only the
-    sender. RTCP goes on during hold (RFC 3264 section 8.4).
+    """Of a carrier that is keyed. A party gets media unless its own SDP says that it does not receive; what the
+    sender's says binds only the sender. RTCP goes on during hold (RFC 3264 section 8.4).
     """
     rtp = rtcp = None
     if not carrier.closed:
         if media.direction.receives and not media.held:
             rtp = _output(carrier, carrier.local, carrier.destination, ssrc, carrier.crypto_send)
-        if not carrier.opaque and carrier.rtcp_keyed:
+        if not carrier.opaque and (carrier.crypto_receive is None or carrier.rtcp_receive is not None):
             rtcp = _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, ssrc, carrier.rtcp_send)
     return Sink(media, rtp, rtcp, blocked)
 
@@ -244,11 +246,6 @@ def _ordered(outputs: list[Output], at_most: int) -> tuple[Output, ...]:
     if len(outputs) < 2:
         return tuple(outputs)
     return tuple(sorted(dict.fromkeys(outputs), key=attrgetter("source"))[:at_most])
-
-
-def _beaten(source: Endpoint | None, remote: Endpoint | None) -> Endpoint | None:
-    """The address the SDP named, where another one has been learned: should it speak, it wins."""
-    return remote if source is not None and source != remote else None
 
 
 def _on_mismatch(media: Media) -> Mismatch:
