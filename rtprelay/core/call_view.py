@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from rtprelay.call.call import Call, MediaKey, Party, SubscriptionKind
 from rtprelay.call.media import Media
@@ -43,6 +43,8 @@ class _Reader:
         """What has come to each port."""
         self.rtp = self.rtcp = _NOTHING
         """What the streams read so far have received."""
+        self.heard_of = False
+        """There are SSRCs to be told of."""
         for local, report in self._reports.items():
             for output in report.outputs:
                 counts = Counts(output.packets, output.bytes, output.errors)
@@ -50,8 +52,8 @@ class _Reader:
                 self._sent[output.source] = counts if others is None else others + counts
             if report.ssrcs:
                 self._ssrcs[local] = [_source(ssrc) for ssrc in report.ssrcs]
-        self.heard_of = bool(self._ssrcs) or any(report.hearings for report in self._reports.values())
-        """There are SSRCs to be told of."""
+            if report.ssrcs or report.hearings:
+                self.heard_of = True
         self._partners: dict[int, int] = {}
         """By a party's number that of the one it is in an offer/answer dialogue with."""
         self._sources: dict[int, list[view.Other]] = {number: [] for number in call.parties}
@@ -142,19 +144,19 @@ class _Reader:
             for ssrc, source in self._heard(self._call.media(s.source))
         ]
 
-    def _streams(self, media: Media, ssrc: int | None) -> Iterator[str]:
+    def _streams(self, media: Media, ssrc: int | None) -> list[str]:
         suite = media.crypto_receive.suite.name if media.crypto_receive is not None else ""
         by_ice, sent = media.ice is not None, _NOTHING
-        if self._sent and media.local is not None:
-            sent = self._sent.get(media.local, _NOTHING)
-        yield self._stream(
-            "RTP", media.local, media.destination, media.remote, media.source, ssrc, suite, sent, by_ice=by_ice
-        )
-        if media.rtp:
-            local, destination, advertised, learned = media.local, media.destination_rtcp, media.remote, media.source
-            if not media.rtcp_mux:
-                local, advertised, learned = media.local_rtcp, media.remote_rtcp, media.source_rtcp
-            yield self._stream("RTCP", local, destination, advertised, learned, ssrc, suite, _NOTHING, by_ice=by_ice)
+        local, advertised, learned = media.local, media.remote, media.source
+        if self._sent and local is not None:
+            sent = self._sent.get(local, _NOTHING)
+        rtp = self._stream("RTP", local, media.destination, advertised, learned, ssrc, suite, sent, by_ice=by_ice)
+        if not media.rtp:
+            return [rtp]
+        if not media.rtcp_mux:
+            local, advertised, learned = media.local_rtcp, media.remote_rtcp, media.source_rtcp
+        to = media.destination_rtcp
+        return [rtp, self._stream("RTCP", local, to, advertised, learned, ssrc, suite, _NOTHING, by_ice=by_ice)]
 
     def _stream(
         self,

@@ -111,7 +111,8 @@ class Registry:
         owner = self.owners.of(report.local)
         if owner is not None:
             self.totals.observe(report)
-            self.touch(owner.call_id, report.last_packet)
+            if report.last_packet:
+                self.touch(owner.call_id, report.last_packet)
 
     def touch(self, call_id: CallId, when: float) -> None:
         """The call was alive at that time (CLOCK_MONOTONIC)."""

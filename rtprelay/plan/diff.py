@@ -21,7 +21,7 @@ def diff(old: FlowTable, new: FlowTable) -> tuple[FlowOp, ...]:
             ops.extend(_output_ops(before, flow))
         else:
             ops.append(PutFlow(flow))
-    ops.extend(DropFlow(local) for local in old if local not in new)
+    ops.extend([DropFlow(local) for local in old if local not in new])
     return tuple(ops)
 
 

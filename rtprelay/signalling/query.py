@@ -97,12 +97,13 @@ def tag(
     metadata: str = "",
 ) -> str:
     """A participant."""
-    text = f"d{_TAG % string(tag)}{_named('via-branch', via_branch)}{_named('label', label)}{_CREATED % created}"
+    names = _named("via-branch", via_branch) + _named("label", label) if via_branch or label else ""
     sources = _others(subscriptions)
     # In a dialogue they are the same.
     sinks = sources if subscribers == subscriptions else _others(subscribers)
     lists = (sources, sinks, f"l{''.join(medias)}e")
-    return f"{text}{_named('metadata', metadata)}{_PARTICIPANT % lists}e"
+    noted = _named("metadata", metadata) if metadata else ""
+    return f"d{_TAG % string(tag)}{names}{_CREATED % created}{noted}{_PARTICIPANT % lists}e"
 
 
 def media(
