@@ -21,6 +21,8 @@ MAX_DATAGRAM = 65_507
 
 
 class Encoding(enum.Enum):
+    __hash__ = object.__hash__  # as in CommandName
+
     BENCODE = "bencode"
     JSON = "json"
 

@@ -8,10 +8,8 @@ first: 64 MiB hold some six seconds of 14,000 requests a second.
 from __future__ import annotations
 
 import enum
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Hashable
-
-import msgspec
 
 
 class Seen(enum.Enum):
@@ -19,12 +17,6 @@ class Seen(enum.Enum):
 
     NEW = "new"
     IN_PROGRESS = "in progress"
-
-
-class _Entry(msgspec.Struct, gc=False):
-    expires: float
-    reply: bytes | None
-    size: int
 
 
 _OVERHEAD = 300
@@ -38,12 +30,16 @@ class ReplayCache:
         self._lifetime = lifetime
         self._max_entries = max_entries
         self._max_bytes = max_bytes
+        self._replies: dict[tuple[Hashable, bytes], bytes | None] = {}
+        """None: the request is still at work."""
         # A dict finds its oldest entry by passing over all that were removed before it: 20 us of each request.
-        self._entries: OrderedDict[tuple[Hashable, bytes], _Entry] = OrderedDict()
+        self._oldest_first: deque[tuple[Hashable, bytes]] = deque()
+        self._expiries: deque[float] = deque()
+        """Of the same; floats are nothing to the cycle collector."""
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._replies)
 
     @property
     def bytes_held(self) -> int:
@@ -51,36 +47,31 @@ class ReplayCache:
 
     def begin(self, peer: Hashable, cookie: bytes, now: float) -> bytes | Seen:
         """NEW: carry it out, then call `finish`. Otherwise the reply it had, or IN_PROGRESS."""
-        self._expire(now)
-        entry = self._entries.get((peer, cookie))
-        if entry is not None:
-            return Seen.IN_PROGRESS if entry.reply is None else entry.reply
-        size = len(cookie) + _OVERHEAD
-        self._entries[peer, cookie] = _Entry(now + self._lifetime, None, size)
-        self._bytes += size
-        self._shrink()
+        while self._expiries and self._expiries[0] <= now:
+            self._forget()
+        key = (peer, cookie)
+        if key in self._replies:
+            reply = self._replies[key]
+            return Seen.IN_PROGRESS if reply is None else reply
+        self._replies[key] = None
+        self._oldest_first.append(key)
+        self._expiries.append(now + self._lifetime)
+        self._grow(_OVERHEAD + len(cookie))
         return Seen.NEW
 
     def finish(self, peer: Hashable, cookie: bytes, reply: bytes) -> None:
         """Remember the reply; nothing happens where the request is no longer remembered."""
-        entry = self._entries.get((peer, cookie))
-        if entry is None or entry.reply is not None:
-            return
-        entry.reply = reply
-        entry.size += len(reply)
-        self._bytes += len(reply)
-        self._shrink()
+        key = (peer, cookie)
+        if self._replies.get(key, b"") is None:
+            self._replies[key] = reply
+            self._grow(len(reply))
 
-    def _expire(self, now: float) -> None:
-        while self._entries:
-            key = next(iter(self._entries))
-            if self._entries[key].expires > now:
-                return
-            self._forget(key)
+    def _grow(self, size: int) -> None:
+        self._bytes += size
+        while len(self._replies) > self._max_entries or self._bytes > self._max_bytes:
+            self._forget()
 
-    def _shrink(self) -> None:
-        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
-            self._forget(next(iter(self._entries)))
-
-    def _forget(self, key: tuple[Hashable, bytes]) -> None:
-        self._bytes -= self._entries.pop(key).size
+    def _forget(self) -> None:
+        self._expiries.popleft()
+        peer, cookie = self._oldest_first.popleft()
+        self._bytes -= _OVERHEAD + len(cookie) + len(self._replies.pop((peer, cookie)) or b"")
