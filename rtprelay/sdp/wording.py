@@ -1,8 +1,8 @@
 """What SDPs say whose addresses, ports and `o=` lines differ, and nothing else.
 
 Telephones say the same from call to call. Texts that do are of one *wording*; the rules (`view.read`) find out once
-what it means, and from then on what is a text's own is put in its place. A text of another order, or with something
-unusual where its own should be, has no wording.
+what it means, and from then on what is a text's own is put in its place. A text of another order, with something
+unusual where its own should be, or with keys, which are new every time, has no wording.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Taken(NamedTuple):
 
 def take_apart(text: str) -> Taken | None:
     """None: it has no wording."""
-    if len(text) > LONGEST:
+    if len(text) > LONGEST or "a=crypto:" in text or "a=ice-ufrag:" in text:
         return None
     session, *medias = text.split("\nm=")
     session += "\n"
