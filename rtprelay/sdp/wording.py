@@ -10,9 +10,8 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from typing import NamedTuple
 
-from msgspec import structs
+import msgspec
 
 from rtprelay.sdp.attributes import Attributes
 from rtprelay.sdp.document import SessionDescription
@@ -23,7 +22,7 @@ REMEMBERED = 512
 """Wordings, and texts of up to LONGEST characters each: some 20 MiB if strangers do their worst."""
 LONGEST = 2048
 
-_FIELD = r"[^\s\0]+"
+_FIELD = "[!-~]+"
 _HOST = r"[0-9A-Fa-f:.]+"
 _SESSION = re.compile(
     rf"v=0(\r?\n)o=({_FIELD}) ({_FIELD}) ({_FIELD}) ({_FIELD}) ({_FIELD}) ({_FIELD})\1"
@@ -34,7 +33,7 @@ _RTCP = re.compile(rf"a=rtcp:([0-9]{{1,5}}(?: IN IP[46] {_HOST})?)(?=\r?\n|\r?\Z
 _numbers = itertools.count(1)
 
 
-class OwnMedia(NamedTuple):
+class OwnMedia(msgspec.Struct, frozen=True, gc=False):
     """Of a media section."""
 
     port: int
@@ -43,7 +42,7 @@ class OwnMedia(NamedTuple):
     """What follows `a=rtcp:` (RFC 3605)."""
 
 
-class Own(NamedTuple):
+class Own(msgspec.Struct, frozen=True, gc=False):
     """What is a text's own."""
 
     origin: tuple[str, ...]
@@ -81,13 +80,13 @@ class Wording:
             medias = tuple([_media(*each, connection) for each in zip(known.media, own.medias, strict=True)])
         except ValueError:
             return None
-        return structs.replace(known, origin=Origin(*own.origin), connection=connection, media=medias)
+        return msgspec.structs.replace(known, origin=Origin(*own.origin), connection=connection, media=medias)
 
 
 _wording = functools.lru_cache(REMEMBERED)(Wording)
 
 
-class Taken(NamedTuple):
+class Taken(msgspec.Struct, frozen=True, gc=False):
     wording: Wording
     own: Own
 
@@ -140,7 +139,7 @@ def _media(known: MediaView, own: OwnMedia, connection: Connection | None) -> Me
         address = canonical_address(network[-1]) if network else connection.address
         rtcp = Endpoint(address, int(port)) if int(port) else None
         lines = Attributes({**lines.values, "rtcp": [own.rtcp, *lines.values["rtcp"][1:]]})
-    return structs.replace(
+    return msgspec.structs.replace(
         known,
         port=own.port,
         connection_host=connection.host,

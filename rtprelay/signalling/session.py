@@ -42,7 +42,7 @@ class Answer(msgspec.Struct, frozen=True):
     fault: RelayError | None = None
 
 
-class _Pending(NamedTuple):
+class _Pending(msgspec.Struct, frozen=True, gc=False):
     peer: Peer
     cookie: bytes
     encoding: frame.Encoding
