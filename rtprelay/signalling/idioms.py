@@ -78,8 +78,8 @@ class Idioms:
         name, own, others = take_apart(body)
         said = self._templates.read(name.value, others)
         command = complete(name, said, own)
-        if message.encoding is frame.Encoding.BENCODE and self._times(id(said), *body).second():
-            self._learn(message.body, own, _End(name, said))
+        if message.encoding is frame.Encoding.BENCODE:
+            self._note(message.body, body, own, _End(name, said))
         return command
 
     def _recognise(self, body: bytes) -> Command | None:
@@ -111,10 +111,14 @@ class Idioms:
             own[hole.field] = value
             steps = step.steps
 
-    def _learn(self, body: bytes, own: Mapping[str, Any], end: _End) -> None:
-        holes = _holes(body, own)
-        if holes is None or not body.isascii() or len(body) - sum(map(len, own.values())) > LONGEST:
-            return
+    def _note(self, text: bytes, body: Mapping[str, Any], own: Mapping[str, Any], end: _End) -> None:
+        """This has been said, and means `own` and `end`."""
+        if len(text) - sum(map(len, own.values())) <= LONGEST and self._times(id(end.said), *body).second():
+            holes = _holes(text, own)
+            if holes is not None and text.isascii():
+                self._learn(text, holes, end)
+
+    def _learn(self, body: bytes, holes: list[tuple[_Hole, int, int]], end: _End) -> None:
         if self._number == REMEMBERED:
             self._forget()
         self._number += 1
