@@ -217,12 +217,15 @@ class Installer:
             return
         del self.by_slot[port.slot]
         places = self._flows.unlink(local)
-        self._forget_sources(port, {})
+        if port.sources:
+            self._forget_sources(port, {})
         self.keys.release("in", port.flow.srtp)
-        blocks = [block for block in (*port.lanes.values(), port.rtcp) if block.outputs]
-        for block in blocks:
-            self._leave_paths(local, block)
-        self._after_grace(self._free_port, port.slot, places, [block.claim for block in blocks])
+        blocks: list[Claim] = []
+        for block in (*port.lanes.values(), port.rtcp):
+            if block.outputs:
+                self._leave_paths(local, block)
+                blocks.append(block.claim)
+        self._after_grace(self._free_port, port.slot, places, blocks)
         self._reconsider_partners(port.rtcp.live)
 
     def _free_port(self, slot: int, places: list[int], blocks: list[Claim]) -> None:
