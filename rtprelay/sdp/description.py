@@ -33,5 +33,5 @@ def understand(text: str) -> Description:
         return Description(text, known, taken.wording)
     document = SessionDescription.parse(text)
     view = read(document)
-    wording = taken.wording if taken is not None and taken.wording.learn(document, view) else None
+    wording = taken.wording if taken is not None and taken.wording.learn(taken.own, document, view) else None
     return Description(text, view, wording, document)

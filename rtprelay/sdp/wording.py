@@ -62,10 +62,13 @@ class Wording:
         """No other wording has it."""
         self._view: SessionView | None = None
 
-    def learn(self, document: SessionDescription, view: SessionView) -> bool:
-        """This is what a text of it means. False: texts of it have more that is their own, or depends on it."""
-        blocks = [section.block for section in (document.session, *document.media)]
-        if view.bundles or any(block.named or block.connection for block in blocks):
+    def learn(self, own: Own, document: SessionDescription, view: SessionView) -> bool:
+        """This is what a text of it means. False: texts of it say elsewhere what should be their own."""
+        hosts = (own.host, *[media.host for media in own.medias])
+        for section, host in zip((document.session, *document.media), hosts, strict=True):
+            if section.block.named or (section.connection is None) != (host is None):
+                return False
+        if view.bundles:
             return False
         self._view = view
         return True
