@@ -3,8 +3,8 @@
 The trap of this harness: it runs a program again and again over the same buffer, so a relay that rewrites addresses
 would meet its own output from the second run on, and the figure would be that of a packet that is no flow's. Here the
 outputs lead on: each flow sends to the port of another (all in a random order), in the name of its expected sender, and
-the last one to the first. So every run is the next packet of a real flow, and afterwards the counters of all flows and
-the packet itself tell whether that was so.
+the last one to the first, one number and 20 ms later. So every run is the next packet of a real flow, and afterwards
+the counters of all flows and the packet itself tell whether that was so.
 """
 
 from __future__ import annotations
@@ -35,13 +35,11 @@ _OBJECTS = _ROOT / "rtprelay/kernel/objects"
 _FLOOR = _ROOT / "ebpf/build/floor.bpf.o"
 _LO = 1
 """Stands for the device: a test run stops before anything is sent."""
-_SEQUENCE = 1000
 _SSRC = 0x5EED
 _XDP_REDIRECT, _TC_REDIRECT = 4, 7
 _MANY = 55_000
 _KEY_OUT, _KEY_IN = 0, 1
 """Places of the same key, once to protect and once to unprotect."""
-_NO_INDICES = bytes(ctypes.sizeof(abi.SrtpState))
 _HOW = """\
 `BPF_PROG_TEST_RUN` over one 214-byte frame (G.711, 160 bytes of payload; 234 on IPv6), statistics on, all checksums
 adapted; the median of {rounds} rounds, with minimum and maximum. "hot" is one flow; "random" is {many} flows in random
@@ -73,13 +71,14 @@ class Ring:
         self._v6 = v6
         self._payload = bytes(i & 0xFF for i in range(payload))
         self._secured = keys is not None
+        self._sequence = 1000
         self.maps: dict[str, Map] = {}
         self._objects: list[Object] = []
         self.programs: dict[str, Program] = {}
         for name in ("relay_xdp", "relay_tc"):
             loaded = Object(_OBJECTS / f"{name}.bpf.o")
             self._objects.append(loaded)
-            for resized in ("flows", "rules", "state", "aside", "output", "sent"):
+            for resized in ("flows", "rules", "state", "aside", "output", "wrap", "sent", "unsent"):
                 loaded.resize(f"rtprelay_{resized}", flows + 1)
             loaded.share({known: shared for known, shared in self.maps.items() if "." not in known})
             loaded.load()
@@ -104,12 +103,13 @@ class Ring:
         return Endpoint.parse(f"{prefix}{i:x}" if self._v6 else f"{prefix}{i >> 8 & 255}.{i & 255}", 4000 + i % 1000)
 
     def _fill(self) -> None:
-        outputs = {}
+        outputs, wraps = {}, {}
         found = FlowMap(self.maps, lambda deed: deed())
         for i in range(self.flows):
             protects, unprotects = self._secured and i == self._start, self._secured and i != self._start
             rules = abi.Rules(group=abi.NONE, rtcp_output=abi.NONE, srtp_in=_KEY_IN if unprotects else abi.NONE)
             following = self._next[i]
+            last = following == self._start
             outputs[i.to_bytes(4, "little")] = bytes(
                 abi.Output(
                     source=abi.address_bytes(self._sender(following)),
@@ -117,13 +117,16 @@ class Ring:
                     source_port=self._sender(following).port,
                     destination_port=self._local(following).port,
                     ifindex=_LO,
-                    flags=abi.OutputFlag.PRESENT | abi.OutputFlag.READY | abi.OutputFlag.SSRC,
+                    flags=abi.OutputFlag.PRESENT
+                    | abi.OutputFlag.READY
+                    | abi.OutputFlag.SSRC
+                    | (abi.OutputFlag.SRTP if protects else 0),
                     ssrc=_SSRC,
-                    sequence_offset=1,
-                    timestamp_offset=160,
-                    srtp_out=_KEY_OUT if protects else abi.NONE,
+                    sequence_offset=int(last),
+                    timestamp_offset=160 * last,
                 )
             )
+            wraps[i.to_bytes(4, "little")] = bytes(abi.Wrap(srtp_out=_KEY_OUT if protects else abi.NONE))
             flow = abi.Flow(
                 local=abi.address_bytes(self._local(i)),
                 local_port=self._local(i).port,
@@ -145,6 +148,7 @@ class Ring:
         found.close()
         entry = abi.GroupEntry(_LO, self.programs["relay_egress"].fd)
         self.maps["rtprelay_devices"].update(_LO.to_bytes(4, "little"), bytes(entry))
+        self.maps["rtprelay_wrap"].update_batch(wraps)
         self.maps["rtprelay_output"].update_batch(outputs)
 
     def frame(self, at: int, sequence: int) -> bytes:
@@ -169,12 +173,10 @@ class Ring:
         durations = []
         for _ in range(rounds):
             before = self._packets()
-            for place in (_KEY_OUT, _KEY_IN) if self._secured else ():
-                # The packet starts with the same number again: no index has been used.
-                self.maps["rtprelay_srtp_state"].update(place.to_bytes(4, "little"), _NO_INDICES)
-            run = self.programs[program].test_run(self.frame(self._start, _SEQUENCE), repeat)
-            # One whole number of laps: the packet is back where it started, `repeat` numbers later.
-            if run.verdict != verdict or run.data != self.frame(self._start, _SEQUENCE + repeat):
+            run = self.programs[program].test_run(self.frame(self._start, self._sequence), repeat)
+            # One whole number of laps: the packet is back where it started, so many numbers later.
+            self._sequence += laps
+            if run.verdict != verdict or run.data != self.frame(self._start, self._sequence):
                 raise MisforwardedError(f"{program}: verdict {run.verdict}, or a packet that is not the right one")
             if any(now - then != laps for now, then in zip(self._packets(), before, strict=True)):
                 raise MisforwardedError(f"{program}: not every flow received {laps} packets")

@@ -6,7 +6,9 @@ struct abi_anchor {
 	struct rtprelay_flow flow;
 	struct rtprelay_rules rules;
 	struct rtprelay_output output;
+	struct rtprelay_wrap wrap;
 	struct rtprelay_state state;
+	struct rtprelay_source source;
 	struct rtprelay_aside aside;
 	struct rtprelay_sent sent;
 	struct rtprelay_ssrc_key ssrc_key;

@@ -41,13 +41,13 @@ struct listing {
 };
 
 static void print_output(struct seq_file *seq, __u32 i, __u32 media, const struct rtprelay_output *output,
-			 const struct rtprelay_sent *sent)
+			 const struct rtprelay_sent *sent, __u64 errors)
 {
 	BPF_SEQ_PRINTF(seq, "    output #%u (media #%u)\n", i, media);
 	print_endpoint(seq, "       src", output->source, output->source_port);
 	print_endpoint(seq, "       dst", output->destination, output->destination_port);
 	BPF_SEQ_PRINTF(seq, "       stats: %20llu bytes, %20llu packets, %20llu errors\n", sent->bytes, sent->packets,
-		       sent->errors);
+		       errors);
 	if (output->flags & RTPRELAY_OUTPUT_SSRC)
 		BPF_SEQ_PRINTF(seq, "       SSRC out: %x [seq +%u]\n", output->ssrc, output->sequence_offset);
 }
@@ -56,9 +56,10 @@ static long list_output(__u32 i, struct listing *listing)
 {
 	struct rtprelay_output *output = output_at(listing->output_base + i);
 	struct rtprelay_sent *sent = sent_at(listing->output_base + i);
+	__u64 *unsent = unsent_at(listing->output_base + i);
 
-	if (output && sent && output->flags & RTPRELAY_OUTPUT_PRESENT)
-		print_output(listing->seq, i, listing->media, output, sent);
+	if (output && sent && unsent && output->flags & RTPRELAY_OUTPUT_PRESENT)
+		print_output(listing->seq, i, listing->media, output, sent, *unsent);
 	return 0;
 }
 
@@ -66,17 +67,18 @@ static long list_output_in_short(__u32 i, struct listing *listing)
 {
 	struct rtprelay_output *output = output_at(listing->output_base + i);
 	struct rtprelay_sent *sent = sent_at(listing->output_base + i);
+	__u64 *unsent = unsent_at(listing->output_base + i);
 	__u16 port;
 
-	if (!output || !sent || !(output->flags & RTPRELAY_OUTPUT_PRESENT))
+	if (!output || !sent || !unsent || !(output->flags & RTPRELAY_OUTPUT_PRESENT))
 		return 0;
 	port = bpf_ntohs(output->destination_port);
 	if (address_is_ip6(output->destination))
 		BPF_SEQ_PRINTF(listing->seq, "    output #%u [%pI6]:%u %llu bytes, %llu packets, %llu errors\n", i,
-			       output->destination, port, sent->bytes, sent->packets, sent->errors);
+			       output->destination, port, sent->bytes, sent->packets, *unsent);
 	else
 		BPF_SEQ_PRINTF(listing->seq, "    output #%u %pI4:%u %llu bytes, %llu packets, %llu errors\n", i,
-			       output->destination + 12, port, sent->bytes, sent->packets, sent->errors);
+			       output->destination + 12, port, sent->bytes, sent->packets, *unsent);
 	return 0;
 }
 
@@ -93,16 +95,17 @@ static void print_source(struct seq_file *seq, const struct rtprelay_flow *flow)
 static void print_state(struct seq_file *seq, const struct rtprelay_state *state, const struct rtprelay_aside *aside)
 {
 	const struct rtprelay_ssrc *ssrc = &state->ssrc;
+	__u64 seen = ssrc->last_arrival > aside->last_seen ? ssrc->last_arrival : aside->last_seen;
 
-	BPF_SEQ_PRINTF(seq, "    stats: %20llu bytes, %20llu packets, %20llu errors\n", state->bytes, state->packets,
+	BPF_SEQ_PRINTF(seq, "    stats: %20llu bytes, %20llu packets, %20llu errors\n", ssrc->bytes, ssrc->packets,
 		       aside->dropped);
-	if (ssrc->packets)
+	if (ssrc->window[0])
 		BPF_SEQ_PRINTF(seq, "        RTP payload type %3u: %20llu bytes, %20llu packets\n", ssrc->payload_type,
-			       ssrc->bytes, ssrc->packets);
-	if (state->last_seen)
-		BPF_SEQ_PRINTF(seq, "    last packet: %llu ms ago\n",
-			       (bpf_ktime_get_ns() - state->last_seen) / 1000000);
-	if (ssrc->packets)
+			       ssrc->bytes - aside->rtcp_bytes - aside->further_bytes,
+			       ssrc->packets - aside->rtcp_packets - aside->further_packets);
+	if (seen)
+		BPF_SEQ_PRINTF(seq, "    last packet: %llu ms ago\n", (bpf_ktime_get_ns() - seen) / 1000000);
+	if (ssrc->window[0])
 		BPF_SEQ_PRINTF(seq, "    SSRC in: %x [seq %llu/%llu]\n", ssrc->ssrc, ssrc->highest >> 16,
 			       ssrc->highest & 0xffff);
 }

@@ -137,15 +137,15 @@ static long copy_to_output(__u32 i, struct fan_out *fan_out)
 	if (!output || !(output->flags & RTPRELAY_OUTPUT_PRESENT))
 		return 0;
 	if (can_send_copy(output)) {
-		reason = write(fan_out->skb, fan_out->packet, output, fan_out->rtp, &undo);
+		reason = write(fan_out->skb, fan_out->packet, index, output, fan_out->rtp, &undo);
 		if (!reason && !send_copy(fan_out->skb, output))
 			reason = RTPRELAY_REASON_SEND_FAILED;
 	}
 	output_sent(index, fan_out->packet, !reason);
 	if (unlikely(reason))
 		count_reason(reason);
-	if (!can_send_copy(output) || output->srtp_out == RTPRELAY_NONE ||
-	    restore(fan_out->skb, fan_out->packet, output->srtp_out, &undo))
+	if (!can_send_copy(output) || !(output->flags & RTPRELAY_OUTPUT_SRTP) ||
+	    restore(fan_out->skb, fan_out->packet, output_key(index), &undo))
 		return 0;
 	fan_out->spoilt = true;
 	return 1;
@@ -169,7 +169,7 @@ static __always_inline int forward(struct __sk_buff *skb, const struct rtprelay_
 	output = output_at(last);
 	if (!output || !(output->flags & RTPRELAY_OUTPUT_PRESENT) || fan_out.spoilt)
 		return TC_ACT_SHOT;
-	reason = write(skb, packet, output, rtp, &undo);
+	reason = write(skb, packet, last, output, rtp, &undo);
 	output_sent(last, packet, !reason);
 	if (reason) {
 		count_reason(reason);
@@ -216,9 +216,10 @@ static __noinline int relay_rtcp(struct __sk_buff *skb, const struct rtprelay_fl
 
 	if (!rules || !aside || !can_forward_rtcp(skb, packet, output))
 		return punt_some(skb, flow, packet, RTPRELAY_PUNT_CONTROL, RTPRELAY_REASON_RTCP);
-	flow_accepted(state, packet, bpf_ktime_get_ns());
+	flow_accepted(state, packet);
+	aside->last_seen = bpf_ktime_get_ns();
 	aside->rtcp_packets++;
-	aside->rtcp_bytes += packet->payload_length;
+	aside->rtcp_bytes += packet->received;
 	sent = as_received(skb, packet, &original) && write_addresses(skb, packet, output) && send_copy(skb, output);
 	output_sent(rules->rtcp_output, packet, sent);
 	count(RTPRELAY_COUNTER_RTCP_FORWARDED);
@@ -251,7 +252,7 @@ static __always_inline int relay_rtp(struct __sk_buff *skb, const struct rtprela
 	if (unlikely(flow_drops(flow, index, rtp_payload_type(&rtp))))
 		return drop(flow, RTPRELAY_REASON_PAYLOAD_TYPE);
 	now = bpf_ktime_get_ns();
-	flow_accepted(state, packet, now);
+	flow_accepted(state, packet);
 	rtp_received(flow, index, state, packet, &rtp, now);
 	if (unlikely(!flow->output_count)) {
 		count_reason(RTPRELAY_REASON_HOLD);

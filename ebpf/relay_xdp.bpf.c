@@ -37,9 +37,27 @@ static __always_inline int refuse(const struct rtprelay_flow *flow, enum rtprela
 static __always_inline bool can_send(const struct rtprelay_output *output, const struct packet *packet,
 				     const bool secured)
 {
-	return output_is(output, RTPRELAY_OUTPUT_PRESENT | RTPRELAY_OUTPUT_READY) &&
-	       (secured || output->srtp_out == RTPRELAY_NONE) && output_tags(output) == packet->tags &&
-	       address_is_ip6(output->destination) == packet->v6;
+	const __u32 how = RTPRELAY_OUTPUT_PRESENT | RTPRELAY_OUTPUT_READY | RTPRELAY_OUTPUT_LOCAL |
+			  RTPRELAY_OUTPUT_TAGGED | RTPRELAY_OUTPUT_TAGGED_TWICE | (secured ? 0 : RTPRELAY_OUTPUT_SRTP);
+	__u32 wanted = RTPRELAY_OUTPUT_PRESENT | RTPRELAY_OUTPUT_READY | packet->tags << RTPRELAY_TAGS_SHIFT;
+
+	return (output->flags & how) == wanted && address_is_ip6(output->destination) == packet->v6;
+}
+
+static __always_inline bool write_tags(struct xdp_md *ctx, const struct packet *packet, __u32 index)
+{
+	struct vlan_tag *tag = ctx_start(ctx) + sizeof(struct ethhdr);
+	const struct rtprelay_wrap *wrap = wrap_at(index);
+
+	if (!wrap)
+		return false;
+#pragma unroll
+	for (int i = 0; i < CTX_MAX_TAGS && i < packet->tags; i++) {
+		if (!within(&tag[i], sizeof(*tag), ctx_end(ctx)))
+			return false;
+		tag[i].tci = wrap->vlan[i];
+	}
+	return true;
 }
 
 /* As RTP. */
@@ -52,9 +70,10 @@ static __always_inline enum rtprelay_reason write_plain(struct xdp_md *ctx, cons
 }
 
 /* As SRTP; `packet` follows. */
-static __always_inline enum rtprelay_reason write_secured(struct xdp_md *ctx, struct packet *packet,
+static __always_inline enum rtprelay_reason write_secured(struct xdp_md *ctx, struct packet *packet, __u32 index,
 							  const struct rtprelay_output *output)
 {
+	__u32 key = output_key(index);
 	struct rtp_header *rtp = rtp_of(ctx, packet);
 	struct secured *secured = secure(packet);
 	enum rtprelay_reason reason;
@@ -62,21 +81,26 @@ static __always_inline enum rtprelay_reason write_secured(struct xdp_md *ctx, st
 	if (!secured || !rtp)
 		return RTPRELAY_REASON_SEND_FAILED;
 	secured->rtp = *rtp;
-	reason = secure_begin(ctx, secured, output);
+	reason = secure_begin(ctx, secured, output, key);
 	if (!reason && !output_write(ctx, packet, output, &secured->rtp))
 		reason = RTPRELAY_REASON_SEND_FAILED;
 	if (!reason)
-		reason = secure_finish(ctx, secured, output->srtp_out);
+		reason = secure_finish(ctx, secured, key);
 	resized(packet, &secured->extent);
 	return reason;
 }
 
 /* Make the packet the one that leaves by this output; `packet` follows. */
-static __always_inline enum rtprelay_reason write(struct xdp_md *ctx, struct packet *packet,
+static __always_inline enum rtprelay_reason write(struct xdp_md *ctx, struct packet *packet, __u32 index,
 						  const struct rtprelay_output *output, const bool secured)
 {
-	return secured && output->srtp_out != RTPRELAY_NONE ? write_secured(ctx, packet, output)
-							    : write_plain(ctx, packet, output);
+	enum rtprelay_reason reason = secured && output->flags & RTPRELAY_OUTPUT_SRTP
+					      ? write_secured(ctx, packet, index, output)
+					      : write_plain(ctx, packet, output);
+
+	if (unlikely(packet->tags) && !write_tags(ctx, packet, index))
+		reason = RTPRELAY_REASON_SEND_FAILED;
+	return reason;
 }
 
 static __always_inline int failed(enum rtprelay_reason reason)
@@ -92,7 +116,7 @@ static __always_inline int failed(enum rtprelay_reason reason)
 static __always_inline int send(struct xdp_md *ctx, struct packet *packet, __u32 index,
 				const struct rtprelay_output *output, const bool secured)
 {
-	enum rtprelay_reason reason = write(ctx, packet, output, secured);
+	enum rtprelay_reason reason = write(ctx, packet, index, output, secured);
 
 	if (likely(!reason) && bpf_redirect_map(&rtprelay_devices, output->ifindex, 0) != XDP_REDIRECT)
 		reason = RTPRELAY_REASON_SEND_FAILED;
@@ -194,7 +218,7 @@ static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 	if (unlikely(flow_drops(flow, index, payload_type)))
 		return drop(flow, RTPRELAY_REASON_PAYLOAD_TYPE);
 	now = bpf_ktime_get_ns();
-	flow_accepted(state, &packet, now);
+	flow_accepted(state, &packet);
 	rtp_received(flow, index, state, &packet, rtp, now);
 	if (unlikely(!flow->output_count)) {
 		count_reason(RTPRELAY_REASON_HOLD);
@@ -233,7 +257,7 @@ static __always_inline int leave(struct xdp_md *ctx, __u32 index, const struct r
 		output_failed(index);
 		return failed(RTPRELAY_REASON_OUTPUT_NOT_READY);
 	}
-	reason = write(ctx, &packet, output, secured);
+	reason = write(ctx, &packet, index, output, secured);
 	output_sent(index, &packet, !reason);
 	return likely(!reason) ? XDP_PASS : failed(reason);
 }
@@ -253,7 +277,7 @@ int relay_egress(struct xdp_md *ctx)
 		return failed(RTPRELAY_REASON_OUTPUT_SURPLUS);
 	if (unlikely(!(output->flags & RTPRELAY_OUTPUT_PRESENT)))
 		return failed(RTPRELAY_REASON_OUTPUT_HOLE);
-	if (likely(output->srtp_out == RTPRELAY_NONE))
+	if (likely(!(output->flags & RTPRELAY_OUTPUT_SRTP)))
 		return leave(ctx, index, output, false);
 	secured = secured_packet();
 	if (secured) {

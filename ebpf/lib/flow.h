@@ -19,16 +19,12 @@ static __always_inline void fetch_ahead(__u64 word)
 	const struct rtprelay_output *output = output_at(port_output_hint(word));
 	const struct rtprelay_sent *sent = sent_at(port_output_hint(word));
 
-	if (state) {
-		touch(&state->packets);
-		touch(&state->ssrc.jitter);
-	}
-	if (output) {
-		touch(&output->source);
-		touch(&output->srtp_out);
-	}
+	if (state)
+		touch(state);
+	if (output)
+		touch(output);
 	if (sent)
-		touch(&sent->packets);
+		touch(sent);
 }
 
 /*
@@ -76,7 +72,7 @@ static __always_inline enum rtprelay_reason flow_judge_stranger(const struct rtp
 	case RTPRELAY_MISMATCH_ACCEPT:
 		return 0;
 	case RTPRELAY_MISMATCH_PUNT:
-		if (flow->flags & RTPRELAY_FLOW_LOCK && state->confirmed == flow->generation)
+		if (flow->flags & RTPRELAY_FLOW_LOCK && state->ssrc.confirmed == flow->generation)
 			return RTPRELAY_REASON_SOURCE_LOCKED;
 		return RTPRELAY_REASON_UNKNOWN_SOURCE;
 	default:
@@ -103,8 +99,8 @@ static __always_inline enum rtprelay_reason flow_judge(const struct rtprelay_flo
 	if (!expected)
 		return flow_judge_stranger(flow, rules, state, packet);
 	/* SRTP has to be authentic first: flow_authentic. */
-	if (unlikely(state->confirmed != flow->generation) && !(flow->flags & RTPRELAY_FLOW_SRTP))
-		state->confirmed = flow->generation;
+	if (unlikely(state->ssrc.confirmed != flow->generation) && !(flow->flags & RTPRELAY_FLOW_SRTP))
+		state->ssrc.confirmed = flow->generation;
 	return 0;
 }
 
@@ -112,8 +108,8 @@ static __always_inline enum rtprelay_reason flow_judge(const struct rtprelay_flo
 static __always_inline void flow_authentic(const struct rtprelay_flow *flow, struct rtprelay_state *state,
 					   const struct packet *packet)
 {
-	if (unlikely(state->confirmed != flow->generation) && flow_expects(flow, packet))
-		state->confirmed = flow->generation;
+	if (unlikely(state->ssrc.confirmed != flow->generation) && flow_expects(flow, packet))
+		state->ssrc.confirmed = flow->generation;
 }
 
 static __always_inline __u8 rules_payload(const struct rtprelay_rules *rules, __u8 payload_type)
@@ -205,11 +201,10 @@ static __always_inline void flow_dropped(const struct rtprelay_flow *flow)
 		aside->dropped++;
 }
 
-static __always_inline void flow_accepted(struct rtprelay_state *state, const struct packet *packet, __u64 now)
+static __always_inline void flow_accepted(struct rtprelay_state *state, const struct packet *packet)
 {
-	state->packets++;
-	state->bytes += packet->received;
-	state->last_seen = now;
+	state->ssrc.packets++;
+	state->ssrc.bytes += packet->received;
 }
 
 #endif

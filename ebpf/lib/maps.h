@@ -74,8 +74,25 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 32768);
 	__type(key, __u32);
+	__type(value, struct rtprelay_wrap);
+} rtprelay_wrap SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
 	__type(value, struct rtprelay_sent);
 } rtprelay_sent SEC(".maps");
+
+/* How many copies could not be sent, by output. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 32768);
+	__type(key, __u32);
+	__type(value, __u64);
+} rtprelay_unsent SEC(".maps");
 
 static __always_inline __u64 port_word(__be16 port)
 {
@@ -126,9 +143,19 @@ static __always_inline struct rtprelay_output *output_at(__u32 index)
 	return bpf_map_lookup_elem(&rtprelay_output, &index);
 }
 
+static __always_inline struct rtprelay_wrap *wrap_at(__u32 index)
+{
+	return bpf_map_lookup_elem(&rtprelay_wrap, &index);
+}
+
 static __always_inline struct rtprelay_sent *sent_at(__u32 index)
 {
 	return bpf_map_lookup_elem(&rtprelay_sent, &index);
+}
+
+static __always_inline __u64 *unsent_at(__u32 index)
+{
+	return bpf_map_lookup_elem(&rtprelay_unsent, &index);
 }
 
 /* Addresses are 16 bytes, at a multiple of 4. */

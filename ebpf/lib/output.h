@@ -12,56 +12,51 @@
 #include "demux.h"
 #include "maps.h"
 
-/* All of these flags are set, and no other one that says how to send. */
-static __always_inline bool output_is(const struct rtprelay_output *output, __u32 flags)
-{
-	const __u32 how = RTPRELAY_OUTPUT_PRESENT | RTPRELAY_OUTPUT_READY | RTPRELAY_OUTPUT_LOCAL;
-
-	return (output->flags & how) == flags;
-}
-
 static __always_inline __u8 output_tags(const struct rtprelay_output *output)
 {
-	return !!output->vlan[0] + !!output->vlan[1];
+	return output->flags >> RTPRELAY_TAGS_SHIFT;
+}
+
+/* The key of an output that has one. */
+static __always_inline __u32 output_key(__u32 index)
+{
+	const struct rtprelay_wrap *wrap = wrap_at(index);
+
+	return wrap ? wrap->srtp_out : RTPRELAY_NONE;
 }
 
 static __always_inline void output_failed(__u32 index)
 {
-	struct rtprelay_sent *sum = sent_at(index);
+	__u64 *sum = unsent_at(index);
 
 	if (sum)
-		sum->errors++;
+		*sum += 1;
 }
 
 static __always_inline void output_sent(__u32 index, const struct packet *packet, bool sent)
 {
-	struct rtprelay_sent *sum = sent_at(index);
+	struct rtprelay_sent *sum;
 
+	if (unlikely(!sent)) {
+		output_failed(index);
+		return;
+	}
+	sum = sent_at(index);
 	if (!sum)
 		return;
-	if (likely(sent)) {
-		sum->packets++;
-		sum->bytes += packet->payload_length;
-	} else {
-		sum->errors++;
-	}
+	sum->packets++;
+	sum->bytes += packet->payload_length;
 }
 
-static __always_inline void write_link(struct ethhdr *eth, const void *end, const struct packet *packet,
-				       const struct rtprelay_output *output)
+static __always_inline void write_link(struct ethhdr *eth, const struct rtprelay_output *output)
 {
 	const __u32 *addresses = (const __u32 *) output->destination_mac;
-	struct vlan_tag *tag = (struct vlan_tag *) (eth + 1);
 	__u32 *word = (__u32 *) eth;
 
 	/* Both addresses follow each other here and there. */
 	word[0] = addresses[0];
 	word[1] = addresses[1];
 	word[2] = addresses[2];
-#pragma unroll
-	for (int i = 0; i < CTX_MAX_TAGS; i++)
-		if (unlikely(i < packet->tags) && within(&tag[i], sizeof(*tag), end))
-			tag[i].tci = output->vlan[i];
 }
 
 /* Put `to` in place of a word, and note the change. */
@@ -137,7 +132,7 @@ static __always_inline bool output_write_family(ctx_t *ctx, const struct packet 
 
 	if ((void *) header + (rtp ? sizeof(*header) : 0) > ctx_end(ctx))
 		return false;
-	write_link(eth, ctx_end(ctx), packet, output);
+	write_link(eth, output);
 	if (v6)
 		write_ip6(network, output, &change);
 	else

@@ -18,44 +18,56 @@
 #include "count.h"
 #include "flow.h"
 
-#define MAX_DROPOUT 3000
-#define NO_RESTART  0x10000
-#define MAX_TRANSIT (5 * NANOSECONDS) /* a larger step is a new timestamp base, not jitter */
+#define MAX_DROPOUT   3000
+#define RESTART_AT(n) (0x10000 | (__u16) (n))
+#define MAX_TRANSIT   (5 * NANOSECONDS) /* a larger step is a new timestamp base, not jitter */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC); /* few streams have a second source */
 	__uint(max_entries, 16384);
 	__type(key, struct rtprelay_ssrc_key);
-	__type(value, struct rtprelay_ssrc);
+	__type(value, struct rtprelay_source);
 } rtprelay_ssrcs SEC(".maps");
 
-static const struct rtprelay_ssrc unheard;
+static const struct rtprelay_source unheard;
 
-/* A further source. The map is written only when one shows up, never for each packet. */
-static __noinline struct rtprelay_ssrc *rtp_further_source(struct rtprelay_state *state, __u32 slot, __u32 ssrc)
+/* The map is written only when a source shows up, never for each packet. */
+static __noinline struct rtprelay_source *rtp_further_source(struct rtprelay_aside *aside, __u32 slot, __u32 ssrc)
 {
 	struct rtprelay_ssrc_key key = { .slot = slot, .ssrc = ssrc };
-	struct rtprelay_ssrc *source = bpf_map_lookup_elem(&rtprelay_ssrcs, &key);
-	struct rtprelay_aside *aside = aside_at(slot);
+	struct rtprelay_source *source = bpf_map_lookup_elem(&rtprelay_ssrcs, &key);
 
 	if (source)
 		return source;
-	if (!aside || state->ssrc_count >= RTPRELAY_MAX_SSRCS ||
+	if (aside->ssrc_count >= RTPRELAY_MAX_SSRCS ||
 	    bpf_map_update_elem(&rtprelay_ssrcs, &key, &unheard, BPF_NOEXIST)) {
 		count(RTPRELAY_COUNTER_SSRC_UNTRACKED);
 		return NULL;
 	}
-	aside->further[state->ssrc_count & (RTPRELAY_MAX_SSRCS - 1)] = ssrc;
-	state->ssrc_count++;
+	aside->further[aside->ssrc_count & (RTPRELAY_MAX_SSRCS - 1)] = ssrc;
+	aside->ssrc_count++;
 	return bpf_map_lookup_elem(&rtprelay_ssrcs, &key);
 }
 
-static __always_inline struct rtprelay_ssrc *rtp_source(struct rtprelay_state *state, __u32 slot, __u32 ssrc)
+/* A packet that is not of the flow's first source. */
+static __always_inline struct rtprelay_source *rtp_further(__u32 slot, __u32 ssrc, const struct packet *packet,
+							   __u64 now)
 {
-	if (likely(state->ssrc.ssrc == ssrc || !state->ssrc.packets))
-		return &state->ssrc;
-	return rtp_further_source(state, slot, ssrc);
+	struct rtprelay_aside *aside = aside_at(slot);
+	struct rtprelay_source *source;
+
+	if (!aside)
+		return NULL;
+	aside->last_seen = now;
+	aside->further_packets++;
+	aside->further_bytes += packet->received;
+	source = rtp_further_source(aside, slot, ssrc);
+	if (source) {
+		source->ssrc.packets++;
+		source->ssrc.bytes += packet->received;
+	}
+	return source;
 }
 
 /* Move the window up by `step` packets and mark the newest. */
@@ -82,40 +94,62 @@ static __always_inline bool window_mark(__u64 window[2], __u32 behind)
 	return seen;
 }
 
-static __always_inline void sequence_first(struct rtprelay_ssrc *source, __u16 sequence)
+static __always_inline void sequence_first(struct rtprelay_ssrc *source, struct rtprelay_past *past, __u16 sequence)
 {
-	source->base = sequence;
+	past->base = sequence;
 	source->highest = sequence;
 	source->window[0] = 1;
-	source->restart = NO_RESTART;
 }
 
-/* RFC 3550 A.1, without its probation: a relay forwards from the first packet. */
-static __always_inline void sequence_next(struct rtprelay_ssrc *source, __u16 sequence)
+/* A packet that is not a little ahead of the newest. */
+static __always_inline void sequence_odd(struct rtprelay_ssrc *source, struct rtprelay_past *past, __u16 sequence)
 {
 	__u16 step = sequence - (__u16) source->highest;
 	__u16 behind = -step;
 
-	if (likely(step && step < MAX_DROPOUT)) {
-		source->highest += step;
-		window_advance(source->window, step);
-	} else if (behind < RTPRELAY_SEQUENCE_WINDOW) {
+	if (behind < RTPRELAY_SEQUENCE_WINDOW) {
 		if (window_mark(source->window, behind))
-			source->duplicates++;
+			past->duplicates++;
 		else
-			source->reordered++;
-	} else if (sequence == source->restart) {
+			past->reordered++;
+	} else if (past->restart == RESTART_AT(sequence)) {
 		/* Of the new numbering two packets are expected so far, and have come: keep highest - base + 1 true. */
-		source->base += step - 2;
+		past->base += step - 2;
 		source->highest += step;
 		source->window[0] = 3;
 		source->window[1] = 0;
-		source->reordered--;
-		source->restart = NO_RESTART;
+		past->reordered--;
+		past->restart = 0;
 	} else {
-		source->reordered++;
-		source->restart = (__u16) (sequence + 1);
+		past->reordered++;
+		past->restart = RESTART_AT(sequence + 1);
 	}
+}
+
+/* RFC 3550 A.1, without its probation: a relay forwards from the first packet. `past`: null for that of the first
+ * source.
+ */
+static __always_inline void sequence_next(struct rtprelay_ssrc *source, struct rtprelay_past *past, __u32 slot,
+					  __u16 sequence)
+{
+	__u16 step = sequence - (__u16) source->highest;
+	struct rtprelay_aside *aside;
+
+	if (likely(source->window[0] && step && step < MAX_DROPOUT)) {
+		source->highest += step;
+		window_advance(source->window, step);
+		return;
+	}
+	if (!past) {
+		aside = aside_at(slot);
+		if (!aside)
+			return;
+		past = &aside->past;
+	}
+	if (source->window[0])
+		sequence_odd(source, past, sequence);
+	else
+		sequence_first(source, past, sequence);
 }
 
 /* RFC 3550 A.8: J += (|D| - J) / 16, in units of 1/16 to keep the fraction. */
@@ -126,30 +160,35 @@ static __always_inline void jitter_next(struct rtprelay_ssrc *source, __u32 time
 
 	if (transit < 0)
 		transit = -transit;
-	if (clock && clock == source->clock && transit < (__s64) MAX_TRANSIT)
-		source->jitter += transit - ((source->jitter + 8) >> RTPRELAY_JITTER_SHIFT);
+	if (transit < (__s64) MAX_TRANSIT)
+		source->jitter +=
+			(__u32) (transit >> RTPRELAY_TRANSIT_SHIFT) - ((source->jitter + 8) >> RTPRELAY_JITTER_SHIFT);
 }
 
+/* The packet has been counted at the flow: flow_accepted. */
 static __always_inline void rtp_received(const struct rtprelay_flow *flow, __u32 index, struct rtprelay_state *state,
 					 const struct packet *packet, const struct rtp_header *rtp, __u64 now)
 {
 	__u32 ssrc = bpf_ntohl(rtp->ssrc), timestamp = bpf_ntohl(rtp->timestamp);
 	__u8 payload_type = rtp_payload_type(rtp);
 	__u32 clock = flow_clock(flow, index, payload_type);
-	struct rtprelay_ssrc *source = rtp_source(state, flow->slot, ssrc);
+	struct rtprelay_ssrc *source = &state->ssrc;
+	struct rtprelay_source *further;
+	struct rtprelay_past *past = NULL;
 
-	if (unlikely(!source))
-		return;
-	if (likely(source->packets)) {
-		sequence_next(source, bpf_ntohs(rtp->sequence));
-		jitter_next(source, timestamp, clock, now);
-	} else {
-		source->ssrc = ssrc;
-		sequence_first(source, bpf_ntohs(rtp->sequence));
+	if (unlikely(source->ssrc != ssrc && source->window[0])) {
+		further = rtp_further(flow->slot, ssrc, packet, now);
+		if (!further)
+			return;
+		source = &further->ssrc;
+		past = &further->past;
 	}
-	source->packets++;
-	source->bytes += packet->received;
-	source->clock = clock;
+	sequence_next(source, past, flow->slot, bpf_ntohs(rtp->sequence));
+	/* Types have the same clock as a rule; which one the last packet had is not kept. */
+	if (likely(source->last_arrival && clock) &&
+	    (likely(payload_type == source->payload_type) || flow_clock(flow, index, source->payload_type) == clock))
+		jitter_next(source, timestamp, clock, now);
+	source->ssrc = ssrc;
 	source->last_timestamp = timestamp;
 	source->last_arrival = now;
 	source->payload_type = payload_type;

@@ -141,9 +141,9 @@ static __always_inline bool secure_room(ctx_t *ctx, const struct rtprelay_flow *
 	const struct rtprelay_srtp_key *key, *key_in;
 	const struct rtprelay_rules *rules;
 
-	if (likely(output->srtp_out == RTPRELAY_NONE))
+	if (likely(!(output->flags & RTPRELAY_OUTPUT_SRTP)))
 		return true;
-	key = srtp_key_at(output->srtp_out);
+	key = srtp_key_at(output_key(flow->output_base));
 	if (!key)
 		return true;
 	needed = srtp_trailer_length(key);
@@ -170,7 +170,7 @@ static __always_inline bool secure_room_behind(ctx_t *ctx)
  * Before the packet is written for this output: use an index up, and let the packet grow. secured->rtp gets the number
  * under which it is sent.
  */
-__noinline int secure_begin(ctx_t *ctx, struct secured *secured, const struct rtprelay_output *output)
+__noinline int secure_begin(ctx_t *ctx, struct secured *secured, const struct rtprelay_output *output, __u32 key_index)
 {
 	const struct rtprelay_srtp_key *key;
 	struct rtprelay_srtp_stream *stream;
@@ -180,7 +180,7 @@ __noinline int secure_begin(ctx_t *ctx, struct secured *secured, const struct rt
 
 	if (!secured || !output)
 		return RTPRELAY_REASON_SRTP_NO_KEY;
-	key = srtp_key_at(output->srtp_out);
+	key = srtp_key_at(key_index);
 	rtp = &secured->rtp;
 	sequence = bpf_ntohs(rtp->sequence) + output->sequence_offset;
 	ssrc = output->flags & RTPRELAY_OUTPUT_SSRC ? output->ssrc : bpf_ntohl(rtp->ssrc);
@@ -188,9 +188,9 @@ __noinline int secure_begin(ctx_t *ctx, struct secured *secured, const struct rt
 	secured->change = 0;
 	if (!key || key->cipher == RTPRELAY_SRTP_NO_KEY)
 		return RTPRELAY_REASON_SRTP_NO_KEY;
-	stream = srtp_stream_of(output->srtp_out, ssrc);
+	stream = srtp_stream_of(key_index, ssrc);
 	if (unlikely(!stream))
-		stream = srtp_stream_made(output->srtp_out, ssrc);
+		stream = srtp_stream_made(key_index, ssrc);
 	if (unlikely(!stream))
 		return RTPRELAY_REASON_SRTP_EXHAUSTED;
 	if (unlikely(!srtp_take_next(stream, sequence, &secured->index)))

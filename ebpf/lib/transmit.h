@@ -25,17 +25,17 @@ __noinline int pop_tags(struct __sk_buff *skb)
 	return likely(!skb->vlan_present) || bpf_skb_vlan_pop(skb) == 0;
 }
 
-__noinline int push_tags(struct __sk_buff *skb, const struct rtprelay_output *output)
+/* Put on those of an output that has some. */
+__noinline int push_tags(struct __sk_buff *skb, __u32 index, __u32 tags)
 {
-	if (!output)
+	const struct rtprelay_wrap *wrap = wrap_at(index);
+
+	if (!wrap)
 		return false;
-	if (unlikely(output->vlan[1]) && bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), bpf_ntohs(output->vlan[1])))
+	if (tags > 1 && bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), bpf_ntohs(wrap->vlan[1])))
 		return false;
-	if (unlikely(output->vlan[0]) &&
-	    bpf_skb_vlan_push(skb, output->vlan[1] ? bpf_htons(ETHERTYPE_QINQ) : bpf_htons(ETH_P_8021Q),
-			      bpf_ntohs(output->vlan[0])))
-		return false;
-	return true;
+	return bpf_skb_vlan_push(skb, tags > 1 ? bpf_htons(ETHERTYPE_QINQ) : bpf_htons(ETH_P_8021Q),
+				 bpf_ntohs(wrap->vlan[0])) == 0;
 }
 
 /* Functions of their own, for the stack of 512 bytes: callers and callbacks share it. */
@@ -73,22 +73,23 @@ __noinline int write_headers(struct __sk_buff *skb, struct packet *packet, const
 }
 
 /* As SRTP. */
-static __always_inline enum rtprelay_reason write_secured(struct __sk_buff *skb, struct packet *packet,
+static __always_inline enum rtprelay_reason write_secured(struct __sk_buff *skb, struct packet *packet, __u32 index,
 							  const struct rtprelay_output *output,
 							  const struct rtp_header *rtp, struct undo *undo)
 {
 	struct secured *secured = secure(packet);
+	__u32 key = output_key(index);
 	enum rtprelay_reason reason;
 
 	if (!secured)
 		return RTPRELAY_REASON_SEND_FAILED;
 	secured->rtp = *rtp;
-	reason = secure_begin(skb, secured, output);
+	reason = secure_begin(skb, secured, output, key);
 	resized(packet, &secured->extent);
 	if (!reason && !write_headers(skb, packet, output, &secured->rtp))
 		reason = RTPRELAY_REASON_SEND_FAILED;
 	if (!reason)
-		reason = secure_finish(skb, secured, output->srtp_out);
+		reason = secure_finish(skb, secured, key);
 	undo->index = secured->index;
 	undo->length = secured->length;
 	undo->change = secured->change;
@@ -99,7 +100,7 @@ static __always_inline enum rtprelay_reason write_secured(struct __sk_buff *skb,
  * Make the packet the one that leaves by this output; `packet` follows. `rtp` is its RTP header as received. 0, or why
  * it cannot be sent; `undo` is filled in where the output has a key.
  */
-static __always_inline enum rtprelay_reason write(struct __sk_buff *skb, struct packet *packet,
+static __always_inline enum rtprelay_reason write(struct __sk_buff *skb, struct packet *packet, __u32 index,
 						  const struct rtprelay_output *output, const struct rtp_header *rtp,
 						  struct undo *undo)
 {
@@ -111,11 +112,11 @@ static __always_inline enum rtprelay_reason write(struct __sk_buff *skb, struct 
 		return RTPRELAY_REASON_SEND_FAILED;
 	if (unlikely(address_is_ip6(output->destination) != packet->v6) && !take_family(skb, packet, output))
 		return RTPRELAY_REASON_SEND_FAILED;
-	if (output->srtp_out != RTPRELAY_NONE)
-		reason = write_secured(skb, packet, output, rtp, undo);
+	if (output->flags & RTPRELAY_OUTPUT_SRTP)
+		reason = write_secured(skb, packet, index, output, rtp, undo);
 	else if (!write_headers(skb, packet, output, rtp))
 		reason = RTPRELAY_REASON_SEND_FAILED;
-	if (!reason && unlikely(output->vlan[0]) && !push_tags(skb, output))
+	if (!reason && unlikely(output_tags(output)) && !push_tags(skb, index, output_tags(output)))
 		reason = RTPRELAY_REASON_SEND_FAILED;
 	return reason;
 }

@@ -11,14 +11,14 @@ class Flow(ctypes.Structure):
     expected_port: int
     next: int
     slot: int
-    generation: int
     output_base: int
     output_count: int
+    generation: int
     flags: int
     on_mismatch: int
     mtu: int
     usual_type: int
-    reserved: int
+    reserved: "ctypes.Array[ctypes.c_uint8]"
     usual_clock: int
     _fields_ = (
         ("local", ctypes.c_uint8 * 16),
@@ -27,14 +27,14 @@ class Flow(ctypes.Structure):
         ("expected_port", ctypes.c_uint16.__ctype_be__),
         ("next", ctypes.c_uint32),
         ("slot", ctypes.c_uint32),
-        ("generation", ctypes.c_uint32),
         ("output_base", ctypes.c_uint32),
         ("output_count", ctypes.c_uint16),
+        ("generation", ctypes.c_uint16),
         ("flags", ctypes.c_uint8),
         ("on_mismatch", ctypes.c_uint8),
         ("mtu", ctypes.c_uint16),
         ("usual_type", ctypes.c_uint8),
-        ("reserved", ctypes.c_uint8),
+        ("reserved", ctypes.c_uint8 * 3),
         ("usual_clock", ctypes.c_uint32),
     )
 
@@ -92,8 +92,6 @@ class Output(ctypes.Structure):
     sequence_offset: int
     tos: int
     flags: int
-    vlan: "ctypes.Array[ctypes.c_uint16]"
-    srtp_out: int
     _fields_ = (
         ("source", ctypes.c_uint8 * 16),
         ("destination", ctypes.c_uint8 * 16),
@@ -107,78 +105,99 @@ class Output(ctypes.Structure):
         ("sequence_offset", ctypes.c_uint16),
         ("tos", ctypes.c_uint8),
         ("flags", ctypes.c_uint8),
+    )
+
+
+class Wrap(ctypes.Structure):
+    vlan: "ctypes.Array[ctypes.c_uint16]"
+    srtp_out: int
+    _fields_ = (
         ("vlan", ctypes.c_uint16.__ctype_be__ * 2),
         ("srtp_out", ctypes.c_uint32),
     )
 
 
 class Ssrc(ctypes.Structure):
-    ssrc: int
-    clock: int
     packets: int
     bytes: int
     highest: int
     window: "ctypes.Array[ctypes.c_uint64]"
-    jitter: int
     last_arrival: int
+    ssrc: int
     last_timestamp: int
-    restart: int
-    base: int
-    reordered: int
-    duplicates: int
+    jitter: int
+    confirmed: int
     payload_type: int
     reserved: int
     _fields_ = (
-        ("ssrc", ctypes.c_uint32),
-        ("clock", ctypes.c_uint32),
         ("packets", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64),
         ("highest", ctypes.c_uint64),
         ("window", ctypes.c_uint64 * 2),
-        ("jitter", ctypes.c_uint64),
         ("last_arrival", ctypes.c_uint64),
+        ("ssrc", ctypes.c_uint32),
         ("last_timestamp", ctypes.c_uint32),
-        ("restart", ctypes.c_uint32),
-        ("base", ctypes.c_uint64),
-        ("reordered", ctypes.c_uint32),
-        ("duplicates", ctypes.c_uint32),
-        ("payload_type", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("jitter", ctypes.c_uint32),
+        ("confirmed", ctypes.c_uint16),
+        ("payload_type", ctypes.c_uint8),
+        ("reserved", ctypes.c_uint8),
     )
 
 
 class State(ctypes.Structure):
-    packets: int
-    bytes: int
-    last_seen: int
-    confirmed: int
-    ssrc_count: int
     ssrc: Ssrc
+    _fields_ = (("ssrc", Ssrc),)
+
+
+class Past(ctypes.Structure):
+    base: int
+    restart: int
+    reordered: int
+    duplicates: int
+    reserved: int
     _fields_ = (
-        ("packets", ctypes.c_uint64),
-        ("bytes", ctypes.c_uint64),
-        ("last_seen", ctypes.c_uint64),
-        ("confirmed", ctypes.c_uint32),
-        ("ssrc_count", ctypes.c_uint32),
+        ("base", ctypes.c_uint64),
+        ("restart", ctypes.c_uint32),
+        ("reordered", ctypes.c_uint32),
+        ("duplicates", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+    )
+
+
+class Source(ctypes.Structure):
+    ssrc: Ssrc
+    past: Past
+    _fields_ = (
         ("ssrc", Ssrc),
+        ("past", Past),
     )
 
 
 class Aside(ctypes.Structure):
     dropped: int
     punted: int
+    last_seen: int
     rtcp_packets: int
     rtcp_bytes: int
+    further_packets: int
+    further_bytes: int
     punt_at: "ctypes.Array[ctypes.c_uint64]"
+    past: Past
     reserved: int
+    ssrc_count: int
     further: "ctypes.Array[ctypes.c_uint32]"
     _fields_ = (
         ("dropped", ctypes.c_uint64),
         ("punted", ctypes.c_uint64),
+        ("last_seen", ctypes.c_uint64),
         ("rtcp_packets", ctypes.c_uint64),
         ("rtcp_bytes", ctypes.c_uint64),
+        ("further_packets", ctypes.c_uint64),
+        ("further_bytes", ctypes.c_uint64),
         ("punt_at", ctypes.c_uint64 * 3),
-        ("reserved", ctypes.c_uint64),
+        ("past", Past),
+        ("reserved", ctypes.c_uint32),
+        ("ssrc_count", ctypes.c_uint32),
         ("further", ctypes.c_uint32 * 16),
     )
 
@@ -186,13 +205,9 @@ class Aside(ctypes.Structure):
 class Sent(ctypes.Structure):
     packets: int
     bytes: int
-    errors: int
-    reserved: int
     _fields_ = (
         ("packets", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64),
-        ("errors", ctypes.c_uint64),
-        ("reserved", ctypes.c_uint64),
     )
 
 
@@ -338,14 +353,17 @@ class Abi(ctypes.Structure):
 
 
 LAYOUT: dict[type[ctypes.Structure], tuple[int, list[int]]] = {
-    Flow: (64, [0, 16, 32, 34, 36, 40, 44, 48, 52, 54, 55, 56, 58, 59, 60]),
+    Flow: (64, [0, 16, 32, 34, 36, 40, 44, 48, 50, 52, 53, 54, 56, 57, 60]),
     Endpoint: (20, [0, 16, 18]),
     Rules: (292, [0, 20, 40, 44, 48, 52, 54, 56, 60, 124, 156, 164]),
-    Output: (72, [0, 16, 32, 34, 36, 42, 48, 52, 56, 60, 62, 63, 64, 68]),
-    Ssrc: (96, [0, 4, 8, 16, 24, 32, 48, 56, 64, 68, 72, 80, 84, 88, 92]),
-    State: (128, [0, 8, 16, 24, 28, 32]),
-    Aside: (128, [0, 8, 16, 24, 32, 56, 64]),
-    Sent: (32, [0, 8, 16, 24]),
+    Output: (64, [0, 16, 32, 34, 36, 42, 48, 52, 56, 60, 62, 63]),
+    Wrap: (8, [0, 4]),
+    Ssrc: (64, [0, 8, 16, 24, 40, 48, 52, 56, 60, 62, 63]),
+    State: (64, [0]),
+    Past: (24, [0, 8, 12, 16, 20]),
+    Source: (88, [0, 64]),
+    Aside: (176, [0, 8, 16, 24, 32, 40, 48, 56, 80, 104, 108, 112]),
+    Sent: (16, [0, 8]),
     SsrcKey: (8, [0, 4]),
     AesKey: (244, [0, 240]),
     SrtpKey: (888, [0, 4, 5, 6, 7, 8, 40, 56, 72, 88, 108, 128, 372, 376]),
@@ -364,7 +382,7 @@ for _type, (_size, _offsets) in LAYOUT.items():
 
 
 class Limits(enum.IntEnum):
-    ABI_VERSION = 7
+    ABI_VERSION = 9
     PORTS = 65536
     PORT_INDEX_BITS = 24
     PORT_HINT_BITS = 20
@@ -376,8 +394,10 @@ class Limits(enum.IntEnum):
     CLOCK_SHIFT = 8
     SILENCES = 8
     SILENCE_SHIFT = 3
+    TAGS_SHIFT = 5
     MAX_LANES = 16
     LANE_BY_SSRC = 255
+    TRANSIT_SHIFT = 5
     JITTER_SHIFT = 4
     SEQUENCE_WINDOW = 128
     TTL = 64
@@ -415,6 +435,9 @@ class OutputFlag(enum.IntFlag):
     READY = 2
     LOCAL = 4
     SSRC = 8
+    SRTP = 16
+    TAGGED = 32
+    TAGGED_TWICE = 64
 
 
 class PuntClass(enum.IntEnum):

@@ -11,8 +11,10 @@ Maps, all shared by the programs, named as in ebpf/lib:
     rtprelay_devices DEVMAP_HASH          ifindex -> GroupEntry            userspace writes
     rtprelay_state   ARRAY, mmap          Flow.slot -> State               programs write, userspace zeroes
     rtprelay_aside   ARRAY, mmap          Flow.slot -> Aside               programs write, userspace zeroes
+    rtprelay_wrap    ARRAY, mmap          the same index -> Wrap           userspace writes
     rtprelay_sent    ARRAY, mmap          index of an Output -> Sent       programs write, userspace zeroes
-    rtprelay_ssrcs   HASH                 SsrcKey -> Ssrc                  programs make, userspace deletes
+    rtprelay_unsent  ARRAY, mmap          the same index -> u64, errors    programs write, userspace zeroes
+    rtprelay_ssrcs   HASH                 SsrcKey -> Source                programs make, userspace deletes
     rtprelay_lanes   HASH                 SsrcKey -> number of a lane      userspace writes
     rtprelay_srtp_keys HASH               place of a key -> srtp key       userspace writes: see keyring.py
     rtprelay_srtp_state ARRAY, mmap       the same place -> SrtpState      programs write, userspace zeroes and starts
@@ -50,14 +52,15 @@ from rtprelay.kernel._abi import (
     Reason,
     Rules,
     Sent,
+    Source,
     SrtpClaim,
     SrtpState,
     SrtpStream,
     SrtpStreamKey,
-    Ssrc,
     SsrcKey,
     State,
     SteerHeld,
+    Wrap,
 )
 from rtprelay.values import Endpoint as Address
 from rtprelay.values import canonical_address
@@ -85,20 +88,22 @@ __all__ = [
     "Reason",
     "Rules",
     "Sent",
+    "Source",
     "SrtpClaim",
     "SrtpState",
     "SrtpStream",
     "SrtpStreamKey",
-    "Ssrc",
     "SsrcKey",
     "State",
     "SteerHeld",
+    "Wrap",
     "address",
     "address_bytes",
     "address_of",
     "count_names",
     "endpoint",
     "expected_abi",
+    "first_source",
     "jitter_seconds",
     "lost",
     "offset_of",
@@ -156,13 +161,24 @@ def tick(clock_rate: int) -> int:
     return ticks if ticks < 1 << 32 else 0
 
 
-def lost(ssrc: Ssrc) -> int:
+def first_source(state: State, aside: Aside) -> Source | None:
+    """What a flow knows of its first source, as of the further ones; None: nobody has spoken."""
+    if not state.ssrc.window[0]:
+        return None
+    source = Source(state.ssrc, aside.past)
+    source.ssrc.packets -= aside.rtcp_packets + aside.further_packets
+    source.ssrc.bytes -= aside.rtcp_bytes + aside.further_bytes
+    return source
+
+
+def lost(source: Source) -> int:
     """RFC 3550 appendix A.3: expected less received; negative where duplicates outweigh losses."""
-    return ssrc.highest - ssrc.base + 1 - ssrc.packets if ssrc.packets else 0
+    ssrc = source.ssrc
+    return ssrc.highest - source.past.base + 1 - ssrc.packets if ssrc.window[0] else 0
 
 
-def jitter_seconds(ssrc: Ssrc) -> float:
-    return ssrc.jitter / (1 << Limits.JITTER_SHIFT) / 1e9
+def jitter_seconds(source: Source) -> float:
+    return source.ssrc.jitter * 2.0 ** (Limits.TRANSIT_SHIFT - Limits.JITTER_SHIFT) / 1e9
 
 
 def expected_abi() -> Abi:

@@ -67,10 +67,10 @@ _SWITCH_AFTER = 1.0
 """Seconds the programs of a predecessor go on with maps we cannot use, while ours are being filled."""
 
 _STATE_STRIDE = stride(ctypes.sizeof(abi.State))
-_HEAD = struct.Struct("=3Q2I")
-"""struct rtprelay_state up to its first source."""
+_STATE = struct.Struct("=2Q24xQ12xH")
+"""Packets, bytes, last arrival and generation heard of struct rtprelay_state."""
 _ASIDE_STRIDE = stride(ctypes.sizeof(abi.Aside))
-_ASIDE = struct.Struct("=4Q")
+_ASIDE = struct.Struct("=5Q")
 """The counters of struct rtprelay_aside."""
 _WORD = 8
 
@@ -104,7 +104,9 @@ class EbpfBackend:
             "rtprelay_srtp_state": 2 * max_flows,
             "rtprelay_srtp_streams": max_flows,
             "rtprelay_output": outputs,
+            "rtprelay_wrap": outputs,
             "rtprelay_sent": outputs,
+            "rtprelay_unsent": outputs,
         }
         self._pins = Pins(bpf_path, sizes)
         self._withdrawn: dict[Endpoint, FlowReport] = {}
@@ -266,7 +268,7 @@ class EbpfBackend:
         """Whether the kernel has heard the flow's expected source."""
         port = self._installer.ports.get(local)
         if port is not None:
-            return self._installer.read_state(port.slot).confirmed == port.generation
+            return self._installer.read_state(port.slot).ssrc.confirmed == port.generation
         heard, flow = self._heard.get(local), self.forwarder.flow(local)
         return heard is not None and flow is not None and heard == flow.expected
 
@@ -279,11 +281,10 @@ class EbpfBackend:
         port = self._installer.ports.get(local)
         return next((each.payload_type for each in self._sources(port) if each.ssrc == ssrc), None) if port else None
 
-    def _sources(self, port: Port) -> list[abi.Ssrc]:
+    def _sources(self, port: Port) -> list[SsrcReport]:
         if not self._packets[port.slot * _STATE_STRIDE // _WORD]:
             return []
-        first = self._installer.read_state(port.slot).ssrc
-        return [*([first] if first.packets else ()), *self._installer.further_sources(port.slot)]
+        return [ssrc_report(source) for source in self._installer.sources(port.slot)]
 
     def _summary(self, local: Endpoint) -> FlowReport | None:
         """The counters without those of single sources and outputs."""
@@ -311,10 +312,10 @@ class EbpfBackend:
     def _kernel_summary(
         self, port: Port, ssrcs: tuple[SsrcReport, ...] = (), outputs: tuple[OutputReport, ...] = ()
     ) -> FlowReport:
-        head = _HEAD.unpack_from(self._installer.state, port.slot * _STATE_STRIDE)
-        packets, octets, last_seen, confirmed, _ = head
+        state = _STATE.unpack_from(self._installer.state, port.slot * _STATE_STRIDE)
+        packets, octets, last_arrival, confirmed = state
         aside = _ASIDE.unpack_from(self._installer.aside, port.slot * _ASIDE_STRIDE)
-        dropped, punted, rtcp_packets, rtcp_bytes = aside
+        dropped, punted, last_seen, rtcp_packets, rtcp_bytes = aside
         return FlowReport(
             local=port.flow.local,
             packets=packets,
@@ -323,7 +324,7 @@ class EbpfBackend:
             punted=punted,
             rtcp_packets=rtcp_packets,
             rtcp_bytes=rtcp_bytes,
-            last_packet=last_seen / 1e9,
+            last_packet=max(last_arrival, last_seen) / 1e9,
             spoken=confirmed == port.generation,
             kernel_packets=packets,
             kernel_bytes=octets,
@@ -333,8 +334,7 @@ class EbpfBackend:
         )
 
     def _kernel_report(self, port: Port) -> FlowReport:
-        ssrcs = tuple(map(ssrc_report, self._sources(port)))
-        return self._kernel_summary(port, ssrcs, self._installer.output_reports(port))
+        return self._kernel_summary(port, tuple(self._sources(port)), self._installer.output_reports(port))
 
     def counters(self) -> dict[str, int]:
         """Punted packets are judged in userspace as well, under the same name: they count once."""

@@ -24,7 +24,7 @@ _TICKS_PER_SECOND = 1_000_000_000 << abi.Limits.CLOCK_SHIFT
 
 # Plain numbers: the operators of enum classes are methods in Python, 0.5 us each, and these run for every output.
 _PRESENT, _READY, _LOCAL = int(abi.OutputFlag.PRESENT), int(abi.OutputFlag.READY), int(abi.OutputFlag.LOCAL)
-_SSRC = int(abi.OutputFlag.SSRC)
+_SSRC, _KEYED = int(abi.OutputFlag.SSRC), int(abi.OutputFlag.SRTP)
 _XDP, _LOCK, _SRTP = int(abi.FlowFlag.XDP), int(abi.FlowFlag.LOCK), int(abi.FlowFlag.SRTP)
 _SRTP_OUT, _LANED = int(abi.FlowFlag.SRTP_OUT), int(abi.FlowFlag.LANED)
 _SILENCED = int(abi.FlowFlag.SILENCED)
@@ -81,7 +81,7 @@ def _packer(structure: type[ctypes.Structure], *members: str) -> struct.Struct:
 
 _FLOW = _packer(
     abi.Flow,
-    *("local", "expected", "local_port", "expected_port", "slot", "generation", "output_base", "output_count"),
+    *("local", "expected", "local_port", "expected_port", "slot", "output_base", "output_count", "generation"),
     *("flags", "on_mismatch", "mtu", "usual_type", "usual_clock"),
 )
 _RULES = _packer(
@@ -92,8 +92,10 @@ _RULES = _packer(
 _OUTPUT = _packer(
     abi.Output,
     *("source", "destination", "source_port", "destination_port", "destination_mac", "source_mac", "ifindex", "ssrc"),
-    *("timestamp_offset", "sequence_offset", "tos", "flags", "srtp_out"),
+    *("timestamp_offset", "sequence_offset", "tos", "flags"),
 )
+_WRAP = _packer(abi.Wrap, "srtp_out")
+_FLAGS_AT = abi.offset_of(abi.Output, "flags")
 _NO_PORT, _NO_MAC = bytes(2), bytes(6)
 _NO_ENDPOINT = bytes(ctypes.sizeof(abi.Endpoint))
 
@@ -183,6 +185,7 @@ def way_of(family: Family, output: Output, hop: NextHop) -> tuple[int, bool]:
 
 
 def output_entry(output: Output, hop: NextHop, srtp_out: int = abi.NONE) -> bytes:
+    """An output, and behind it what it is wrapped in where it is in something."""
     flags = _PRESENT
     if hop.local:
         flags |= _LOCAL
@@ -190,8 +193,10 @@ def output_entry(output: Output, hop: NextHop, srtp_out: int = abi.NONE) -> byte
         flags |= _READY
     if output.ssrc is not None:
         flags |= _SSRC
+    if srtp_out != abi.NONE:
+        flags |= _KEYED
     source, destination = output.source, output.destination
-    return _OUTPUT.pack(
+    entry = _OUTPUT.pack(
         source.packed,
         destination.packed,
         _port(source),
@@ -204,8 +209,13 @@ def output_entry(output: Output, hop: NextHop, srtp_out: int = abi.NONE) -> byte
         output.sequence_offset & 0xFFFF,
         output.tos,
         flags,
-        srtp_out,
     )
+    return entry if srtp_out == abi.NONE else entry + _WRAP.pack(srtp_out)
+
+
+def is_wrapped(entry: bytes) -> bool:
+    """Whether something belongs behind it."""
+    return bool(entry[_FLAGS_AT] & _KEYED)
 
 
 def without(entry: bytes, flag: abi.OutputFlag) -> bytes:
@@ -215,7 +225,7 @@ def without(entry: bytes, flag: abi.OutputFlag) -> bytes:
     """
     changed = abi.Output.from_buffer_copy(entry)
     changed.flags &= ~flag
-    return bytes(changed)
+    return bytes(changed) + entry[_OUTPUT.size :]
 
 
 def ifindex_of(entry: bytes) -> int:
@@ -225,7 +235,7 @@ def ifindex_of(entry: bytes) -> int:
 
 def srtp_out_of(entry: bytes) -> int:
     """The place of the output's key."""
-    return int(abi.Output.from_buffer_copy(entry).srtp_out)
+    return int(abi.Wrap.from_buffer_copy(entry, _OUTPUT.size).srtp_out) if is_wrapped(entry) else abi.NONE
 
 
 def output_of(entry: bytes, lane: int | None = None, srtp: SrtpParameters | None = None) -> Output | None:
@@ -291,9 +301,9 @@ def _entry(flow: Flow, place: Place, table: PayloadTable, mtu: int, flags: int, 
         _port(local),
         expected[16:18],
         place.slot,
-        place.generation,
         place.outputs.base,
         place.outputs.count,
+        place.generation,
         flags,
         flow.on_mismatch,
         min(mtu, _MAX_MTU),

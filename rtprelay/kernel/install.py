@@ -37,6 +37,7 @@ from rtprelay.kernel.encode import (
     flow_of,
     ifindex_of,
     is_bundle,
+    is_wrapped,
     lanes_of,
     output_entry,
     output_of,
@@ -51,7 +52,7 @@ from rtprelay.kernel.groups import Group, Groups
 from rtprelay.kernel.keyring import KeyPrograms, Keyring
 from rtprelay.kernel.libbpf import Map, stride
 from rtprelay.kernel.nexthop import NextHop, NextHops, Path
-from rtprelay.kernel.port import NO_BLOCK, ZERO, Block, Carried, Claim, Port, Sent, without_holes
+from rtprelay.kernel.port import NO_BLOCK, ZERO, Block, Carried, Claim, Port, Sent, generation_after, without_holes
 from rtprelay.kernel.slots import Blocks, Deed, Quarantine, order_of
 from rtprelay.plan.flow import Flow, LaneSource, Output, OutputKey, OutputReport
 from rtprelay.security.srtp import SrtpContexts
@@ -67,15 +68,15 @@ pause of 2 ms."""
 
 _MAX_MTU = 0xFFFF
 _MAX_OUTPUTS = int(abi.Limits.MAX_OUTPUTS)
-_SENT = struct.Struct("=QQQ")
-_SENT_STRIDE = stride(ctypes.sizeof(abi.Sent))
+_SENT = struct.Struct("=QQ")
+_UNSENT = struct.Struct("=Q")
 _OUTPUT = ctypes.sizeof(abi.Output)
 _OUTPUT_STRIDE = stride(_OUTPUT)
+_WRAP = ctypes.sizeof(abi.Wrap)
 _STATE_STRIDE = stride(ctypes.sizeof(abi.State))
-_SSRC_COUNT_AT = abi.offset_of(abi.State, "ssrc_count")
 _ASIDE_STRIDE = stride(ctypes.sizeof(abi.Aside))
+_SSRC_COUNT_AT = abi.offset_of(abi.Aside, "ssrc_count")
 _NO_STATE, _NO_ASIDE = bytes(_STATE_STRIDE), bytes(_ASIDE_STRIDE)
-_NO_SENT = _SENT.pack(0, 0, 0)
 _NO_LANES: Mapping[int, Entry] = MappingProxyType({})
 
 
@@ -86,11 +87,13 @@ class Installer:
         self, maps: dict[str, Map], groups: Groups, hops: NextHops, contexts: SrtpContexts, programs: KeyPrograms
     ) -> None:
         self._outputs = maps["rtprelay_output"].mmap(writable=True)
+        self._wraps = maps["rtprelay_wrap"].mmap(writable=True)
         self._ssrcs = maps["rtprelay_ssrcs"]
         self._lanes = maps["rtprelay_lanes"]
         self.state = maps["rtprelay_state"].mmap(writable=True)
         self.aside = maps["rtprelay_aside"].mmap(writable=True)
-        self.sent = maps["rtprelay_sent"].mmap(writable=True)
+        self._sent = maps["rtprelay_sent"].mmap(writable=True)
+        self._unsent = maps["rtprelay_unsent"].mmap(writable=True)
         self._groups = groups
         self._hops = hops
         self._slots = Blocks(maps["rtprelay_state"].max_entries, "flows")
@@ -105,10 +108,8 @@ class Installer:
 
     def close(self) -> None:
         self._flows.close()
-        self._outputs.close()
-        self.state.close()
-        self.aside.close()
-        self.sent.close()
+        for memory in (self._outputs, self._wraps, self.state, self.aside, self._sent, self._unsent):
+            memory.close()
 
     @property
     def occupied(self) -> int:
@@ -188,7 +189,7 @@ class Installer:
                 port.rtcp = self._build(local, flow.rtcp_outputs)
                 built.append(port.rtcp)
             if flow.expected != port.flow.expected:
-                port.generation += 1
+                port.generation = generation_after(port.generation)
             srtp_in = self.keys.acquire("in", flow.srtp)
             unlocked = True
             port.flow = flow
@@ -356,7 +357,7 @@ class Installer:
 
     def _join(self, port: Port, place: int, output: Output, hop: NextHop) -> None:
         block, entry = port.lanes[output.lane], self._entry(output, hop)
-        self._write_sent(block.base + place, _NO_SENT)
+        self._write_sent(block.base + place, ZERO)
         # A hole may be being read: everything but PRESENT first.
         self._write_output(block.base + place, without(entry, abi.OutputFlag.PRESENT))
         self._write_output(block.base + place, entry)
@@ -405,7 +406,7 @@ class Installer:
                 hop = self._acquire(local, output)
                 hops.append(hop)
                 self._write_output(place, self._entry(output, hop))
-                self._write_sent(place, _NO_SENT)
+                self._write_sent(place, ZERO)
         except BackendFault:
             for output in outputs[: len(hops)]:
                 self._release(local, output)
@@ -457,7 +458,7 @@ class Installer:
             if key[0] in there:
                 carried.append(Carried(key[0], index, counts, target is not None))
         for key, counts in totals.items():
-            self._write_sent(new[key], _SENT.pack(*counts))
+            self._write_sent(new[key], counts)
         return carried
 
     def _settle(self, port: Port, carried: list[Carried]) -> None:
@@ -477,12 +478,15 @@ class Installer:
                 rest = now[0] - known[0], now[1] - known[1], now[2] - known[2]
                 port.settled[source] = _sum(port.settled.get(source, ZERO), rest)
 
-    def further_sources(self, slot: int) -> Iterable[abi.Ssrc]:
-        """The SSRCs beside the first one of the state."""
+    def sources(self, slot: int) -> Iterable[abi.Source]:
+        first = abi.first_source(self.read_state(slot), self._read_aside(slot))
+        if first is None:
+            return
+        yield first
         for ssrc in self._further_ssrcs(slot):
             value = self._ssrcs.lookup(bytes(abi.SsrcKey(slot, ssrc)))
             if value is not None:
-                yield abi.Ssrc.from_buffer_copy(value)
+                yield abi.Source.from_buffer_copy(value)
 
     def output_reports(self, port: Port) -> tuple[OutputReport, ...]:
         found: dict[Endpoint, Sent] = {}
@@ -631,13 +635,13 @@ class Installer:
     def read_state(self, slot: int) -> abi.State:
         return abi.State.from_buffer_copy(self.state, slot * _STATE_STRIDE)
 
+    def _read_aside(self, slot: int) -> abi.Aside:
+        return abi.Aside.from_buffer_copy(self.aside, slot * _ASIDE_STRIDE)
+
     def _further_ssrcs(self, slot: int) -> list[int]:
-        at = slot * _STATE_STRIDE + _SSRC_COUNT_AT
-        count = int.from_bytes(self.state[at : at + 4], sys.byteorder)
-        if not count:
-            return []
-        aside = abi.Aside.from_buffer_copy(self.aside, slot * _ASIDE_STRIDE)
-        return list(aside.further[:count])
+        at = slot * _ASIDE_STRIDE + _SSRC_COUNT_AT
+        count = int.from_bytes(self.aside[at : at + 4], sys.byteorder)
+        return list(self._read_aside(slot).further[:count]) if count else []
 
     def _clear_state(self, slot: int) -> None:
         at = slot * _STATE_STRIDE
@@ -646,19 +650,25 @@ class Installer:
         self.aside[at : at + _ASIDE_STRIDE] = _NO_ASIDE
 
     def _read_output(self, index: int) -> bytes:
-        return self._outputs[index * _OUTPUT_STRIDE : index * _OUTPUT_STRIDE + _OUTPUT]
+        entry = self._outputs[index * _OUTPUT_STRIDE : index * _OUTPUT_STRIDE + _OUTPUT]
+        return entry + self._wraps[index * _WRAP : (index + 1) * _WRAP] if is_wrapped(entry) else entry
 
     def _write_output(self, index: int, entry: bytes) -> None:
+        if len(entry) > _OUTPUT:
+            self._wraps[index * _WRAP : (index + 1) * _WRAP] = entry[_OUTPUT:]
+            entry = entry[:_OUTPUT]
         at = index * _OUTPUT_STRIDE
         self._outputs[at : at + _OUTPUT] = entry
 
     def _read_sent(self, index: int) -> Sent:
-        packets, octets, errors = _SENT.unpack_from(self.sent, index * _SENT_STRIDE)
+        packets, octets = _SENT.unpack_from(self._sent, index * _SENT.size)
+        (errors,) = _UNSENT.unpack_from(self._unsent, index * _UNSENT.size)
         return packets, octets, errors
 
-    def _write_sent(self, index: int, value: bytes) -> None:
-        at = index * _SENT_STRIDE
-        self.sent[at : at + _SENT.size] = value
+    def _write_sent(self, index: int, counts: Sent) -> None:
+        packets, octets, errors = counts
+        _SENT.pack_into(self._sent, index * _SENT.size, packets, octets)
+        _UNSENT.pack_into(self._unsent, index * _UNSENT.size, errors)
 
     def _after_grace(self, deed: Deed, *arguments: Any) -> None:
         self._quarantine.after_grace(time.monotonic(), deed, *arguments)

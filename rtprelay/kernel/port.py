@@ -83,6 +83,11 @@ def without_holes(outputs: tuple[Output | None, ...]) -> tuple[Output, ...]:
     return tuple([output for output in outputs if output is not None])
 
 
+def generation_after(generation: int) -> int:
+    """16 bits, but never 0: that is what a state begins with, whose source has not spoken."""
+    return generation % 0xFFFF + 1
+
+
 class Port:
     """An installed flow."""
 

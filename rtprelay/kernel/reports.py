@@ -6,18 +6,19 @@ from rtprelay.kernel import abi
 from rtprelay.plan.flow import FlowReport, OutputReport, SsrcReport
 
 
-def ssrc_report(entry: abi.Ssrc) -> SsrcReport:
+def ssrc_report(source: abi.Source) -> SsrcReport:
+    ssrc, past = source.ssrc, source.past
     return SsrcReport(
-        ssrc=entry.ssrc,
-        packets=entry.packets,
-        bytes=entry.bytes,
-        highest_sequence=entry.highest,
-        lost=abi.lost(entry),
-        reordered=entry.reordered,
-        duplicates=entry.duplicates,
-        jitter=abi.jitter_seconds(entry),
-        last_timestamp=entry.last_timestamp,
-        payload_type=entry.payload_type,
+        ssrc=ssrc.ssrc,
+        packets=ssrc.packets,
+        bytes=ssrc.bytes,
+        highest_sequence=ssrc.highest,
+        lost=abi.lost(source),
+        reordered=past.reordered,
+        duplicates=past.duplicates,
+        jitter=abi.jitter_seconds(source),
+        last_timestamp=ssrc.last_timestamp,
+        payload_type=ssrc.payload_type,
     )
 
 

@@ -14,7 +14,9 @@ from rtprelay.kernel.encode import Entry
 from rtprelay.kernel.flowmap import FlowMap
 from rtprelay.kernel.keyring import KeyPrograms
 from rtprelay.kernel.libbpf import Map, Object, Program, TestRun
+from rtprelay.kernel.reports import ssrc_report
 from rtprelay.kernel.srtp_keys import NO_KEY, srtp_key
+from rtprelay.plan.flow import SsrcReport
 from rtprelay.security.srtp import SrtpParameters
 from rtprelay.values import Endpoint
 
@@ -25,7 +27,9 @@ SIZES = {
     "rtprelay_state": 64,
     "rtprelay_aside": 64,
     "rtprelay_output": 1024,
+    "rtprelay_wrap": 1024,
     "rtprelay_sent": 1024,
+    "rtprelay_unsent": 1024,
     "rtprelay_ssrcs": 64,
     "rtprelay_groups": 8,
     "rtprelay_srtp_keys": 64,
@@ -52,6 +56,27 @@ class Tc(enum.IntEnum):
     OK = 0
     SHOT = 2
     REDIRECT = 7
+
+
+class Sent(NamedTuple):
+    """What an output has sent, and could not send."""
+
+    packets: int
+    bytes: int
+    errors: int
+
+
+class State(NamedTuple):
+    """What a flow has received, as userspace tells it."""
+
+    packets: int
+    bytes: int
+    last_seen: int
+    last_arrival: int
+    confirmed: int
+    ssrc_count: int
+    ssrc: SsrcReport
+    window: int
 
 
 class Engine(NamedTuple):
@@ -105,6 +130,7 @@ class Plane:
         self._state = self.maps["rtprelay_state"].mmap(writable=True)
         self._aside = self.maps["rtprelay_aside"].mmap(writable=True)
         self._sent = self.maps["rtprelay_sent"].mmap(writable=True)
+        self._unsent = self.maps["rtprelay_unsent"].mmap(writable=True)
         self._srtp = self.maps["rtprelay_srtp_state"].mmap(writable=True)
         self._keys: list[SrtpParameters] = []
         # One packet at a time: nobody is looking at what was unlinked.
@@ -140,7 +166,7 @@ class Plane:
             self.maps["rtprelay_srtp_streams"].delete(stream)
         for number in list(self.maps["rtprelay_srtp_keys"].keys()):
             self.maps["rtprelay_srtp_keys"].delete(number)
-        for shared in (self._state, self._aside, self._sent, self._srtp):
+        for shared in (self._state, self._aside, self._sent, self._unsent, self._srtp):
             shared[:] = bytes(len(shared))
         self._slots = 0
         self._keys = []
@@ -190,15 +216,19 @@ class Plane:
             destination_mac=array(6, MAC_OUT),
             source_mac=array(6, MAC_IN),
             ifindex=ifindex,
-            flags=flags | (abi.OutputFlag.SSRC if ssrc is not None else 0),
+            flags=flags
+            | (abi.OutputFlag.SSRC if ssrc is not None else 0)
+            | (abi.OutputFlag.SRTP if srtp is not None else 0)
+            | len(vlan) << abi.Limits.TAGS_SHIFT,
             ssrc=ssrc or 0,
             sequence_offset=sequence_offset,
             timestamp_offset=timestamp_offset,
             tos=tos,
-            srtp_out=self.put_key(srtp),
         )
+        wrap = abi.Wrap(srtp_out=self.put_key(srtp))
         for i, tag in enumerate(vlan):
-            output.vlan[i] = tag
+            wrap.vlan[i] = tag
+        self.maps["rtprelay_wrap"].update(index(position), bytes(wrap))
         self.maps["rtprelay_output"].update(index(position), bytes(output))
 
     def hole(self, position: int) -> None:
@@ -297,27 +327,41 @@ class Plane:
         flags = abi.FlowFlag(0) if srtp is None else abi.FlowFlag.SRTP
         for position in outputs:
             output = abi.Output.from_buffer_copy(self.maps["rtprelay_output"].lookup(index(position)) or b"")
-            if output.srtp_out != abi.NONE and output.flags & abi.OutputFlag.PRESENT:
+            if output.flags & abi.OutputFlag.SRTP and output.flags & abi.OutputFlag.PRESENT:
                 flags |= abi.FlowFlag.SRTP_OUT
         return flags
 
     def aside(self, slot: int = 0) -> abi.Aside:
         return abi.Aside.from_buffer_copy(self._aside, slot * libbpf.stride(ctypes.sizeof(abi.Aside)))
 
-    def state(self, slot: int = 0) -> abi.State:
-        return abi.State.from_buffer_copy(self._state, slot * libbpf.stride(ctypes.sizeof(abi.State)))
+    def state(self, slot: int = 0) -> State:
+        state, aside = abi.State.from_buffer_copy(self._state, slot * ctypes.sizeof(abi.State)), self.aside(slot)
+        ssrc = state.ssrc
+        return State(
+            packets=ssrc.packets,
+            bytes=ssrc.bytes,
+            last_seen=max(ssrc.last_arrival, aside.last_seen),
+            last_arrival=ssrc.last_arrival,
+            confirmed=ssrc.confirmed,
+            ssrc_count=aside.ssrc_count,
+            ssrc=ssrc_report(abi.first_source(state, aside) or abi.Source()),
+            window=ssrc.window[0] | ssrc.window[1] << 64,
+        )
 
-    def sent(self, position: int) -> abi.Sent:
-        return abi.Sent.from_buffer_copy(self._sent, position * libbpf.stride(ctypes.sizeof(abi.Sent)))
+    def sent(self, position: int) -> Sent:
+        sent = abi.Sent.from_buffer_copy(self._sent, position * ctypes.sizeof(abi.Sent))
+        return Sent(sent.packets, sent.bytes, int.from_bytes(self._unsent[8 * position : 8 * position + 8], "little"))
 
-    def put_sent(self, position: int, sent: abi.Sent) -> None:
-        offset = position * libbpf.stride(ctypes.sizeof(abi.Sent))
-        self._sent[offset : offset + ctypes.sizeof(abi.Sent)] = bytes(sent)
+    def put_sent(self, position: int, sent: Sent) -> None:
+        size = ctypes.sizeof(abi.Sent)
+        self._sent[position * size : (position + 1) * size] = bytes(abi.Sent(sent.packets, sent.bytes))
+        self._unsent[8 * position : 8 * position + 8] = sent.errors.to_bytes(8, "little")
 
-    def ssrcs(self) -> dict[int, abi.Ssrc]:
+    def ssrcs(self) -> dict[int, SsrcReport]:
         """The further sources of all flows, by SSRC."""
         found = self.maps["rtprelay_ssrcs"].items()
-        return {abi.SsrcKey.from_buffer_copy(key).ssrc: abi.Ssrc.from_buffer_copy(value) for key, value in found}
+        reports = [ssrc_report(abi.Source.from_buffer_copy(value)) for _, value in found]
+        return {report.ssrc: report for report in reports}
 
     def counts(self) -> dict[str, int]:
         """Those that are not zero."""
@@ -331,7 +375,7 @@ class Plane:
 
     def close(self) -> None:
         self.flows.close()
-        for shared in (self._state, self._aside, self._sent, self._srtp):
+        for shared in (self._state, self._aside, self._sent, self._unsent, self._srtp):
             shared.close()
         for loaded in self._objects:
             loaded.close()

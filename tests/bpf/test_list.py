@@ -16,7 +16,7 @@ from rtprelay.kernel import abi
 from rtprelay.kernel.libbpf import Link
 from rtprelay.values import Endpoint
 from tests.bpf.frames import Frame, Rtp
-from tests.bpf.plane import READY, Plane
+from tests.bpf.plane import READY, Plane, Sent
 
 LOCAL, SENDER = Endpoint("198.51.100.10", 30000), Endpoint("192.0.2.1", 4000)
 
@@ -80,7 +80,7 @@ def test_all_outputs_are_listed_holes_are_not(plane: Plane, listing: Path, famil
     receivers = [Endpoint.parse(f"{base}{100 + i % 100}", 50000 + i) for i in range(count)]
     for i, receiver in enumerate(receivers):
         plane.put_output(i, receiver.with_port(30000), receiver, flags=READY, ssrc=0xFFFFFFFF)
-        plane.put_sent(i, abi.Sent(packets=10**10, bytes=10**13, errors=10**6))
+        plane.put_sent(i, Sent(packets=10**10, bytes=10**13, errors=10**6))
     plane.hole(7)
     plane.put_flow(LOCAL, SENDER, range(count))
     plane.put_flow(LOCAL.with_port(30002), SENDER, range(count))
@@ -113,7 +113,7 @@ def test_a_bundle_of_many_is_listed_as_far_as_there_is_room(plane: Plane, listin
         plane.put_output(
             i, Endpoint("2001:db8:ffff:ffff:ffff:ffff:ffff:1", 30000), Endpoint.parse("2001:db8::1", 50000)
         )
-        plane.put_sent(i, abi.Sent(packets=10**10, bytes=10**13, errors=10**6))
+        plane.put_sent(i, Sent(packets=10**10, bytes=10**13, errors=10**6))
     lanes = [plane.lane(LOCAL, SENDER, range(256 * n, 256 * n + 256), {n: (8000, False)}) for n in range(2)]
     plane.put_bundle(LOCAL, SENDER, lanes, {0: 0, 1: 1})
     text = listing.read_text()

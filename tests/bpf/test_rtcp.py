@@ -108,6 +108,7 @@ def test_rtcp_is_sent_on_and_handed_up_as_it_came(leg: Leg) -> None:
     state, aside = leg.stage.plane.state(), leg.stage.plane.aside()
     assert (state.packets, state.bytes, aside.rtcp_packets, aside.rtcp_bytes) == (1, len(REPORT), 1, len(REPORT))
     assert (aside.punted, leg.stage.plane.sent(3).packets) == (0, 1)
+    assert (state.ssrc.packets, state.last_seen > 0) == (0, True)
     assert leg.stage.plane.counts() == {"rtcp_forwarded": 1}
 
 

@@ -19,7 +19,7 @@ from rtprelay.security.srtp import SrtpContext, SrtpParameters
 from rtprelay.security.suites import SUITES
 from rtprelay.values import Endpoint
 from tests.bpf.frames import Frame, Rtp
-from tests.bpf.plane import MAC_IN, MAC_OUT, READY, Engine, Plane
+from tests.bpf.plane import MAC_IN, MAC_OUT, READY, Engine, Plane, Sent, State
 from tests.bpf.test_forward import FAMILIES, IP4, IP6, forwarded, incoming
 
 CM, GCM, NULL = "AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM", "NULL_HMAC_SHA1_32"
@@ -195,8 +195,8 @@ def secured(plane: Plane, engine: Engine) -> tuple[SrtpParameters, SrtpContext]:
     return keys, sender
 
 
-def snapshot(plane: Plane, keys: SrtpParameters) -> tuple[bytes, list[bytes], bytes]:
-    return bytes(plane.state()), [bytes(stream) for stream in plane.srtp_state(keys).values()], bytes(plane.sent(5))
+def snapshot(plane: Plane, keys: SrtpParameters) -> tuple[State, list[bytes], Sent]:
+    return plane.state(), [bytes(stream) for stream in plane.srtp_state(keys).values()], plane.sent(5)
 
 
 def test_forged_packets_are_dropped_counted_and_leave_no_trace(

@@ -16,8 +16,9 @@
  * which waits out the programs that may be looking at it. Likewise the addresses of an output in use: write a new range
  * of outputs, and replace the flow.
  *
- * What a packet of an ordinary flow touches is kept together and small (flow 64 bytes, state 128, output 72, sent 32),
- * what it does not is elsewhere (rules, aside): with tens of thousands of flows, time is cache lines and pages.
+ * What a packet of an ordinary flow touches is kept together and small: flow, state and output are a cache line of 64
+ * bytes each, sent is 16. What it does not is elsewhere (rules, aside, wrap, unsent): with tens of thousands of flows,
+ * time is cache lines.
  * docs/adr/0002-data-plane.md has the measurements.
  */
 #ifndef RTPRELAY_ABI_H
@@ -29,7 +30,7 @@
 #include "rtprelay/reasons.h"
 
 enum rtprelay_limits {
-	RTPRELAY_ABI_VERSION = 7,
+	RTPRELAY_ABI_VERSION = 9,
 	RTPRELAY_PORTS = 65536,
 	RTPRELAY_PORT_INDEX_BITS = 24, /* of a word of the ports map: see there */
 	RTPRELAY_PORT_HINT_BITS = 20,
@@ -41,9 +42,11 @@ enum rtprelay_limits {
 	RTPRELAY_CLOCK_SHIFT = 8, /* clocks[] are in 1/256 ns */
 	RTPRELAY_SILENCES = 8,
 	RTPRELAY_SILENCE_SHIFT = 3,
+	RTPRELAY_TAGS_SHIFT = 5, /* of output.flags */
 	RTPRELAY_MAX_LANES = 16, /* of one port */
 	RTPRELAY_LANE_BY_SSRC = 255, /* several lanes have this payload type: see rtprelay_lanes */
-	RTPRELAY_JITTER_SHIFT = 4, /* jitter is kept in 1/16 ns, as in RFC 3550 A.8 */
+	RTPRELAY_TRANSIT_SHIFT = 5, /* what jitter is made of is measured in 32 ns, */
+	RTPRELAY_JITTER_SHIFT = 4, /* and jitter kept in 1/16 of that, as in RFC 3550 A.8 */
 	RTPRELAY_SEQUENCE_WINDOW = 128, /* packets */
 	RTPRELAY_TTL = 64, /* of every packet sent: a relay is an endpoint, see docs/adr/0002-data-plane.md */
 	RTPRELAY_MARK_FORWARDED = 0x52545001, /* skb mark of RTCP the kernel has forwarded: only to be read */
@@ -84,6 +87,10 @@ enum rtprelay_output_flag {
 	RTPRELAY_OUTPUT_READY = 2, /* ifindex and MACs are resolved */
 	RTPRELAY_OUTPUT_LOCAL = 4, /* the destination is an address of this host */
 	RTPRELAY_OUTPUT_SSRC = 8, /* substitute `ssrc` */
+	RTPRELAY_OUTPUT_SRTP = 16, /* has a key: wrap.srtp_out */
+	/* The tags of its packets are wrap.vlan; the highest bits, which are the number of tags. */
+	RTPRELAY_OUTPUT_TAGGED = 32,
+	RTPRELAY_OUTPUT_TAGGED_TWICE = 64,
 };
 
 /* rtprelay_aside.punt_at[] */
@@ -121,14 +128,14 @@ struct rtprelay_flow {
 	__be16 expected_port;
 	__u32 next; /* flow at the same port of another local address; 0: none */
 	__u32 slot; /* into state and aside; kept for as long as the port is in use */
-	__u32 generation; /* of `expected`, from 1; a new one makes "has spoken" start anew */
 	__u32 output_base; /* RTP goes to outputs[output_base .. + output_count) */
 	__u16 output_count;
+	__u16 generation; /* of `expected`, never 0; a new one makes "has spoken" start anew */
 	__u8 flags;
 	__u8 on_mismatch;
 	__u16 mtu; /* largest IP packet, as it comes in, that fits each output's link; larger ones are punted */
 	__u8 usual_type; /* a payload type that is not dropped, whose rule is not looked up; above 127: none */
-	__u8 reserved;
+	__u8 reserved[3];
 	__u32 usual_clock; /* its clock, as in clocks[] */
 };
 
@@ -170,59 +177,76 @@ struct rtprelay_output {
 	__u16 sequence_offset;
 	__u8 tos;
 	__u8 flags;
-	__be16 vlan[2]; /* TCI of the outer and the inner tag, 0: none; ifindex is then the device below the tags */
-	__u32 srtp_out; /* into srtp_keys, the key of this output's SSRCs alone; RTPRELAY_NONE: plain RTP */
+};
+
+/* What the packets of an output are wrapped in, where its flags say so; written before them. Its index is the output's.
+ */
+struct rtprelay_wrap {
+	__be16 vlan[2]; /* TCI of the outer and the inner tag; output.ifindex is the device below the tags */
+	__u32 srtp_out; /* into srtp_keys, the key of this output's SSRCs alone */
 };
 
 /* What was sent by one output. */
 struct rtprelay_sent {
 	__u64 packets;
 	__u64 bytes; /* of UDP payload */
-	__u64 errors; /* copies that could not be sent */
-	__u64 reserved;
 };
 
 /*
- * One RTP source at one port (RFC 3550 appendix A.1, A.3, A.8). packets == 0: unused.
- * lost = (highest - base + 1) - packets.
+ * One RTP source at one port (RFC 3550 appendix A.1, A.3, A.8): what each of its packets changes. window[0] == 0:
+ * unused. lost = (highest - base + 1) - packets.
  */
 struct rtprelay_ssrc {
-	__u32 ssrc;
-	__u32 clock; /* of the last packet, as in clocks[] */
 	__u64 packets;
 	__u64 bytes; /* of UDP payload */
 	__u64 highest; /* extended: cycles << 16 | sequence */
 	__u64 window[2]; /* bit i of the 128: packet `highest - i` has come */
-	__u64 jitter; /* 1/16 ns */
 	__u64 last_arrival; /* ns of CLOCK_MONOTONIC */
+	__u32 ssrc;
 	__u32 last_timestamp;
-	__u32 restart; /* the sequence number that would confirm a restart of the source; above 65535: none */
+	__u32 jitter; /* RTPRELAY_JITTER_SHIFT */
+	__u16 confirmed; /* of a flow's state: flow generation in which the expected source has spoken */
+	__u8 payload_type; /* of the last packet */
+	__u8 reserved;
+};
+
+/* The rest of a source. */
+struct rtprelay_past {
 	__u64 base; /* extended sequence number of the first packet, moved along when the source restarts */
+	__u32 restart; /* 1 << 16 | the sequence number that would confirm a restart of the source; 0: none */
 	__u32 reordered;
 	__u32 duplicates;
-	__u32 payload_type; /* of the last packet */
 	__u32 reserved;
 };
 
-/* What the programs know of one flow. Zeroed by userspace when the slot is given out. */
+/* A source beside the first one: value of the ssrcs map. */
+struct rtprelay_source {
+	struct rtprelay_ssrc ssrc;
+	struct rtprelay_past past;
+};
+
+/*
+ * What the programs know of one flow. Zeroed by userspace when the slot is given out. `packets` and `bytes` are all
+ * that was accepted, RTP and RTCP; the first source's are what is left without those that aside has counted.
+ */
 struct rtprelay_state {
-	__u64 packets; /* accepted, RTP and RTCP */
-	__u64 bytes; /* of their UDP payload */
-	__u64 last_seen; /* ns of CLOCK_MONOTONIC, of accepted packets */
-	__u32 confirmed; /* flow generation in which the expected source has spoken */
-	__u32 ssrc_count; /* entries of this slot in ssrcs */
 	struct rtprelay_ssrc ssrc; /* the first source */
 };
 
-/* What happened to the flow beside forwarding RTP; its index is the state's. Zeroed likewise. */
+/* What happened to the flow beside forwarding RTP of its first source; its index is the state's. Zeroed likewise. */
 struct rtprelay_aside {
 	__u64 dropped;
 	__u64 punted;
-	__u64 rtcp_packets; /* of state.packets */
+	__u64 last_seen; /* as last_arrival, of what is counted here: */
+	__u64 rtcp_packets;
 	__u64 rtcp_bytes;
+	__u64 further_packets; /* RTP of further sources */
+	__u64 further_bytes;
 	__u64 punt_at[RTPRELAY_PUNT_CLASSES]; /* when the rate limiter of each class runs empty, ns */
-	__u64 reserved;
-	__u32 further[RTPRELAY_MAX_SSRCS]; /* of the entries in ssrcs, written before state.ssrc_count is raised */
+	struct rtprelay_past past; /* of the first source */
+	__u32 reserved;
+	__u32 ssrc_count; /* entries of this slot in ssrcs */
+	__u32 further[RTPRELAY_MAX_SSRCS]; /* which; written before ssrc_count is raised */
 };
 
 /* Key of the ssrcs map, the further sources of a flow, and of the lanes map. */
