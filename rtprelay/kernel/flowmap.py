@@ -111,7 +111,7 @@ class FlowMap:
             self._ports[local.port] = self._leading_to(place)
         else:
             self._redirect(local.port, known, place)
-            self._after_grace(self.free, [known, *self._lanes(known).values()])
+            self._after_grace(self.free, self._leaves(known))
         self._at[local] = place
 
     def delete(self, local: Endpoint) -> bool:
@@ -121,13 +121,17 @@ class FlowMap:
             self._after_grace(self.free, places)
         return bool(places)
 
-    def unlink(self, local: Endpoint) -> list[int]:
+    def unlink(self, local: Endpoint) -> tuple[int, ...]:
         """The places that nothing leads to any more: to be freed after a grace."""
         known = self._at.pop(local, None)
         if known is None:
-            return []
+            return ()
         self._redirect(local.port, known, self._next(known))
-        return [known, *self._lanes(known).values()]
+        return self._leaves(known)
+
+    def _leaves(self, place: int) -> tuple[int, ...]:
+        """The flow there, and its lanes."""
+        return place, *self._lanes(place).values()
 
     def free(self, places: Iterable[int]) -> None:
         for place in places:

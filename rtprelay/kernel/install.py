@@ -24,7 +24,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 from rtprelay.errors import BackendFault
 from rtprelay.kernel import abi
@@ -53,7 +52,7 @@ from rtprelay.kernel.keyring import KeyPrograms, Keyring
 from rtprelay.kernel.libbpf import Map, stride
 from rtprelay.kernel.nexthop import NextHop, NextHops, Path
 from rtprelay.kernel.port import NO_BLOCK, ZERO, Block, Carried, Claim, Port, Sent, generation_after, without_holes
-from rtprelay.kernel.slots import Blocks, Deed, Quarantine, order_of
+from rtprelay.kernel.slots import Blocks, Quarantine, order_of
 from rtprelay.plan.flow import Flow, LaneSource, Output, OutputKey, OutputReport
 from rtprelay.security.srtp import SrtpContexts
 from rtprelay.values import Endpoint
@@ -62,9 +61,8 @@ GRACE = 0.2
 """Seconds until nothing in the kernel can be looking at a place any more: a program runs for microseconds, the copies
 of a broadcast leave before the device's poll ends."""
 
-TIDIED = 4
-"""Flows whose places are given out again each time; a call's end leaves four. A tick's worth at 800 calls a second is a
-pause of 2 ms."""
+TIDIED = 2
+"""Commands whose leavings are given out again each time. A tick's worth at 800 calls a second is a pause of 2 ms."""
 
 _MAX_MTU = 0xFFFF
 _MAX_OUTPUTS = int(abi.Limits.MAX_OUTPUTS)
@@ -99,6 +97,7 @@ class Installer:
         self._slots = Blocks(maps["rtprelay_state"].max_entries, "flows")
         self._places = Blocks(maps["rtprelay_output"].max_entries, "outputs")
         self._quarantine = Quarantine(GRACE)
+        self._after_grace = self._quarantine.after_grace
         self._flows = FlowMap(maps, self._after_grace)
         self.keys = Keyring(maps, contexts, programs, self._after_grace)
         self._behind: set[Endpoint] = set()
@@ -229,7 +228,7 @@ class Installer:
         self._after_grace(self._free_port, port.slot, places, blocks)
         self._reconsider_partners(port.rtcp.live)
 
-    def _free_port(self, slot: int, places: list[int], blocks: list[Claim]) -> None:
+    def _free_port(self, slot: int, places: tuple[int, ...], blocks: list[Claim]) -> None:
         for ssrc in self._further_ssrcs(slot):
             self._ssrcs.delete(bytes(abi.SsrcKey(slot, ssrc)))
         self._slots.free(slot, 0)
@@ -669,9 +668,6 @@ class Installer:
         packets, octets, errors = counts
         _SENT.pack_into(self._sent, index * _SENT.size, packets, octets)
         _UNSENT.pack_into(self._unsent, index * _UNSENT.size, errors)
-
-    def _after_grace(self, deed: Deed, *arguments: Any) -> None:
-        self._quarantine.after_grace(time.monotonic(), deed, *arguments)
 
 
 def _unpacked(entry: Entry) -> tuple[abi.Flow, abi.Rules]:

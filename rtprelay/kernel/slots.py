@@ -121,22 +121,29 @@ AfterGrace = Callable[..., None]
 class Quarantine:
     """Deeds that wait until no program can be looking at what they touch any more.
 
-    A deed should know numbers only: what it holds is cold by the time it is let go.
+    Those that come between two releases wait together, from the second one on: one command's, under load. A deed should
+    know numbers only: what it holds is cold by the time it is let go.
     """
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
-        self._waiting: deque[tuple[float, Deed, tuple[Any, ...]]] = deque()
+        self._new: list[tuple[Deed, tuple[Any, ...]]] = []
+        self._waiting: deque[tuple[float, list[tuple[Deed, tuple[Any, ...]]]]] = deque()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def after_grace(self, now: float, deed: Deed, *arguments: Any) -> None:
-        self._waiting.append((now + self._grace, deed, arguments))
+    def after_grace(self, deed: Deed, *arguments: Any) -> None:
+        self._new.append((deed, arguments))
 
     def release(self, now: float, at_most: int = sys.maxsize) -> None:
-        """Do what has waited long enough."""
+        """Do what has waited long enough, at most so much as has come between so many releases."""
+        if self._new:
+            self._new.reverse()
+            self._waiting.append((now + self._grace, self._new))
+            self._new = []
         while at_most > 0 and self._waiting and self._waiting[0][0] <= now:
+            deeds = self._waiting[0][1]
+            while deeds:
+                # Off the list first: one that fails is not tried again, and those after it are.
+                deed, arguments = deeds.pop()
+                deed(*arguments)
+            self._waiting.popleft()
             at_most -= 1
-            _, deed, arguments = self._waiting.popleft()
-            deed(*arguments)

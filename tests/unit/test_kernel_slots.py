@@ -77,14 +77,29 @@ def test_a_block_that_is_none_cannot_be_claimed() -> None:
 def test_quarantine_keeps_things_for_its_grace() -> None:
     done: list[str] = []
     quarantine = Quarantine(grace=1.0)
-    quarantine.after_grace(10.0, lambda: done.append("first"))
-    quarantine.after_grace(10.5, lambda: done.append("second"))
+    quarantine.after_grace(lambda: done.append("first"))
+    quarantine.release(10.0)
+    quarantine.after_grace(lambda: done.append("second"))
+    quarantine.release(10.5)
     quarantine.release(10.9)
     assert done == []
     quarantine.release(11.0)
     assert done == ["first"]
     quarantine.release(11.5)
     assert done == ["first", "second"]
+
+
+def test_a_deed_that_fails_does_not_keep_others_from_being_done() -> None:
+    done: list[str] = []
+    quarantine = Quarantine(grace=1.0)
+    quarantine.after_grace(done.append, "before")
+    quarantine.after_grace([].pop)
+    quarantine.after_grace(done.append, "after")
+    quarantine.release(10.0)
+    with pytest.raises(IndexError):
+        quarantine.release(11.0)
+    quarantine.release(11.0)
+    assert done == ["before", "after"]
 
 
 def test_nothing_is_taken_beyond_the_reach() -> None:
@@ -101,12 +116,13 @@ def test_a_quarantine_lets_out_no_more_than_asked_for_and_the_longest_waiting_fi
     done: list[int] = []
     quarantine = Quarantine(grace=1.0)
     for number in range(5):
-        quarantine.after_grace(10.0, functools.partial(done.append, number))
+        quarantine.after_grace(functools.partial(done.append, number))
+        quarantine.after_grace(functools.partial(done.append, -number))
+        quarantine.release(10.0)
     quarantine.release(10.5, 2)
     assert done == []
     quarantine.release(11.0, 2)
-    assert done == [0, 1]
+    assert done == [0, 0, 1, -1]
     quarantine.release(11.0, 2)
     quarantine.release(11.0, 2)
-    assert done == [0, 1, 2, 3, 4]
-    assert len(quarantine) == 0
+    assert done == [0, 0, 1, -1, 2, -2, 3, -3, 4, -4]
