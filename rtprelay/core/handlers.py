@@ -198,7 +198,7 @@ def _farewell(registry: Registry, call: Call, command: Command) -> Body:
     """What a delete says of the call: all of it, as a query would, unless `fast` or more than a datagram holds."""
     if command.fast:
         return reply.ok()
-    if sum([len(party.medias) for party in call.parties.values()]) > MAX_DETAILED:
+    if sum(1 for _ in call.medias()) > MAX_DETAILED:
         return reply.warning(TOO_LARGE)
     return query(registry, call, list(call.parties.values()))
 

@@ -143,12 +143,7 @@ def _conclude(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
 
 def _tos(call: Call) -> dict[Endpoint, int]:
     """Of each RTP port."""
-    found = {}
-    for party in call.parties.values():
-        for media in party.medias:
-            for rtp in media.rtp_ports:
-                found[rtp] = media.tos
-    return found
+    return {rtp: media.tos for _, media in call.medias() for rtp in media.rtp_ports}
 
 
 def _roll_back(registry: Registry, attempt: Attempt) -> list[Effect]:

@@ -40,8 +40,7 @@ class Transports:
         """The call has been negotiated: its transports follow."""
         wanted = {
             Key(call.call_id, party.number, media.index): media
-            for party in call.parties.values()
-            for media in party.medias
+            for party, media in call.medias()
             if media.local is not None and media.transport is None and (media.ice or media.dtls) is not None
         }
         if not wanted and call.call_id not in self._keys:

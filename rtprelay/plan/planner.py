@@ -153,7 +153,7 @@ def _put_flows(
     if carrier.local_rtcp is None or carrier.rtcp_mux or not carrier.rtp:
         return
     rtcp_key, rtcp_named = carrier.rtcp_receive, carrier.remote_rtcp
-    rtcp_keyed = rtcp_key is not None or (keyed and srtp is None)
+    rtcp_keyed = carrier.rtcp_keyed
     table[carrier.local_rtcp] = Flow(
         local=carrier.local_rtcp,
         expected=None,
@@ -223,7 +223,7 @@ def _sink(media: Media, carrier: Media, ssrc: int | None, blocked: bool = False)
     if not carrier.closed:
         if media.direction.receives and not media.held:
             rtp = _output(carrier, carrier.local, carrier.destination, ssrc, carrier.crypto_send)
-        if not carrier.opaque and (carrier.crypto_receive is None or carrier.rtcp_receive is not None):
+        if not carrier.opaque and carrier.rtcp_keyed:
             rtcp = _output(carrier, carrier.rtcp_socket, carrier.destination_rtcp, ssrc, carrier.rtcp_send)
     return Sink(media, rtp, rtcp, blocked)
 

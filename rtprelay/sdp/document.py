@@ -15,7 +15,6 @@ and which the next parser might take for the end of it.
 from __future__ import annotations
 
 import functools
-import itertools
 
 import msgspec
 
@@ -32,7 +31,6 @@ REMEMBERED = 512
 """Blocks, and what is derived of each; with LONGEST this bounds what strangers can make us keep, to some 50 MiB."""
 LONGEST = 1024
 """Characters of a block that is remembered."""
-_numbers = itertools.count(1)
 _OWN_OF_SESSION = ("o=", "s=", "c=")
 _OWN_OF_MEDIA = ("c=",)
 
@@ -72,8 +70,6 @@ class Block(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The `o=` and `s=` lines; those of a session are its own, unless other lines came before."""
     remembered: bool
     """It is short enough; so is then what is derived of it."""
-    number: int
-    """No other block has it: for what shall not keep the block alive."""
 
 
 class Section(msgspec.Struct, frozen=True, gc=False):
@@ -182,7 +178,7 @@ def _block(text: str) -> Block:
             values.setdefault(line.name, []).append(line.argument)
     connection = next((line for line in lines if line.type == "c"), None)
     named = tuple([line for line in lines if line.type in ("o", "s")])
-    return Block(text, tuple(lines), Attributes(values), connection, named, len(text) <= LONGEST, next(_numbers))
+    return Block(text, tuple(lines), Attributes(values), connection, named, len(text) <= LONGEST)
 
 
 _known_block = functools.lru_cache(REMEMBERED)(_block)

@@ -398,9 +398,12 @@ def _rtcp(section: Section, endpoint: Endpoint | None, media: MediaView) -> Endp
         if len(fields) == 4:
             address = _host(fields[3], section, line).address or address
         return Endpoint(address, rtcp_port) if endpoint and address and rtcp_port else None
-    if endpoint is None or endpoint.port == 65535:
-        return None
-    return endpoint.with_port(endpoint.port + 1)
+    return None if endpoint is None else rtcp_beside(endpoint)
+
+
+def rtcp_beside(rtp: Endpoint) -> Endpoint | None:
+    """Where RTCP goes of which nothing is said: the next port (RFC 3550 section 11), if there is one."""
+    return rtp.with_port(rtp.port + 1) if rtp.port < 65535 else None
 
 
 def _ice(media: Attributes, session: _Inherited) -> Ice | None:

@@ -15,7 +15,7 @@ import msgspec
 
 from rtprelay.sdp.attributes import Attributes
 from rtprelay.sdp.document import SessionDescription
-from rtprelay.sdp.view import Connection, MediaView, Origin, SessionView
+from rtprelay.sdp.view import Connection, MediaView, Origin, SessionView, rtcp_beside
 from rtprelay.values import Endpoint, canonical_address
 
 REMEMBERED = 512
@@ -53,11 +53,9 @@ class Own(msgspec.Struct, frozen=True, gc=False):
 class Wording:
     """The same object for all texts of the same wording."""
 
-    __slots__ = ("_view", "ending", "number")
+    __slots__ = ("_view", "number")
 
-    def __init__(self, *said: str | None) -> None:
-        self.ending = said[0]
-        """Of the first lines."""
+    def __init__(self, *_said: str | None) -> None:
         self.number = next(_numbers)
         """No other wording has it."""
         self._view: SessionView | None = None
@@ -135,7 +133,7 @@ def _media(known: MediaView, own: OwnMedia, connection: Connection | None) -> Me
     if connection is None or connection.address is None:
         raise ValueError("no address")
     endpoint = Endpoint(connection.address, own.port)
-    rtcp = endpoint.with_port(own.port + 1) if own.port < 65535 else None
+    rtcp = rtcp_beside(endpoint)
     lines = known.lines
     if own.rtcp is not None:
         port, *network = own.rtcp.split(" ")

@@ -19,7 +19,7 @@ import msgspec
 from rtprelay.signalling import frame
 from rtprelay.signalling.command import Command, CommandName
 from rtprelay.signalling.options import Said, read_address
-from rtprelay.signalling.parse import OF_THE_CALL, RECEIVED_FROM, complete, take_apart
+from rtprelay.signalling.parse import OF_THE_CALL, RECEIVED_FROM, complete, parse_command, take_apart
 from rtprelay.signalling.templates import Templates
 from rtprelay.wire.bencode import LENGTHS, decode_prefix, string
 
@@ -71,15 +71,16 @@ class Idioms:
         """Raises RelayError."""
         if self._edition != self._templates.edition:
             self._forget()
-        known = self._recognise(message.body) if message.encoding is frame.Encoding.BENCODE else None
+        if message.encoding is not frame.Encoding.BENCODE:
+            return parse_command(frame.decode(message), self._templates)
+        known = self._recognise(message.body)
         if known is not None:
             return known
         body = frame.decode(message)
         name, own, others = take_apart(body)
         said = self._templates.read(name.value, others)
         command = complete(name, said, own)
-        if message.encoding is frame.Encoding.BENCODE:
-            self._note(message.body, body, own, _End(name, said))
+        self._note(message.body, body, own, _End(name, said))
         return command
 
     def _recognise(self, body: bytes) -> Command | None:
