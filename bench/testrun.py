@@ -107,7 +107,7 @@ class Ring:
         found = FlowMap(self.maps, lambda deed: deed())
         for i in range(self.flows):
             protects, unprotects = self._secured and i == self._start, self._secured and i != self._start
-            rules = abi.Rules(group=abi.NONE, rtcp_output=abi.NONE, srtp_in=_KEY_IN if unprotects else abi.NONE)
+            rules = abi.Rules(rtcp_output=abi.NONE, srtp_in=_KEY_IN if unprotects else abi.NONE)
             following = self._next[i]
             last = following == self._start
             outputs[i.to_bytes(4, "little")] = bytes(
@@ -120,6 +120,7 @@ class Ring:
                     flags=abi.OutputFlag.PRESENT
                     | abi.OutputFlag.READY
                     | abi.OutputFlag.SSRC
+                    | (abi.OutputFlag.IP6 if self._v6 else 0)
                     | (abi.OutputFlag.SRTP if protects else 0),
                     ssrc=_SSRC,
                     sequence_offset=int(last),

@@ -114,7 +114,7 @@ static __always_inline enum rtprelay_reason obstacle_of_output(struct __sk_buff 
 {
 	if (!output || !output->ifindex)
 		return RTPRELAY_REASON_NO_ROUTE;
-	if (unlikely(address_is_ip6(output->destination) && !packet->v6 && !has_checksum(skb, packet)))
+	if (unlikely(output_is_ip6(output) && !packet->v6 && !has_checksum(skb, packet)))
 		return RTPRELAY_REASON_NO_CHECKSUM;
 	return 0;
 }
@@ -201,7 +201,7 @@ static __always_inline bool can_forward_rtcp(struct __sk_buff *skb, const struct
 					     const struct rtprelay_output *output)
 {
 	return output && output->flags & RTPRELAY_OUTPUT_PRESENT && can_send_copy(output) && !output_tags(output) &&
-	       !skb->vlan_present && address_is_ip6(output->destination) == packet->v6;
+	       !skb->vlan_present && output_is_ip6(output) == packet->v6;
 }
 
 /* RTCP is sent on as a copy and then written back: the original goes up to be read. */

@@ -33,17 +33,6 @@ static __always_inline int refuse(const struct rtprelay_flow *flow, enum rtprela
 	return XDP_PASS;
 }
 
-/* The headers stay where they are, so family and number of tags have to match. */
-static __always_inline bool can_send(const struct rtprelay_output *output, const struct packet *packet,
-				     const bool secured)
-{
-	const __u32 how = RTPRELAY_OUTPUT_PRESENT | RTPRELAY_OUTPUT_READY | RTPRELAY_OUTPUT_LOCAL |
-			  RTPRELAY_OUTPUT_TAGGED | RTPRELAY_OUTPUT_TAGGED_TWICE | (secured ? 0 : RTPRELAY_OUTPUT_SRTP);
-	__u32 wanted = RTPRELAY_OUTPUT_PRESENT | RTPRELAY_OUTPUT_READY | packet->tags << RTPRELAY_TAGS_SHIFT;
-
-	return (output->flags & how) == wanted && address_is_ip6(output->destination) == packet->v6;
-}
-
 static __always_inline bool write_tags(struct xdp_md *ctx, const struct packet *packet, __u32 index)
 {
 	struct vlan_tag *tag = ctx_start(ctx) + sizeof(struct ethhdr);
@@ -124,19 +113,15 @@ static __always_inline int send(struct xdp_md *ctx, struct packet *packet, __u32
 	return likely(!reason) ? XDP_REDIRECT : failed(reason);
 }
 
-static __always_inline int send_all(struct xdp_md *ctx, const struct packet *packet, const struct rtprelay_flow *flow,
-				    __u32 index)
+static __always_inline int send_all(struct xdp_md *ctx, const struct packet *packet, const struct rtprelay_flow *flow)
 {
-	const struct rtprelay_rules *rules = rules_at(index);
-
-	return rules && broadcast(ctx, packet, flow, rules) == XDP_REDIRECT ? XDP_REDIRECT
-									    : failed(RTPRELAY_REASON_SEND_FAILED);
+	return broadcast(ctx, packet, flow) == XDP_REDIRECT ? XDP_REDIRECT : failed(RTPRELAY_REASON_SEND_FAILED);
 }
 
 /*
  * SRTP is programs of its own, called from the others' and never attached: they begin with the stack empty, and what
- * they need costs plain RTP neither registers nor cache. Lanes and silence are theirs too, for the same reason. Their
- * maps are pinned like all others; unpinned, the kernel would empty them when the daemon dies.
+ * they need costs plain RTP neither registers nor cache. Lanes, silence and tags of copies are theirs too, for the same
+ * reason. Their maps are pinned like all others; unpinned, the kernel would empty them when the daemon dies.
  */
 int relay_xdp_srtp(struct xdp_md *ctx);
 int relay_egress_srtp(struct xdp_md *ctx);
@@ -190,7 +175,7 @@ static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 	output = output_at(flow->output_base);
 	if (!state || !output)
 		return XDP_PASS;
-	if (flow->output_count == 1 && !can_send(output, &packet, secured))
+	if (flow->output_count == 1 && !output_has_form(output, output_form(&packet), secured))
 		return XDP_PASS;
 	if (flow->output_count && packet.length > flow->mtu)
 		return XDP_PASS;
@@ -230,7 +215,7 @@ static __always_inline int relay(struct xdp_md *ctx, const bool secured)
 	if (!secured)
 		complete_checksum(ctx, &packet);
 	return flow->output_count == 1 ? send(ctx, &packet, flow->output_base, output, secured)
-				       : send_all(ctx, &packet, flow, index);
+				       : send_all(ctx, &packet, flow);
 }
 
 SEC("xdp")
@@ -245,40 +230,50 @@ int relay_xdp_srtp(struct xdp_md *ctx)
 	return relay(ctx, true);
 }
 
-/* Make of a copy the packet of its output. */
-static __always_inline int leave(struct xdp_md *ctx, __u32 index, const struct rtprelay_output *output,
-				 const bool secured)
+/* A copy leaves as the packet of its output; 0, or why it does not. */
+static __always_inline int leave(const struct packet *packet, __u32 index, enum rtprelay_reason reason)
 {
-	enum rtprelay_reason reason;
+	output_sent(index, packet, !reason);
+	return likely(!reason) ? XDP_PASS : failed(reason);
+}
+
+/* A copy without tags, as RTP: its offsets are constants. */
+static __always_inline int leave_plain(struct xdp_md *ctx, __u32 index, const struct rtprelay_output *output,
+				       const bool v6)
+{
 	struct packet packet;
 
-	if (unlikely(!(secured ? parse(ctx, &packet) : copied_packet(ctx, &packet)) ||
-		     !can_send(output, &packet, secured))) {
+	if (unlikely(!copied_packet(ctx, &packet, v6))) {
 		output_failed(index);
 		return failed(RTPRELAY_REASON_OUTPUT_NOT_READY);
 	}
-	reason = write(ctx, &packet, index, output, secured);
-	output_sent(index, &packet, !reason);
-	return likely(!reason) ? XDP_PASS : failed(reason);
+	return leave(&packet, index, write_plain(ctx, &packet, output));
 }
 
 /* Runs on each frame on its way out of a device, and makes of each copy of a broadcast the packet of one output. */
 SEC("xdp/devmap")
 int relay_egress(struct xdp_md *ctx)
 {
+	const struct carried *carried = carried_by(ctx);
 	struct rtprelay_output *output;
 	struct secured *secured;
 	__u32 index;
+	__u8 form;
 
-	if (!is_copy(ctx))
+	if (!carried)
 		return XDP_PASS;
-	output = broadcast_output(ctx, &index);
+	form = carried->form;
+	output = broadcast_output(ctx, carried, &index);
 	if (!output)
 		return failed(RTPRELAY_REASON_OUTPUT_SURPLUS);
-	if (unlikely(!(output->flags & RTPRELAY_OUTPUT_PRESENT)))
+	if (likely(output_has_form(output, form, false))) {
+		if (form == OUTPUT_FORM)
+			return leave_plain(ctx, index, output, false);
+		if (form == (OUTPUT_FORM | RTPRELAY_OUTPUT_IP6))
+			return leave_plain(ctx, index, output, true);
+	}
+	if (!(output->flags & RTPRELAY_OUTPUT_PRESENT))
 		return failed(RTPRELAY_REASON_OUTPUT_HOLE);
-	if (likely(!(output->flags & RTPRELAY_OUTPUT_SRTP)))
-		return leave(ctx, index, output, false);
 	secured = secured_packet();
 	if (secured) {
 		secured->output = index;
@@ -292,8 +287,17 @@ int relay_egress_srtp(struct xdp_md *ctx)
 {
 	struct secured *secured = secured_packet();
 	struct rtprelay_output *output = secured ? output_at(secured->output) : NULL;
+	struct packet packet;
+	__u32 index;
 
-	return output ? leave(ctx, secured->output, output, true) : failed(RTPRELAY_REASON_SEND_FAILED);
+	if (!output)
+		return failed(RTPRELAY_REASON_SEND_FAILED);
+	index = secured->output;
+	if (!parse(ctx, &packet) || !output_has_form(output, output_form(&packet), true)) {
+		output_failed(index);
+		return failed(RTPRELAY_REASON_OUTPUT_NOT_READY);
+	}
+	return leave(&packet, index, write(ctx, &packet, index, output, true));
 }
 
 char _license[] SEC("license") = "GPL";

@@ -86,42 +86,39 @@ struct {
 /* What the MAC addresses of a copy hold on its way from ingress to egress. */
 struct carried {
 	__u8 mark; /* CARRIED */
-	__u8 form; /* tags before the IP header, and CARRIED_IP6 */
+	__u8 form; /* of the packet: output_form */
 	__u16 output_count;
 	__u32 output_base;
 	__u32 serial;
 };
 
 #define CARRIED	      0xff
-#define CARRIED_TAGS  3
-#define CARRIED_IP6   4
 #define GROUP_ADDRESS 1 /* in the first byte of a destination MAC address */
 
 _Static_assert(sizeof(struct carried) == 2 * ETH_ALEN, "carried in two MAC addresses");
 
-static __always_inline int broadcast(ctx_t *ctx, const struct packet *packet, const struct rtprelay_flow *flow,
-				     const struct rtprelay_rules *rules)
+static __always_inline int broadcast(ctx_t *ctx, const struct packet *packet, const struct rtprelay_flow *flow)
 {
-	void *group = bpf_map_lookup_elem(&rtprelay_groups, &rules->group);
+	void *group = bpf_map_lookup_elem(&rtprelay_groups, &(__u32){ flow->group });
 	__u32 *serial = bpf_map_lookup_elem(&rtprelay_serial, &(__u32){ 0 });
 	struct carried *carried = ctx_start(ctx);
 
 	if (!group || !serial || (void *) (carried + 1) > ctx_end(ctx))
 		return XDP_ABORTED;
 	carried->mark = CARRIED;
-	carried->form = packet->tags | (packet->v6 ? CARRIED_IP6 : 0);
+	carried->form = output_form(packet);
 	carried->output_count = flow->output_count;
 	carried->output_base = flow->output_base;
 	carried->serial = ++*serial;
 	return bpf_redirect_map(group, 0, BPF_F_BROADCAST);
 }
 
-/* False: the packet of a single output, written already. */
-static __always_inline bool is_copy(const ctx_t *ctx)
+/* What a copy carries. Null: the packet of a single output, written already. */
+static __always_inline const struct carried *carried_by(const ctx_t *ctx)
 {
 	const struct carried *carried = ctx_start(ctx);
 
-	return (void *) (carried + 1) <= ctx_end(ctx) && carried->mark & GROUP_ADDRESS;
+	return (void *) (carried + 1) <= ctx_end(ctx) && carried->mark & GROUP_ADDRESS ? carried : NULL;
 }
 
 static __always_inline struct cursor_state *cursor_of(__u32 ifindex)
@@ -142,20 +139,17 @@ static __always_inline struct cursor_state *cursor_of(__u32 ifindex)
 }
 
 /*
- * The packet a copy is of, as far as it takes to write it as plain RTP: ingress has parsed it, and taken none that is
- * not what it says. False: it is not as long as it was.
+ * The packet without tags that a copy is of, as far as it takes to write it as plain RTP: ingress has parsed it, and
+ * taken none that is not what it says. False: it is not as long as it was.
  */
-static __always_inline bool copied_packet(const ctx_t *ctx, struct packet *packet)
+static __always_inline bool copied_packet(const ctx_t *ctx, struct packet *packet, const bool v6)
 {
-	const struct carried *carried = ctx_start(ctx);
 	const struct udphdr *udp;
 
-	if ((void *) (carried + 1) > ctx_end(ctx))
-		return false;
-	packet->tags = carried->form & CARRIED_TAGS;
-	packet->v6 = carried->form & CARRIED_IP6;
-	packet->network = sizeof(struct ethhdr) + packet->tags * sizeof(struct vlan_tag);
-	packet->payload = packet->network + sizeof(*udp) + (packet->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	packet->tags = 0;
+	packet->v6 = v6;
+	packet->network = sizeof(struct ethhdr);
+	packet->payload = packet->network + sizeof(*udp) + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	udp = udp_of(ctx, packet);
 	if (!udp)
 		return false;
@@ -164,16 +158,13 @@ static __always_inline bool copied_packet(const ctx_t *ctx, struct packet *packe
 }
 
 /* Which output this copy is for; null: none is left. */
-static __always_inline struct rtprelay_output *broadcast_output(ctx_t *ctx, __u32 *index)
+static __always_inline struct rtprelay_output *broadcast_output(ctx_t *ctx, const struct carried *carried, __u32 *index)
 {
-	const struct carried *carried = ctx_start(ctx);
 	__u32 ifindex = ctx->egress_ifindex;
 	struct rtprelay_output *output;
 	struct cursor_state *cursor;
 	__u32 base, next, count;
 
-	if ((void *) (carried + 1) > ctx_end(ctx))
-		return NULL;
 	cursor = cursor_of(ifindex);
 	if (!cursor)
 		return NULL;
@@ -185,6 +176,8 @@ static __always_inline struct rtprelay_output *broadcast_output(ctx_t *ctx, __u3
 		*index = base + next++;
 		output = output_at(*index);
 		if (output && likely(output->ifindex == ifindex)) {
+			if (next < count)
+				fetch_output(base + next);
 			cursor->next = next;
 			return output;
 		}

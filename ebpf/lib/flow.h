@@ -16,15 +16,15 @@
 static __always_inline void fetch_ahead(__u64 word)
 {
 	const struct rtprelay_state *state = state_at(port_slot_hint(word));
-	const struct rtprelay_output *output = output_at(port_output_hint(word));
 	const struct rtprelay_sent *sent = sent_at(port_output_hint(word));
 
 	if (state)
 		touch(state);
-	if (output)
-		touch(output);
 	if (sent)
 		touch(sent);
+	fetch_output(port_output_hint(word));
+	if (port_several_hint(word))
+		fetch_output(port_output_hint(word) + 1);
 }
 
 /*

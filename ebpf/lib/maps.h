@@ -18,8 +18,9 @@ struct {
 
 /*
  * What leads from a port to its flows, 0 where there are none. From the low end: RTPRELAY_PORT_INDEX_BITS of the index
- * of the first one; and its slot and first output, RTPRELAY_PORT_HINT_BITS each. These are hints what to fetch, beside
- * the flow and not after it: cut short or out of date they cost time and nothing else.
+ * of the first one; a bit that says whether it has several outputs; its slot and first output, RTPRELAY_PORT_HINT_BITS
+ * each. All but the index are hints what to fetch, beside the flow and not after it: cut short or out of date they cost
+ * time and nothing else. The words of even ports come first, which are those of RTP: they share cache lines.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -96,7 +97,7 @@ struct {
 
 static __always_inline __u64 port_word(__be16 port)
 {
-	__u32 key = bpf_ntohs(port);
+	__u32 number = bpf_ntohs(port), key = number >> 1 | (number & 1) << 15;
 	const __u64 *word = bpf_map_lookup_elem(&rtprelay_ports, &key);
 
 	return word ? READ_ONCE(*word) : 0;
@@ -108,14 +109,19 @@ static __always_inline __u32 port_first(__u64 word)
 	return word & ((1 << RTPRELAY_PORT_INDEX_BITS) - 1);
 }
 
+static __always_inline bool port_several_hint(__u64 word)
+{
+	return word >> RTPRELAY_PORT_INDEX_BITS & 1;
+}
+
 static __always_inline __u32 port_slot_hint(__u64 word)
 {
-	return word >> RTPRELAY_PORT_INDEX_BITS & ((1 << RTPRELAY_PORT_HINT_BITS) - 1);
+	return word >> (RTPRELAY_PORT_INDEX_BITS + 1) & ((1 << RTPRELAY_PORT_HINT_BITS) - 1);
 }
 
 static __always_inline __u32 port_output_hint(__u64 word)
 {
-	return word >> (RTPRELAY_PORT_INDEX_BITS + RTPRELAY_PORT_HINT_BITS);
+	return word >> (RTPRELAY_PORT_INDEX_BITS + 1 + RTPRELAY_PORT_HINT_BITS);
 }
 
 static __always_inline struct rtprelay_flow *flow_at(__u32 index)
@@ -141,6 +147,15 @@ static __always_inline struct rtprelay_aside *aside_at(__u32 slot)
 static __always_inline struct rtprelay_output *output_at(__u32 index)
 {
 	return bpf_map_lookup_elem(&rtprelay_output, &index);
+}
+
+/* Have an output fetched that a packet will be written for soon. */
+static __always_inline void fetch_output(__u32 index)
+{
+	const struct rtprelay_output *output = output_at(index);
+
+	if (output)
+		touch(output);
 }
 
 static __always_inline struct rtprelay_wrap *wrap_at(__u32 index)

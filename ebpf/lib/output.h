@@ -12,9 +12,38 @@
 #include "demux.h"
 #include "maps.h"
 
+static __always_inline __u8 form_tags(__u8 form)
+{
+	return form >> RTPRELAY_TAGS_SHIFT;
+}
+
 static __always_inline __u8 output_tags(const struct rtprelay_output *output)
 {
-	return output->flags >> RTPRELAY_TAGS_SHIFT;
+	return form_tags(output->flags);
+}
+
+static __always_inline bool output_is_ip6(const struct rtprelay_output *output)
+{
+	return output->flags & RTPRELAY_OUTPUT_IP6;
+}
+
+#define OUTPUT_FORM (RTPRELAY_OUTPUT_PRESENT | RTPRELAY_OUTPUT_READY)
+
+/*
+ * What XDP can send a packet by as it stands: the flags of an output are this, and nothing else but SSRC and what is
+ * made on the way. The headers stay where they are, so family and number of tags have to match.
+ */
+static __always_inline __u8 output_form(const struct packet *packet)
+{
+	return OUTPUT_FORM | (packet->v6 ? RTPRELAY_OUTPUT_IP6 : 0) | packet->tags << RTPRELAY_TAGS_SHIFT;
+}
+
+/* Whether an output has that form; `secured`: it may have a key. */
+static __always_inline bool output_has_form(const struct rtprelay_output *output, __u8 form, const bool secured)
+{
+	const __u8 others = RTPRELAY_OUTPUT_SSRC | (secured ? RTPRELAY_OUTPUT_SRTP : 0);
+
+	return (output->flags & (__u8) ~others) == form;
 }
 
 /* The key of an output that has one. */

@@ -110,7 +110,7 @@ static __always_inline enum rtprelay_reason write(struct __sk_buff *skb, struct 
 	undo->change = 0;
 	if (unlikely(skb->vlan_present) && !pop_tags(skb))
 		return RTPRELAY_REASON_SEND_FAILED;
-	if (unlikely(address_is_ip6(output->destination) != packet->v6) && !take_family(skb, packet, output))
+	if (unlikely(output_is_ip6(output) != packet->v6) && !take_family(skb, packet, output))
 		return RTPRELAY_REASON_SEND_FAILED;
 	if (output->flags & RTPRELAY_OUTPUT_SRTP)
 		reason = write_secured(skb, packet, index, output, rtp, undo);

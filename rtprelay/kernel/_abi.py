@@ -18,7 +18,8 @@ class Flow(ctypes.Structure):
     on_mismatch: int
     mtu: int
     usual_type: int
-    reserved: "ctypes.Array[ctypes.c_uint8]"
+    reserved: int
+    group: int
     usual_clock: int
     _fields_ = (
         ("local", ctypes.c_uint8 * 16),
@@ -34,7 +35,8 @@ class Flow(ctypes.Structure):
         ("on_mismatch", ctypes.c_uint8),
         ("mtu", ctypes.c_uint16),
         ("usual_type", ctypes.c_uint8),
-        ("reserved", ctypes.c_uint8 * 3),
+        ("reserved", ctypes.c_uint8),
+        ("group", ctypes.c_uint16),
         ("usual_clock", ctypes.c_uint32),
     )
 
@@ -53,7 +55,6 @@ class Endpoint(ctypes.Structure):
 class Rules(ctypes.Structure):
     rtcp_expected: Endpoint
     signalled: Endpoint
-    group: int
     rtcp_output: int
     rtcp_base: int
     rtcp_count: int
@@ -66,7 +67,6 @@ class Rules(ctypes.Structure):
     _fields_ = (
         ("rtcp_expected", Endpoint),
         ("signalled", Endpoint),
-        ("group", ctypes.c_uint32),
         ("rtcp_output", ctypes.c_uint32),
         ("rtcp_base", ctypes.c_uint32),
         ("rtcp_count", ctypes.c_uint16),
@@ -353,9 +353,9 @@ class Abi(ctypes.Structure):
 
 
 LAYOUT: dict[type[ctypes.Structure], tuple[int, list[int]]] = {
-    Flow: (64, [0, 16, 32, 34, 36, 40, 44, 48, 50, 52, 53, 54, 56, 57, 60]),
+    Flow: (64, [0, 16, 32, 34, 36, 40, 44, 48, 50, 52, 53, 54, 56, 57, 58, 60]),
     Endpoint: (20, [0, 16, 18]),
-    Rules: (292, [0, 20, 40, 44, 48, 52, 54, 56, 60, 124, 156, 164]),
+    Rules: (288, [0, 20, 40, 44, 48, 50, 52, 56, 120, 152, 160]),
     Output: (64, [0, 16, 32, 34, 36, 42, 48, 52, 56, 60, 62, 63]),
     Wrap: (8, [0, 4]),
     Ssrc: (64, [0, 8, 16, 24, 40, 48, 52, 56, 60, 62, 63]),
@@ -382,9 +382,9 @@ for _type, (_size, _offsets) in LAYOUT.items():
 
 
 class Limits(enum.IntEnum):
-    ABI_VERSION = 9
+    ABI_VERSION = 10
     PORTS = 65536
-    PORT_INDEX_BITS = 24
+    PORT_INDEX_BITS = 23
     PORT_HINT_BITS = 20
     MAX_CHAIN = 32
     MAX_OUTPUTS = 256
@@ -394,7 +394,7 @@ class Limits(enum.IntEnum):
     CLOCK_SHIFT = 8
     SILENCES = 8
     SILENCE_SHIFT = 3
-    TAGS_SHIFT = 5
+    TAGS_SHIFT = 6
     MAX_LANES = 16
     LANE_BY_SSRC = 255
     TRANSIT_SHIFT = 5
@@ -405,6 +405,7 @@ class Limits(enum.IntEnum):
     COUNTER_BASE = 128
     COUNTS = 256
     STEER_QUEUES = 256
+    NO_GROUP = 65535
     NONE = 4294967295
 
 
@@ -436,8 +437,9 @@ class OutputFlag(enum.IntFlag):
     LOCAL = 4
     SSRC = 8
     SRTP = 16
-    TAGGED = 32
-    TAGGED_TWICE = 64
+    IP6 = 32
+    TAGGED = 64
+    TAGGED_TWICE = 128
 
 
 class PuntClass(enum.IntEnum):

@@ -69,6 +69,7 @@ __all__ = [
     "COUNTER_TEXT",
     "LAYOUT",
     "NONE",
+    "NO_GROUP",
     "NO_PAYLOAD_TYPE",
     "REASON_ACTION",
     "REASON_TEXT",
@@ -111,6 +112,7 @@ __all__ = [
 ]
 
 NONE = int(Limits.NONE)
+NO_GROUP = int(Limits.NO_GROUP)
 NO_PAYLOAD_TYPE = 255
 """As Flow.usual_type: every payload type is looked up."""
 

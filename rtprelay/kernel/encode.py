@@ -24,7 +24,7 @@ _TICKS_PER_SECOND = 1_000_000_000 << abi.Limits.CLOCK_SHIFT
 
 # Plain numbers: the operators of enum classes are methods in Python, 0.5 us each, and these run for every output.
 _PRESENT, _READY, _LOCAL = int(abi.OutputFlag.PRESENT), int(abi.OutputFlag.READY), int(abi.OutputFlag.LOCAL)
-_SSRC, _KEYED = int(abi.OutputFlag.SSRC), int(abi.OutputFlag.SRTP)
+_SSRC, _KEYED, _IP6 = int(abi.OutputFlag.SSRC), int(abi.OutputFlag.SRTP), int(abi.OutputFlag.IP6)
 _XDP, _LOCK, _SRTP = int(abi.FlowFlag.XDP), int(abi.FlowFlag.LOCK), int(abi.FlowFlag.SRTP)
 _SRTP_OUT, _LANED = int(abi.FlowFlag.SRTP_OUT), int(abi.FlowFlag.LANED)
 _SILENCED = int(abi.FlowFlag.SILENCED)
@@ -56,7 +56,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     generation: int
     outputs: Range = NOWHERE
     rtcp: Range = NOWHERE
-    group: int = abi.NONE
+    group: int = abi.NO_GROUP
     srtp_in: int = abi.NONE
 
 
@@ -82,11 +82,11 @@ def _packer(structure: type[ctypes.Structure], *members: str) -> struct.Struct:
 _FLOW = _packer(
     abi.Flow,
     *("local", "expected", "local_port", "expected_port", "slot", "output_base", "output_count", "generation"),
-    *("flags", "on_mismatch", "mtu", "usual_type", "usual_clock"),
+    *("flags", "on_mismatch", "mtu", "usual_type", "group", "usual_clock"),
 )
 _RULES = _packer(
     abi.Rules,
-    *("rtcp_expected", "signalled", "group", "rtcp_output", "rtcp_base", "rtcp_count", "srtp_in"),
+    *("rtcp_expected", "signalled", "rtcp_output", "rtcp_base", "rtcp_count", "srtp_in"),
     *("clocks", "silences", "payload"),
 )
 _OUTPUT = _packer(
@@ -186,7 +186,7 @@ def way_of(family: Family, output: Output, hop: NextHop) -> tuple[int, bool]:
 
 def output_entry(output: Output, hop: NextHop, srtp_out: int = abi.NONE) -> bytes:
     """An output, and behind it what it is wrapped in where it is in something."""
-    flags = _PRESENT
+    flags = _PRESENT if output.destination.family is Family.IP4 else _PRESENT | _IP6
     if hop.local:
         flags |= _LOCAL
     elif hop.mac is not None:
@@ -308,12 +308,12 @@ def _entry(flow: Flow, place: Place, table: PayloadTable, mtu: int, flags: int, 
         flow.on_mismatch,
         min(mtu, _MAX_MTU),
         table.usual_type,
+        place.group,
         table.usual_clock,
     )
     rules = _RULES.pack(
         expected if flow.rtcp_expected is flow.expected else _endpoint(flow.rtcp_expected),
         nobody if flow.signalled is None else _endpoint(flow.signalled),
-        place.group,
         place.rtcp.base if kernel_rtcp else abi.NONE,
         place.rtcp.base,
         place.rtcp.count,

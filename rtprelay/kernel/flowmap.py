@@ -1,9 +1,9 @@
 """Flows by local endpoint, as the programs find them: three arrays, and words that lead from one to the next.
 
-    rtprelay_ports[local port] --> index --> rtprelay_flows[index], rtprelay_rules[index]
-                                                   | next
-                                                   v
-                                             the flow at the same port of another local address
+    rtprelay_ports[word_at(local port)] --> index --> rtprelay_flows[index], rtprelay_rules[index]
+                                                            | next
+                                                            v
+                                                      the flow at the same port of another local address
 
     rtprelay_rules[index].lanes[n] --> the flow of lane n, where several media share the port: it is in no chain
 
@@ -41,12 +41,18 @@ _SLOT_AT = abi.offset_of(abi.Flow, "slot") // 4
 _OUTPUT_AT = abi.offset_of(abi.Flow, "output_base") // 4
 _INDEX_BITS, _HINT_BITS = int(abi.Limits.PORT_INDEX_BITS), int(abi.Limits.PORT_HINT_BITS)
 _INDEX, _HINT = (1 << _INDEX_BITS) - 1, (1 << _HINT_BITS) - 1
+_COUNT_AT = abi.offset_of(abi.Flow, "output_count") // 4
 _FLAGS_AT = abi.offset_of(abi.Flow, "flags")
 _LANED = int(abi.FlowFlag.LANED)
 _LANES_AT = abi.offset_of(abi.Rules, "lanes")
 _LANES = struct.Struct(f"={abi.Limits.MAX_LANES}I")
 _NO_LANES = bytes(_LANES.size)
 _NOTHING: Mapping[int, Entry] = MappingProxyType({})
+
+
+def word_at(port: int) -> int:
+    """Where the word of a port is: those of even ports, which are RTP's, come first and share cache lines."""
+    return port >> 1 | (port & 1) << 15
 
 
 class FlowMap:
@@ -67,7 +73,8 @@ class FlowMap:
         self._find()
 
     def _find(self) -> None:
-        for port in [port for port, first in enumerate(self._ports.tolist()) if first]:
+        words = self._ports.tolist()
+        for port in [port for port in range(abi.Limits.PORTS) if words[word_at(port)]]:
             for at in self._chain(port):
                 if not self._places.claim(at, 0):
                     break
@@ -108,7 +115,7 @@ class FlowMap:
             place = self._places.take(0)
         self._write(place, flow, rules, following)
         if known is None:
-            self._ports[local.port] = self._leading_to(place)
+            self._ports[word_at(local.port)] = self._leading_to(place)
         else:
             self._redirect(local.port, known, place)
             self._after_grace(self.free, self._leaves(known))
@@ -181,7 +188,7 @@ class FlowMap:
     def _redirect(self, port: int, old: int, new: int) -> None:
         """Let what leads to `old` lead to `new`: one word."""
         if self._first(port) == old:
-            self._ports[port] = self._leading_to(new)
+            self._ports[word_at(port)] = self._leading_to(new)
         else:
             *_, before = self._chain(port, until=old)
             self._words[(before * _FLOW_STRIDE + _NEXT_AT) // 4] = new
@@ -199,7 +206,7 @@ class FlowMap:
         return int(self._words[(at * _FLOW_STRIDE + _NEXT_AT) // 4])
 
     def _first(self, port: int) -> int:
-        return int(self._ports[port] & _INDEX)
+        return int(self._ports[word_at(port)] & _INDEX)
 
     def _leading_to(self, place: int) -> int:
         """The word of a port: with hints what to fetch beside the flow there."""
@@ -207,7 +214,8 @@ class FlowMap:
             return 0
         words, at = self._words, place * _FLOW_STRIDE // 4
         hints = (words[at + _OUTPUT_AT] & _HINT) << _HINT_BITS | words[at + _SLOT_AT] & _HINT
-        return hints << _INDEX_BITS | place
+        several = words[at + _COUNT_AT] & 0xFFFF > 1
+        return (hints << 1 | several) << _INDEX_BITS | place
 
     def _check_chain(self, port: int) -> None:
         length = sum(1 for _ in self._chain(port))

@@ -295,7 +295,7 @@ class Installer:
         return flow_entry(flow, block.live, self._place(port, block), mtu, xdp, rtcp, lane), xdp
 
     def _place(self, port: Port, block: Block) -> Place:
-        group = abi.NONE if block.group is None else block.group.index
+        group = abi.NO_GROUP if block.group is None else block.group.index
         return Place(port.slot, port.generation, block.range, port.rtcp.range, group, port.srtp_in)
 
     # RTCP: the kernel forwards what userspace would not change
@@ -555,7 +555,7 @@ class Installer:
         lanes = {local: self._flows.lanes(local) for local in found}
         sources = self._named_sources()
         entries = [*found.values(), *(entry for each in lanes.values() for entry in each.values())]
-        inherited = {abi.Rules.from_buffer_copy(rules).group for _, rules in entries} - {abi.NONE}
+        inherited = {abi.Flow.from_buffer_copy(flow).group for flow, _ in entries} - {abi.NO_GROUP}
         self._groups.reserve(inherited)
         for local, entry in found.items():
             port = self._adopt(local, entry, lanes[local], sources)

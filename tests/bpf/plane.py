@@ -18,7 +18,7 @@ from rtprelay.kernel.reports import ssrc_report
 from rtprelay.kernel.srtp_keys import NO_KEY, srtp_key
 from rtprelay.plan.flow import SsrcReport
 from rtprelay.security.srtp import SrtpParameters
-from rtprelay.values import Endpoint
+from rtprelay.values import Endpoint, Family
 
 OBJECTS = Path(libbpf.__file__).parent / "objects"
 SIZES = {
@@ -219,6 +219,7 @@ class Plane:
             flags=flags
             | (abi.OutputFlag.SSRC if ssrc is not None else 0)
             | (abi.OutputFlag.SRTP if srtp is not None else 0)
+            | (abi.OutputFlag.IP6 if destination.family is Family.IP6 else 0)
             | len(vlan) << abi.Limits.TAGS_SHIFT,
             ssrc=ssrc or 0,
             sequence_offset=sequence_offset,
@@ -250,7 +251,7 @@ class Plane:
         flags: abi.FlowFlag = abi.FlowFlag.XDP | abi.FlowFlag.LOCK,
         payloads: dict[int, tuple[int, bool]] | None = None,
         silences: dict[int, int] | None = None,
-        group: int = abi.NONE,
+        group: int = abi.NO_GROUP,
         rtcp_output: int = abi.NONE,
         mtu: int = 1500,
         slot: int | None = None,
@@ -274,11 +275,11 @@ class Plane:
             on_mismatch=on_mismatch,
             mtu=mtu,
             usual_type=abi.NO_PAYLOAD_TYPE,
+            group=group,
         )
         rules = abi.Rules(
             rtcp_expected=abi.endpoint(rtcp_expected),
             signalled=abi.endpoint(signalled),
-            group=group,
             rtcp_output=rtcp_output,
             srtp_in=self.put_key(srtp),
         )
@@ -317,8 +318,9 @@ class Plane:
             generation=1,
             flags=abi.FlowFlag.XDP | abi.FlowFlag.LOCK | abi.FlowFlag.LANED,
             usual_type=abi.NO_PAYLOAD_TYPE,
+            group=abi.NO_GROUP,
         )
-        rules = abi.Rules(group=abi.NONE, rtcp_output=abi.NONE, srtp_in=abi.NONE)
+        rules = abi.Rules(rtcp_output=abi.NONE, srtp_in=abi.NONE)
         for payload_type, number in lane_of.items():
             rules.payload[payload_type] = number + 1
         self.flows.put(local, bytes(flow), bytes(rules), dict(enumerate(lanes)))

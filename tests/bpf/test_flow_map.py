@@ -15,7 +15,7 @@ import pytest
 
 from rtprelay.errors import BackendFault
 from rtprelay.kernel import abi
-from rtprelay.kernel.flowmap import FlowMap
+from rtprelay.kernel.flowmap import FlowMap, word_at
 from rtprelay.values import Endpoint
 from tests.bpf.frames import Frame, Rtp
 from tests.bpf.plane import Plane, at_once
@@ -115,10 +115,24 @@ def test_a_port_says_beside_its_first_flow_what_packets_of_that_one_touch(plane:
     assert hints(plane, 30000) == (0, 0)
 
 
+@pytest.mark.parametrize(("count", "several"), [(0, False), (1, False), (2, True), (256, True)])
+def test_a_port_says_whether_its_packets_are_copied(plane: Plane, count: int, several: bool) -> None:
+    plane.put_flow(local(1, 30000), SENDER6, range(7, 7 + count), slot=7)
+    assert bool(word(plane, 30000) >> abi.Limits.PORT_INDEX_BITS & 1) is several
+    assert hints(plane, 30000) == (7, 7)
+
+
+def test_ports_of_rtp_lie_together() -> None:
+    assert [word_at(port) for port in (0, 2, 4, 65534, 1, 3, 65535)] == [0, 1, 2, 32767, 32768, 32769, 65535]
+
+
+def word(plane: Plane, port: int) -> int:
+    return int.from_bytes(plane.maps["rtprelay_ports"].lookup(word_at(port).to_bytes(4, "little")) or b"", "little")
+
+
 def hints(plane: Plane, port: int) -> tuple[int, int]:
     """(slot, first output)"""
-    word = int.from_bytes(plane.maps["rtprelay_ports"].lookup(port.to_bytes(4, "little")) or b"", "little")
-    hint = word >> abi.Limits.PORT_INDEX_BITS
+    hint = word(plane, port) >> abi.Limits.PORT_INDEX_BITS + 1
     return hint & (1 << abi.Limits.PORT_HINT_BITS) - 1, hint >> abi.Limits.PORT_HINT_BITS
 
 

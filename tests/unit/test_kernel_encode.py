@@ -67,7 +67,7 @@ def said_of_output(output: Output) -> object:
 
 def said(flow: Flow) -> object:
     """All that gets into the maps; which source is of which lane has a map of its own."""
-    place = Place(0, 1, NOWHERE, NOWHERE, abi.NONE, abi.NONE if flow.srtp is None else 1)
+    place = Place(0, 1, NOWHERE, NOWHERE, abi.NO_GROUP, abi.NONE if flow.srtp is None else 1)
     outputs = [[said_of_output(output) for output in outputs] for outputs in (flow.outputs, flow.rtcp_outputs)]
     return flow_entry(flow, flow.outputs, place, 1500, True), outputs, flow.lane_sources
 

@@ -10,11 +10,11 @@
  * programs write state (rtprelay_state, rtprelay_aside, rtprelay_ssrc, rtprelay_sent, counts). So configuration can be
  * replaced without losing a count.
  *
- * Finding a flow: the word ports[local port] has the index of the first flow at that port, flow.next that of the next
- * one (at another local address), 0 ends the chain. A flow and its rules, which have the same index,
- * are never changed in place: userspace writes a new pair and then redirects the one word that leads to the old pair,
- * which waits out the programs that may be looking at it. Likewise the addresses of an output in use: write a new range
- * of outputs, and replace the flow.
+ * Finding a flow: the local port's word in ports has the index of the first flow at that port, flow.next that of the
+ * next one (at another local address), 0 ends the chain. A flow and its rules, which have the same index, are never
+ * changed in place: userspace writes a new pair and then redirects the one word that leads to the old pair, which waits
+ * out the programs that may be looking at it. Likewise the addresses of an output in use: write a new range of outputs,
+ * and replace the flow.
  *
  * What a packet of an ordinary flow touches is kept together and small: flow, state and output are a cache line of 64
  * bytes each, sent is 16. What it does not is elsewhere (rules, aside, wrap, unsent): with tens of thousands of flows,
@@ -30,9 +30,9 @@
 #include "rtprelay/reasons.h"
 
 enum rtprelay_limits {
-	RTPRELAY_ABI_VERSION = 9,
+	RTPRELAY_ABI_VERSION = 10,
 	RTPRELAY_PORTS = 65536,
-	RTPRELAY_PORT_INDEX_BITS = 24, /* of a word of the ports map: see there */
+	RTPRELAY_PORT_INDEX_BITS = 23, /* of a word of the ports map: see there */
 	RTPRELAY_PORT_HINT_BITS = 20,
 	RTPRELAY_MAX_CHAIN = 32, /* local addresses that can use the same port */
 	RTPRELAY_MAX_OUTPUTS = 256, /* of one flow */
@@ -42,7 +42,7 @@ enum rtprelay_limits {
 	RTPRELAY_CLOCK_SHIFT = 8, /* clocks[] are in 1/256 ns */
 	RTPRELAY_SILENCES = 8,
 	RTPRELAY_SILENCE_SHIFT = 3,
-	RTPRELAY_TAGS_SHIFT = 5, /* of output.flags */
+	RTPRELAY_TAGS_SHIFT = 6, /* of output.flags */
 	RTPRELAY_MAX_LANES = 16, /* of one port */
 	RTPRELAY_LANE_BY_SSRC = 255, /* several lanes have this payload type: see rtprelay_lanes */
 	RTPRELAY_TRANSIT_SHIFT = 5, /* what jitter is made of is measured in 32 ns, */
@@ -53,6 +53,7 @@ enum rtprelay_limits {
 	RTPRELAY_COUNTER_BASE = 128, /* of counters.h within the counts map */
 	RTPRELAY_COUNTS = 256,
 	RTPRELAY_STEER_QUEUES = 256, /* sockets for each family, see steer.bpf.c; a power of two */
+	RTPRELAY_NO_GROUP = 0xffff,
 	RTPRELAY_NONE = 0xffffffff, /* no such index */
 };
 
@@ -88,9 +89,10 @@ enum rtprelay_output_flag {
 	RTPRELAY_OUTPUT_LOCAL = 4, /* the destination is an address of this host */
 	RTPRELAY_OUTPUT_SSRC = 8, /* substitute `ssrc` */
 	RTPRELAY_OUTPUT_SRTP = 16, /* has a key: wrap.srtp_out */
+	RTPRELAY_OUTPUT_IP6 = 32, /* what its addresses are */
 	/* The tags of its packets are wrap.vlan; the highest bits, which are the number of tags. */
-	RTPRELAY_OUTPUT_TAGGED = 32,
-	RTPRELAY_OUTPUT_TAGGED_TWICE = 64,
+	RTPRELAY_OUTPUT_TAGGED = 64,
+	RTPRELAY_OUTPUT_TAGGED_TWICE = 128,
 };
 
 /* rtprelay_aside.punt_at[] */
@@ -135,7 +137,8 @@ struct rtprelay_flow {
 	__u8 on_mismatch;
 	__u16 mtu; /* largest IP packet, as it comes in, that fits each output's link; larger ones are punted */
 	__u8 usual_type; /* a payload type that is not dropped, whose rule is not looked up; above 127: none */
-	__u8 reserved[3];
+	__u8 reserved;
+	__u16 group; /* into groups, for more than one output by XDP; or RTPRELAY_NO_GROUP */
 	__u32 usual_clock; /* its clock, as in clocks[] */
 };
 
@@ -151,7 +154,6 @@ struct rtprelay_flow {
 struct rtprelay_rules {
 	struct rtprelay_endpoint rtcp_expected;
 	struct rtprelay_endpoint signalled;
-	__u32 group; /* into groups, for more than one output by XDP; or RTPRELAY_NONE */
 	__u32 rtcp_output; /* into outputs, where the kernel may forward RTCP itself; or RTPRELAY_NONE */
 	__u32 rtcp_base; /* userspace sends RTCP to outputs[rtcp_base .. + rtcp_count); the programs do not look */
 	__u16 rtcp_count; /* see rtcp_base */
