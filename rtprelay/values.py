@@ -86,6 +86,11 @@ class Endpoint(msgspec.Struct, frozen=True, order=True, array_like=True, cache_h
     def with_port(self, port: int) -> Endpoint:
         return Endpoint(self.address, port)
 
+    @property
+    def pair(self) -> tuple[Endpoint, Endpoint]:
+        """This port, of RTP, and the next one, of its RTCP (RFC 3550 section 11)."""
+        return self, Endpoint(self.address, self.port + 1)
+
     def __str__(self) -> str:
         if self.family is Family.IP6:
             return f"[{self.address}]:{self.port}"

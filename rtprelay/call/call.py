@@ -189,5 +189,5 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
         """Every local port that belongs to the call."""
         ports: set[Endpoint] = set()
         for _, media in self.medias():
-            ports.update(e for rtp in media.rtp_ports for e in (rtp, rtp.with_port(rtp.port + 1)))
+            ports.update(e for rtp in media.rtp_ports for e in rtp.pair)
         return ports

@@ -103,7 +103,7 @@ def mutate(
     registry.emit(*[OpenPorts(pair, after.get(pair[0], 0)) for pair in ports.taken])
     for rtp, tos in after.items():
         if before.get(rtp, tos) != tos:
-            attempt.marks += (MarkPort(rtp, tos), MarkPort(rtp.with_port(rtp.port + 1), tos))
+            attempt.marks += tuple(MarkPort(local, tos) for local in rtp.pair)
     registry.queue.later(lambda: _commit(registry, attempt), call_id, request.request_id)
     return attempt
 

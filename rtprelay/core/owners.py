@@ -39,7 +39,7 @@ class Owners:
         owners = {
             local: Owner(call.call_id, number, index, rtcp)
             for rtp, number, index in pairs
-            for local, rtcp in ((rtp, False), (rtp.with_port(rtp.port + 1), True))
+            for local, rtcp in zip(rtp.pair, (False, True), strict=True)
         }
         self._owners.update(owners)
         self._ports[call.call_id] = tuple(owners)

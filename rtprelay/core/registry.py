@@ -163,7 +163,7 @@ class Registry:
 
     def close(self, pairs: Iterable[Endpoint]) -> tuple[Effect, ...]:
         """Close the ports of these pairs, each named by its RTP port, and forget what was known of them."""
-        return self._close(tuple([local for rtp in pairs for local in (rtp, rtp.with_port(rtp.port + 1))]))
+        return self._close(tuple([local for rtp in pairs for local in rtp.pair]))
 
     def _close(self, locals_: tuple[Endpoint, ...]) -> tuple[Effect, ...]:
         if not locals_:

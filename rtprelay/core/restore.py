@@ -53,7 +53,7 @@ def _revive(registry: Registry, call: Call, now: float) -> None:
     for _, media in call.medias():
         for rtp in media.rtp_ports:
             # Each by itself: where one is lost, the other is not.
-            for local in (rtp, rtp.with_port(rtp.port + 1)):
+            for local in rtp.pair:
                 registry.emit(OpenPorts((local,), media.tos))
     registry.emit(*flows)
     registry.emit(*registry.transports.sync(registry, call, now))
