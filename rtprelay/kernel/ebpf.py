@@ -148,7 +148,7 @@ class EbpfBackend:
         self._attachments = Attachments(self._pins, self._netlink, self._addresses, self._use_xdp)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._monitor.fileno(), self._read_events)
-        if self._pins.replaces:
+        if self.replaces:
             self._later(_SWITCH_AFTER, self._switch)
         else:
             self._switch()
@@ -160,6 +160,11 @@ class EbpfBackend:
         self._pins.forget_predecessor()
         self._hops.features_changed()
         self._work()
+
+    @property
+    def replaces(self) -> bool:
+        """A predecessor's programs still forward, over maps that ours cannot use."""
+        return self._pins.replaces
 
     def interfaces(self) -> Sequence[InterfaceMode]:
         return self._attachments.modes()
@@ -357,7 +362,7 @@ class EbpfBackend:
             if isinstance(event, LinkChanged) and event.gone:
                 self._groups.forget(event.link.index)
             reconcile |= isinstance(event, LinkChanged | AddressChanged | EventsLost)
-        if reconcile and not self._pins.replaces:
+        if reconcile and not self.replaces:
             self._attachments.reconcile()
         self._work()
 

@@ -33,9 +33,9 @@ async def start_data_plane(
     if choice == "userspace":
         return await _started(UserspaceBackend()), "as configured"
     if choice != "auto":
-        return await _started(_kernel(choice, bpf_path, interfaces)), "as configured"
+        return await _kernel(choice, bpf_path, interfaces, "as configured")
     try:
-        return await _started(_kernel("ebpf", bpf_path, interfaces)), "eBPF is to be had"
+        return await _kernel("ebpf", bpf_path, interfaces, "eBPF is to be had")
     except BackendFault as fault:
         if no_fallback:
             raise
@@ -68,9 +68,15 @@ async def _started(data_plane: DataPlane) -> DataPlane:
     return data_plane
 
 
-def _kernel(choice: str, bpf_path: Path, interfaces: Iterable[MediaInterface]) -> DataPlane:
+async def _kernel(
+    choice: str, bpf_path: Path, interfaces: Iterable[MediaInterface], reason: str
+) -> tuple[DataPlane, str]:
     # Imported late: ctypes, libbpf and netlink are nothing to a relay without privileges.
     from rtprelay.kernel.ebpf import EbpfBackend
 
     ports = {item.address: item.port_max - item.port_min + 1 for item in interfaces}
-    return EbpfBackend(bpf_path, tuple(ports), use_xdp=choice == "ebpf", max_flows=sum(ports.values()))
+    backend = EbpfBackend(bpf_path, tuple(ports), use_xdp=choice == "ebpf", max_flows=sum(ports.values()))
+    await backend.start()
+    if backend.replaces:
+        reason += "; the maps there are of another version or size: flows are installed anew in new ones"
+    return backend, reason

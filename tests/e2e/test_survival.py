@@ -64,6 +64,23 @@ def test_no_packet_is_lost_over_a_restart(scene: Stage, interruption: Callable[[
                 assert ng.query(call.call_id).ok().number("totals", "RTP", "packets") == sent, "counters continue"
 
 
+def test_no_packet_is_lost_when_the_maps_have_to_be_of_another_size(scene: Stage) -> None:
+    """More ports, more flows; and back. What was counted in the old maps is gone with them."""
+    needs_kernel(scene)
+    ports = scene.relay.ports
+    with running_calls(scene, 50) as calls:
+        with Talk([direction for call in calls for direction in call.directions], RATE) as talk:
+            for scene.relay.ports in ((ports[0], ports[1] + 2000), ports):
+                talk.after(RATE // 2)
+                kill_and_start(scene)
+                assert "flows are installed anew" in scene.relay.log.read_text().rpartition("starting")[2]
+                until(lambda: not (scene.relay.bpf_path / "maps-old").exists(), "the old maps to go")
+            talk.after(RATE // 2)
+        for call in calls:
+            assert_heard(call.b, call.a)
+            assert_heard(call.a, call.b)
+
+
 def test_a_frozen_daemon_does_not_touch_media(scene: Stage) -> None:
     """SIGSTOP for three seconds, by the parties' own clock."""
     needs_kernel(scene)
