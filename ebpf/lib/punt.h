@@ -15,11 +15,15 @@ struct punt_rate {
 
 static __always_inline struct punt_rate punt_rate(enum rtprelay_punt_class class)
 {
-	/* RTCP, STUN and T.38 are legitimate traffic; a source to be judged needs to be heard a few times. */
+	/*
+	 * RTCP, STUN and T.38 are legitimate traffic. A source to be judged needs to be heard a few times; as many in a
+	 * row as the daemon keeps until it has judged (KEPT_PACKETS of core/learning.py), so that video loses none.
+	 */
 	const __u64 per_second = class == RTPRELAY_PUNT_CONTROL ? 1000 : 50;
+	const __u64 in_a_row = class == RTPRELAY_PUNT_CONTROL ? 1000 : 128;
 
 	return (struct punt_rate){ .interval = NANOSECONDS / per_second,
-				   .burst = NANOSECONDS - NANOSECONDS / per_second };
+				   .burst = (in_a_row - 1) * (NANOSECONDS / per_second) };
 }
 
 static __always_inline bool punt_exhausted(const struct rtprelay_aside *aside, enum rtprelay_punt_class class,

@@ -34,6 +34,12 @@ STALE = 1.0
 """Seconds after which a silent candidate makes room for another."""
 MAX_GAP = 3
 """Sequence numbers by which a candidate's packets may be apart, and out of order."""
+PUNTED_IN_A_ROW, PUNTED_PER_SECOND = 128, 50
+"""Of strangers at one port the kernel hands up so many packets, and then so many a second (ebpf/lib/punt.h)."""
+MAX_RATE = 5000
+"""Packets a second of the fastest stream there is: where the kernel holds back some, so many may be missing."""
+MAX_DROPOUT = 3000
+"""More than that is another stream (RFC 3550 appendix A.1)."""
 KEPT_SECONDS = 0.3
 """Older packets are of no use to the receiver's jitter buffer."""
 KEPT_PACKETS = 128
@@ -59,11 +65,14 @@ class Candidate(msgspec.Struct):
     run: int = 1
     kept: deque[tuple[float, bytes]] = msgspec.field(default_factory=deque)
 
-    def take(self, ssrc: int, sequence: int, now: float) -> None:
-        """One more packet: it continues the run, comes late within it, or starts another."""
+    def take(self, ssrc: int, sequence: int, now: float, held_back: bool) -> None:
+        """One more packet: it continues the run, comes late within it, or starts another. `held_back`: not all that
+        were sent get here.
+        """
         ahead = (sequence - self.sequence) & 0xFFFF
+        missing = min(int((now - self.seen) * MAX_RATE), MAX_DROPOUT) if held_back else 0
         self.seen = now
-        if ssrc == self.ssrc and 0 < ahead <= MAX_GAP:
+        if ssrc == self.ssrc and 0 < ahead <= MAX_GAP + missing:
             self.sequence, self.run = sequence, self.run + 1
         elif ssrc != self.ssrc or -ahead & 0xFFFF > MAX_GAP:
             self.ssrc, self.sequence, self.since, self.run = ssrc, sequence, now, 1
@@ -74,10 +83,13 @@ class Learning:
 
     def __init__(self) -> None:
         self._candidates: dict[Endpoint, dict[Endpoint, Candidate]] = {}
+        self._allowances: dict[Endpoint, float] = {}
+        """When the kernel's allowance for a port is whole again, as far as can be told from here."""
         self._kept_bytes = 0
 
     def forget(self, locals_: Iterable[Endpoint]) -> None:
         for local in locals_:
+            self._allowances.pop(local, None)
             candidates = self._candidates.pop(local, None)
             for candidate in candidates.values() if candidates is not None else ():
                 self._let_go(candidate)
@@ -100,19 +112,28 @@ class Learning:
         """Take in one RTP packet from a source that is not the expected one; `payload_types` empty: none were
         negotiated.
         """
-        if media.learning is EndpointLearning.OFF or not _plausible(payload_types, packet):
+        if media.learning is EndpointLearning.OFF:
+            return Judgement.IGNORE
+        held_back = self._draw(local, now)
+        if not _plausible(payload_types, packet):
             return Judgement.IGNORE
         candidates = self._candidates.setdefault(local, {})
         ssrc, sequence = int.from_bytes(packet[8:12]), int.from_bytes(packet[2:4])
         candidate = candidates.get(source)
         if candidate is not None:
-            candidate.take(ssrc, sequence, now)
+            candidate.take(ssrc, sequence, now, held_back)
         elif len(candidates) < MAX_CANDIDATES or self._make_room(media, candidates, source, now):
             candidate = candidates[source] = Candidate(source, ssrc, sequence, now, now)
         else:
             return Judgement.IGNORE
         self._keep(candidate, packet, now)
         return Judgement.RIPE if _ripe(media, candidate, candidates, now) else Judgement.WAIT
+
+    def _draw(self, local: Endpoint, now: float) -> bool:
+        """One more packet of a stranger. True: the allowance is half used up, and may be gone in the kernel."""
+        whole = max(self._allowances.get(local, now), now) + 1 / PUNTED_PER_SECOND
+        self._allowances[local] = whole
+        return whole - now > PUNTED_IN_A_ROW / 2 / PUNTED_PER_SECOND
 
     def _keep(self, candidate: Candidate, packet: bytes, now: float) -> None:
         kept = candidate.kept

@@ -6,13 +6,15 @@ stranger 192.0.2.2, another port      == RTP ==>
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.harness import sdp
 from tests.e2e.harness.polling import until
 from tests.e2e.harness.rtp import assert_heard
-from tests.e2e.harness.stage import Stage, open_stage
+from tests.e2e.harness.stage import Call, Stage, open_stage
 
 PRIVATE = "10.23.0.5"
 UNREACHABLE = "203.0.113.77"
@@ -35,6 +37,23 @@ def test_the_address_of_a_caller_behind_nat_is_learned(scene: Stage) -> None:
             assert scene.relay.judged() - judged <= 10
         call.talk()
         phones.hang_up("learned")
+
+
+def test_video_behind_nat_is_learned_and_none_of_it_lost(scene: Stage) -> None:
+    """30 frames a second, each second a key frame of 80 packets: more than the kernel hands up of a source to be judged."""
+    promised_by_ours(scene)
+    with scene.relay.client() as ng, scene.party(scene.lab.caller) as a, scene.party(scene.lab.callee) as b:
+        offered = ng.offer("video", "a", sdp.describe(UNREACHABLE, [a.port]))
+        answered = ng.answer("video", "a", "b", sdp.describe(b.address, [b.port]))
+        call = Call(scene.relay, "video", a, sdp.section(answered.sdp).rtp, b, sdp.section(offered.sdp).rtp)
+        for _ in range(2):
+            a.send(call.a_target, 80, spacing=0)
+            for _ in range(29):
+                time.sleep(1 / 30)
+                a.send(call.a_target, 8, spacing=0)
+                b.collect()
+        assert_heard(b, a)
+        ng.delete("video")
 
 
 def promised_by_ours(scene: Stage) -> None:

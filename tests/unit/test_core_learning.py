@@ -55,6 +55,54 @@ def test_a_party_behind_nat_is_learned_within_ten_packets_and_loses_none(mode: E
     assert destination(stage, facing_b) == NAT
 
 
+@pytest.mark.parametrize(
+    ("together", "pause"),
+    [
+        pytest.param(1, 0.001, id="1,000 a second"),
+        pytest.param(1, 0.00025, id="4,000 a second"),
+        pytest.param(80, 0.25, id="80 at a time"),
+        pytest.param(60, 0.02, id="60 at a time"),
+    ],
+)
+def test_video_behind_nat_is_learned_of_what_the_kernel_hands_up(together: int, pause: float) -> None:
+    """128 in a row, then 50 a second: the rest of a flood never gets here."""
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    credit = 128.0
+    for sequence in range(1, 3001):
+        if credit >= 1.0:
+            credit -= 1.0
+            stage.receive(facing_a, NAT, rtp(sequence))
+        if sequence % together == 0:
+            stage.wait(pause)
+            credit = min(128.0, credit + 50 * pause)
+    assert destination(stage, facing_b) == NAT
+
+
+def test_a_party_behind_nat_is_learned_beside_a_flood_that_takes_the_kernels_allowance() -> None:
+    """Of the 50 packets a second that come through, every tenth is the party's: of its own every tenth."""
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    for number in range(500):
+        if number % 10:
+            stage.receive(facing_a, STRANGER, rtp(number, payload_type=99))
+        else:
+            stage.receive(facing_a, NAT, rtp(number))
+        if number > 128:
+            stage.wait(0.02)
+    assert destination(stage, facing_b) == NAT
+
+
+def test_numbers_at_random_are_no_stream_in_a_flood_either() -> None:
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    for number in range(1, 500):
+        stage.receive(facing_a, NAT, rtp(number * 40503 % 65536))
+        if number > 128:
+            stage.wait(0.02)
+    assert destination(stage, facing_b) == SDP
+
+
 @pytest.mark.parametrize("pause", [0.01, 0.03, 0.06])
 def test_other_packet_intervals_lose_nothing_either(pause: float) -> None:
     stage = Stage()
