@@ -40,7 +40,7 @@ def test_the_address_of_a_caller_behind_nat_is_learned(scene: Stage) -> None:
 
 
 def test_video_behind_nat_is_learned_and_none_of_it_lost(scene: Stage) -> None:
-    """30 frames a second, each second a key frame of 80 packets: more than the kernel hands up of a source to be judged."""
+    """30 frames a second, each second a key frame of 80 packets: more than the kernel hands up of a source in doubt."""
     promised_by_ours(scene)
     with scene.relay.client() as ng, scene.party(scene.lab.caller) as a, scene.party(scene.lab.callee) as b:
         offered = ng.offer("video", "a", sdp.describe(UNREACHABLE, [a.port]))
