@@ -95,3 +95,12 @@ class Endpoint(msgspec.Struct, frozen=True, order=True, array_like=True, cache_h
         if self.family is Family.IP6:
             return f"[{self.address}]:{self.port}"
         return f"{self.address}:{self.port}"
+
+
+class Counts(msgspec.Struct, frozen=True, gc=False):
+    packets: int = 0
+    bytes: int = 0
+    errors: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.packets + other.packets, self.bytes + other.bytes, self.errors + other.errors)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from rtprelay.call.media import Media
-from rtprelay.values import CallId, Endpoint, Tag
+from rtprelay.values import CallId, Counts, Endpoint, Tag
 
 
 class SubscriptionKind(enum.Enum):
@@ -110,6 +110,9 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """Call-ids of calls that have been merged into this one."""
     delete_at: float | None = None
     """The call has been deleted and lives on till then (delete delay)."""
+    retired_rtp: Counts = Counts()
+    """What those of its ports had received that it has no more."""
+    retired_rtcp: Counts = Counts()
 
     def add_party(self, tag: Tag, created: float) -> Party:
         party = Party(number=self.next_party, tag=tag, created=created)
@@ -183,6 +186,8 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
         self.next_party += other.next_party - 1
         self.answered = self.answered or other.answered
         self.aliases += (other.call_id, *other.aliases)
+        self.retired_rtp += other.retired_rtp
+        self.retired_rtcp += other.retired_rtcp
         return shift
 
     def local_endpoints(self) -> set[Endpoint]:

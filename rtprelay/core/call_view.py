@@ -11,8 +11,7 @@ from rtprelay.plan.flow import FlowReport, SsrcReport
 from rtprelay.plan.quality import Heard, Hearing
 from rtprelay.signalling import query as view
 from rtprelay.signalling.command import Body
-from rtprelay.signalling.query import Counts
-from rtprelay.values import Endpoint
+from rtprelay.values import Counts, Endpoint
 
 _NOTHING = Counts()
 
@@ -41,8 +40,8 @@ class _Reader:
         self._sent: dict[Endpoint, Counts] = {}
         self._ssrcs: dict[Endpoint, list[view.Source]] = {}
         """What has come to each port."""
-        self.rtp = self.rtcp = _NOTHING
-        """What the streams read so far have received."""
+        self.rtp, self.rtcp = call.retired_rtp, call.retired_rtcp
+        """What the streams read so far have received, and those of the call that are no more."""
         self.heard_of = False
         """There are SSRCs to be told of."""
         for local, report in self._reports.items():

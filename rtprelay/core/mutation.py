@@ -16,7 +16,7 @@ import msgspec
 
 from rtprelay.call.call import Call
 from rtprelay.core import snapshot
-from rtprelay.core.effects import ApplyFlows, ClosePorts, Effect, MarkPort, OpenPorts, Reply
+from rtprelay.core.effects import ApplyFlows, ClosePorts, Effect, MarkPort, OpenPorts, ReadFlows, Reply
 from rtprelay.core.expiry import schedule
 from rtprelay.core.pierce import pierce
 from rtprelay.core.ports import PortTransaction
@@ -61,6 +61,8 @@ class Attempt(msgspec.Struct):
     number: int = 1
     marks: list[MarkPort] = []
     """Sockets that were open already and get another TOS."""
+    left: tuple[Endpoint, ...] = ()
+    """Of these flows there is no more."""
     settled: bool = False
     """Carried out or undone: it cannot fail any more."""
 
@@ -120,8 +122,10 @@ def _commit(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
     except Exception:
         registry.emit(*_roll_back(registry, attempt))
         raise
+    table = registry.tables[call.call_id]
+    attempt.left = tuple([local for local in attempt.table if local not in table])
     registry.queue.later(lambda: _conclude(registry, attempt), call.call_id, attempt.request.request_id)
-    return effects
+    return (ReadFlows(attempt.left), *effects) if attempt.left else effects
 
 
 def _conclude(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
@@ -130,6 +134,7 @@ def _conclude(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
     try:
         effects = list(registry.transports.sync(registry, call, attempt.now))
         schedule(registry, call)
+        registry.retire(call, attempt.left)
         record = registry.persist(call)
     except Exception:
         registry.emit(*_roll_back(registry, attempt))

@@ -174,6 +174,14 @@ class Registry:
         self.spoken.difference_update(locals_)
         return (ClosePorts(locals_),)
 
+    def retire(self, call: Call, locals_: Iterable[Endpoint]) -> None:
+        """These flows are no more; what they had counted stays the call's (a ReadFlows has been carried out)."""
+        for report in [self.fresh[local] for local in locals_ if local in self.fresh]:
+            self.totals.retire(report)
+            rtp, rtcp = report.received()
+            call.retired_rtp += rtp
+            call.retired_rtcp += rtcp
+
     def end(self, call: Call, reason: EndReason, now: float) -> Iterable[Effect]:
         """Take the call down, with the counters in `fresh` as its last ones (a ReadFlows has been carried out)."""
         if self.calls.get(call.call_id) is not call:
@@ -187,6 +195,7 @@ class Registry:
         for rtp in ports[::2]:
             self.ports.give_back(rtp, now)
         packets = sum([report.packets for report in reports.values()])
+        packets += call.retired_rtp.packets + call.retired_rtcp.packets
         fields = {"reason": reason.name.lower(), "seconds": round(seconds, 3), "packets": packets}
         return (
             *((ApplyFlows(diff(table, {})),) if table else ()),

@@ -7,7 +7,7 @@ from rtprelay.core.registry import Registry
 from rtprelay.core.totals import EndReason, Traffic
 from rtprelay.signalling import statistics as view
 from rtprelay.signalling.command import Body
-from rtprelay.signalling.query import Counts
+from rtprelay.values import Counts
 
 
 def statistics(registry: Registry, now: float) -> Body:

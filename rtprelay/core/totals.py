@@ -77,7 +77,7 @@ class Totals:
         """By local address; so is `sent`."""
         self.sent: defaultdict[str, Traffic] = defaultdict(Traffic)
         self.quality: defaultdict[str, Quality] = defaultdict(Quality)
-        """Of all streams of the calls that have ended, by local address."""
+        """Of all streams that have ended, by local address."""
         self.in_kernel: dict[Endpoint, bool] = {}
         """How each flow that has carried packets is forwarded now."""
         self._last: dict[Endpoint, FlowReport | None] = {}
@@ -129,6 +129,12 @@ class Totals:
             self._last.pop(local, None)
             self.in_kernel.pop(local, None)
 
+    def retire(self, report: FlowReport) -> None:
+        """A flow is no more, and its call goes on; this is the last report of it."""
+        self.observe(report)
+        self._note_quality(report)
+        self.forget((report.local,))
+
     def end(self, call: Call, reason: EndReason, seconds: float, reports: Mapping[Endpoint, FlowReport]) -> None:
         """A call is over; `reports` are the last ones of its flows."""
         self.ended[reason] += 1
@@ -143,11 +149,13 @@ class Totals:
                 heard = _heard(reports.get(one.local)) + _heard(reports.get(other.local))
                 self.zero_way_streams += heard == 0
                 self.one_way_streams += heard == 1
-        for local, report in reports.items():
-            if not (report.ssrcs or report.hearings):
-                continue
+        for report in reports.values():
+            self._note_quality(report)
+
+    def _note_quality(self, report: FlowReport) -> None:
+        if report.ssrcs or report.hearings:
             for quality in _qualities(report):
-                self.quality[local.address] += quality
+                self.quality[report.local.address] += quality
 
 
 def _heard(report: FlowReport | None) -> bool:

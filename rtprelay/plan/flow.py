@@ -32,7 +32,7 @@ import msgspec
 
 from rtprelay.plan.quality import Hearing
 from rtprelay.security.srtp import SrtpParameters
-from rtprelay.values import Endpoint
+from rtprelay.values import Counts, Endpoint
 
 
 class Mismatch(enum.IntEnum):
@@ -209,6 +209,12 @@ class FlowReport(msgspec.Struct, frozen=True, gc=False):
     outputs: tuple[OutputReport, ...] = ()
     hearings: tuple[Hearing, ...] = ()
     """What the party here has reported of what it hears."""
+
+    def received(self) -> tuple[Counts, Counts]:
+        """RTP, or what else is media here, and RTCP; where nothing else has come, RTCP is what was refused as well."""
+        of_rtcp = self.dropped if self.packets == self.rtcp_packets > 0 else 0
+        media = Counts(self.packets - self.rtcp_packets, self.bytes - self.rtcp_bytes, self.dropped - of_rtcp)
+        return media, Counts(self.rtcp_packets, self.rtcp_bytes, of_rtcp)
 
 
 class Capabilities(msgspec.Struct, frozen=True):

@@ -12,21 +12,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
 from rtprelay.signalling.command import Body
-from rtprelay.values import Endpoint
+from rtprelay.values import Counts, Endpoint
 from rtprelay.wire.bencode import INTEGER, WRITTEN, Written, entries, form, string, write
-
-
-class Counts(msgspec.Struct, frozen=True, gc=False):
-    packets: int = 0
-    bytes: int = 0
-    errors: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.packets + other.packets, self.bytes + other.bytes, self.errors + other.errors)
-
 
 _NOTHING = Counts()
 

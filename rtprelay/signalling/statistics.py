@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from rtprelay.signalling.command import Body
-from rtprelay.signalling.query import Counts
+from rtprelay.values import Counts
 
 
 class Current(msgspec.Struct, frozen=True, kw_only=True):

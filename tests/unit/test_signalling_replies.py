@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from rtprelay.signalling import console, frame, query, statistics
 from rtprelay.signalling.command import Body
-from rtprelay.signalling.query import Counts
 from rtprelay.signalling.statistics import Current, InterfaceView, ProxyView, Quality, Samples, Statistics, Totals
-from rtprelay.values import Endpoint
+from rtprelay.values import Counts, Endpoint
 from rtprelay.wire import json
 from rtprelay.wire.bencode import plain
 from tests.unit.wire_examples import console as seen_console
