@@ -231,11 +231,16 @@ def test_a_device_that_is_down_costs_the_others_nothing(conference: Conference) 
 
 
 @pytest.mark.parametrize("path", ["xdp", "tc"])
-def test_outputs_come_and_go_while_traffic_flows(conference: Conference, path: str) -> None:
+@pytest.mark.parametrize(
+    ("count", "churned", "sent"),
+    [(12, (2, 5, 11), 400), (64, (0, 33, 63), 150), (256, (7, 8, 255), 100)],
+)
+def test_outputs_come_and_go_while_traffic_flows(
+    conference: Conference, path: str, count: int, churned: tuple[int, ...], sent: int
+) -> None:
     """The others miss nothing; nobody gets another's packet or one twice."""
-    count, churned = 12, (2, 5, 11)
     conference.open(count, xdp=path == "xdp")
-    packets = [Rtp(sequence=n, timestamp=160 * n) for n in range(400)]
+    packets = [Rtp(sequence=n, timestamp=160 * n) for n in range(sent)]
     done = threading.Event()
 
     def churn() -> None:

@@ -23,7 +23,7 @@ RATE = 10
 
 @contextmanager
 def running_calls(stage: Stage, count: int) -> Iterator[list[Call]]:
-    """Calls in which both have spoken; closed at the end, and gone from the relay."""
+    """Answered calls; closed at the end, and gone from the relay."""
     with ExitStack() as stack, stage.relay.client() as ng:
         calls = []
         for number in range(count):
