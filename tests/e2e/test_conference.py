@@ -93,8 +93,9 @@ def room(stage: Stage, call_id: str) -> Iterator[Room]:
         until(lambda: not ng.knows(call_id), "the room to be closed")
 
 
-@pytest.mark.parametrize("count", [1, 2, 16, 256])
+@pytest.mark.parametrize("count", [1, 2, 16, pytest.param(256, marks=pytest.mark.slow)])
 def test_every_subscriber_hears_everything_once(scene: Stage, count: int) -> None:
+    """256 copies fill a veth ring to its last slot: on a busy machine one may find none (make test ARGS="-m slow")."""
     with room(scene, f"room of {count}") as made:
         for _ in range(count):
             made.join()
