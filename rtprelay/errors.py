@@ -59,3 +59,9 @@ class PortsExhausted(OurFault):
 
 class BackendFault(OurFault):
     label = "backend"
+
+
+class PinsInUse(OurFault):
+    """Another relay runs with the same pins. Like a busy port no reason to do without the kernel: an error."""
+
+    label = "pins_in_use"

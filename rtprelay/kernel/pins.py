@@ -7,17 +7,20 @@
 A successor finds the maps, compares their ABI and sizes, and loads its own programs over them: replacing the attached
 programs is then the only step, and an atomic one. Maps that do not fit are set aside (`maps-old`): the old programs go
 on with them until the new ones, over new maps, are attached; then they are removed.
+
+Who uses the directory holds a lock on it (flock(2)), which goes with the process, however that ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rtprelay.errors import BackendFault
+from rtprelay.errors import BackendFault, PinsInUse
 from rtprelay.kernel import abi
 from rtprelay.kernel.libbpf import Link, Map, Object, Program
 
@@ -44,6 +47,7 @@ class Pins:
         """The maps are a predecessor's, flows included."""
         self._sizes = sizes
         self._objects: list[Object] = []
+        self._lock: int | None = None
 
     @property
     def xdp(self) -> Program:
@@ -72,14 +76,15 @@ class Pins:
         raise BackendFault(f"no program {name} in {_OBJECTS}: built from other sources, `make build` makes them anew")
 
     def open(self) -> None:
-        """Raises BackendFault where the kernel refuses, leaving everything as it was."""
+        """Raises BackendFault where the kernel refuses and PinsInUse, leaving everything as it was."""
         ensure_bpffs(self.root)
         first, aside = not self.root.exists(), False
         self._own_directories()
-        inherited = self._open_maps(self.root / "maps")
-        self.inherited = inherited is not None
-        self.maps = inherited or {}
+        self._lock = lock(self.root)
         try:
+            inherited = self._open_maps(self.root / "maps")
+            self.inherited = inherited is not None
+            self.maps = inherited or {}
             self._load()
             if not self.inherited:
                 aside = self._set_aside()
@@ -169,7 +174,7 @@ class Pins:
         remove(self.root / "maps-old")
 
     def close(self) -> None:
-        """Let go of the descriptors; what is pinned or attached stays."""
+        """Let go of the descriptors, the lock's at last; what is pinned or attached stays."""
         for loaded in self._objects:
             loaded.close()
         if self.inherited:
@@ -179,10 +184,24 @@ class Pins:
             self.maps["rtprelay_abi"].close()
         self._objects = []
         self.maps = {}
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def remove(self) -> None:
         """Unpin everything; only descriptors keep it then."""
         remove(self.root)
+
+
+def lock(root: Path) -> int:
+    """A descriptor that keeps everybody else from the pins at `root` while it is open. Raises PinsInUse."""
+    held = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(held)
+        raise PinsInUse(f"bpf path {root} is in use by another rtprelay") from error
+    return held
 
 
 def remove(path: Path) -> None:

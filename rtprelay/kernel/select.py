@@ -26,7 +26,8 @@ async def start_data_plane(
 ) -> tuple[DataPlane, str]:
     """The started data plane for `choice` (auto, ebpf, tc, userspace or memory) and why it is this one.
 
-    Only auto falls back, and not with `no_fallback`. Raises BackendFault where what was asked for cannot be had.
+    Only auto falls back, and not with `no_fallback`. Raises BackendFault where what was asked for cannot be had,
+    and PinsInUse.
     """
     if choice == "memory":
         return await _started(MemoryBackend()), "as configured: for tests"
@@ -43,7 +44,10 @@ async def start_data_plane(
 
 
 def flush_data_plane(choice: str, bpf_path: Path) -> None:
-    """Leave nothing behind in the kernel. Raises BackendFault; not for `auto` without root, which had nothing there."""
+    """Leave nothing behind in the kernel. Raises BackendFault, PinsInUse.
+
+    Not for `auto` without root, which had nothing there.
+    """
     if choice not in ("memory", "userspace") and not (choice == "auto" and os.geteuid() != 0):
         from rtprelay.kernel.flush import flush
 

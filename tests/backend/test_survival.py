@@ -13,7 +13,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from rtprelay.errors import BackendFault
+from rtprelay.errors import BackendFault, PinsInUse
+from rtprelay.kernel.ebpf import EbpfBackend
+from rtprelay.kernel.flush import flush
 from rtprelay.kernel.forwarder import Dropped
 from rtprelay.plan.flow import DropFlow, DropOutput, Flow, Mismatch, Output, PayloadRule, PutFlow, PutOutput
 from rtprelay.values import Family
@@ -227,6 +229,18 @@ def test_a_directory_of_somebody_else_is_not_used(kernel: KernelRig) -> None:
         kernel.replace()
     os.chown(kernel.path, 0, 0)
     kernel.replace()
+
+
+def test_while_a_relay_runs_nobody_else_takes_its_pins_over_or_away(kernel: KernelRig) -> None:
+    caller, callee = kernel.caller(), kernel.callee()
+    flow = relay_to(kernel, caller, callee)
+    with pytest.raises(PinsInUse, match=f"{kernel.path} is in use"):
+        kernel.run(EbpfBackend(kernel.path, [flow.local.address]).start())
+    with pytest.raises(PinsInUse, match=f"{kernel.path} is in use"):
+        flush(kernel.path)
+    caller.send(flow.local, audio(1))
+    receive_each([callee], 1)
+    assert report(kernel, flow.local).kernel_packets == 1
 
 
 def test_when_there_is_no_room_to_change_a_flow_joins_are_refused_and_leaves_are_not(kernel: KernelRig) -> None:

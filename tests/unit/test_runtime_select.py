@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rtprelay.core.settings import MediaInterface
-from rtprelay.errors import BackendFault
+from rtprelay.errors import BackendFault, PinsInUse
 from rtprelay.kernel import select
 from rtprelay.kernel.select import start_data_plane
 
@@ -40,6 +40,15 @@ def test_what_is_asked_for_by_name_is_had(choice: str) -> None:
 @pytest.mark.usefixtures("no_kernel")
 def test_auto_falls_back_to_userspace_and_says_why() -> None:
     assert chosen("auto") == ("userspace", "no eBPF: not permitted")
+
+
+def test_auto_does_not_fall_back_when_another_relay_has_its_pins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PinsInUse("in use")
+
+    monkeypatch.setattr(select, "_kernel", refuse)
+    with pytest.raises(PinsInUse):
+        chosen("auto")
 
 
 @pytest.mark.usefixtures("no_kernel")
