@@ -47,6 +47,8 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     held: bool = False
     """The SDP named 0.0.0.0 or :: (RFC 3264 section 8.4); `remote` stays what it was before."""
     direction: Direction = Direction.SENDRECV
+    offered: tuple[Direction, bool] | None = None
+    """What the party's pending offer makes of `direction` and `held`; None: nothing else."""
     rtcp_mux: bool = False
     """Agreed with the party: RTP and RTCP share one port (RFC 5761)."""
     mux_proposed: bool = False
@@ -197,9 +199,25 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
         return (self.local is not None or self.transport is not None) and not self.rejected
 
     @property
+    def described(self) -> bool:
+        """The party has said where it listens."""
+        return self.remote is not None or self.held
+
+    @property
     def speaks(self) -> bool:
         """Packets of the party may be expected."""
         return self.live and not self.held and self.direction.sends
+
+    def defer(self, direction: Direction, held: bool) -> None:
+        """The party has offered what it is now; until the answer it stays as it was (RFC 3261 section 14.1)."""
+        if (direction, held) != (self.direction, self.held):
+            self.offered = (self.direction, self.held)
+            self.direction, self.held = direction, held
+
+    def settle(self) -> None:
+        """The party's offer is answered."""
+        if self.offered is not None:
+            (self.direction, self.held), self.offered = self.offered, None
 
     def succeed(self, carrier: Media) -> None:
         """Carry the bundle on where it is, in the place of `carrier`, which is left with nothing."""

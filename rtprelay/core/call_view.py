@@ -223,7 +223,7 @@ def _media_flags(media: Media, partner: Party | None) -> tuple[str, ...]:
     if partner is not None and media.index < len(partner.medias):
         other = partner.medias[media.index].direction
         sends, receives = sends and other.receives, receives and other.sends
-    if media.remote is not None or media.held:
+    if media.described:
         flags.append("initialized")
     if media.rtcp_mux:
         flags.append("rtcp-mux")

@@ -60,7 +60,11 @@ def offer(call: Call, command: Command, context: Context) -> str:
         apply_options(ours, flags)
         ours.ptime_reply = flags.ptime_reverse
         codecs.offered(ours, media_view, flags)
+        running = ours.live and theirs.described
+        direction, held = ours.direction, ours.held
         moved = learn_remote(ours, media_view, command, context)
+        if running:
+            ours.defer(direction, held)
         if moved and flags.no_port_latching:
             close_ports(theirs, context)
         facing_us, facing_them = _interfaces(offerer, answerer, media_view, flags, context)
@@ -100,6 +104,7 @@ def answer(call: Call, command: Command, context: Context) -> str:
         if flags.transport_protocol == "accept":
             ours.protocol = theirs.protocol = media_view.protocol
         apply_options(theirs, flags)
+        ours.settle()
         learn_remote(theirs, media_view, command, context)
         if not keys.answered(ours, theirs, media_view, flags, context):
             context.warn(f"media {theirs.index}: no SRTP key agreed, rejected")

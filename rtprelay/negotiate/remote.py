@@ -37,7 +37,7 @@ def learn_remote(media: Media, view: MediaView, command: Command, context: Conte
 
     An unchanged address keeps what was learned of the party's real source. Raises RefusedAddress.
     """
-    media.direction = view.direction
+    media.direction, media.offered = view.direction, None
     media.codecs = view.codecs
     # Those learned from packets are good for as long as the SDP says nothing.
     media.ssrcs = view.ssrcs or media.ssrcs

@@ -178,11 +178,57 @@ def test_a_held_party_gets_no_rtp_and_still_its_rtcp(held: str, shown: str) -> N
     assert destination == at(f"{A}:4001")
 
 
+@pytest.mark.parametrize("held", [sdp("0.0.0.0"), sdp(A, 4000, "a=sendonly"), sdp(A, 4000, "a=inactive")])
+def test_hold_begins_with_the_answer_and_a_refused_offer_leaves_the_session_as_it_was(held: str) -> None:
+    """RFC 3261 section 14.1: whoever refuses a re-INVITE goes on as before, and so does who sent it."""
+    stage = Stage()
+    _facing_a, facing_b = stage.call()
+    before = stage.flows()
+    stage.offer(held, to_tag="b")
+    assert stage.flows() == before
+    stage.restart()
+    stage.offer(held, to_tag="b")
+    stage.restart()
+    assert stage.flows() == before
+    stage.answer(sdp(B, 4002, "a=recvonly"))
+    assert stage.outputs(facing_b) == []
+
+
+def test_resume_begins_with_the_answer() -> None:
+    stage = Stage()
+    _facing_a, facing_b = stage.call()
+    stage.offer(sdp(A, 4000, "a=sendonly"), to_tag="b")
+    stage.answer(sdp(B, 4002, "a=recvonly"))
+    stage.offer(sdp(A), to_tag="b")
+    assert stage.outputs(facing_b) == []
+    stage.answer(sdp(B, 4002))
+    assert stage.receive(facing_b, at(f"{B}:4002"), rtp(1))
+
+
+def test_an_offer_from_the_other_side_replaces_a_hold_that_was_refused() -> None:
+    stage = Stage()
+    stage.call()
+    before = stage.flows()
+    stage.offer(sdp(A, 4000, "a=inactive"), to_tag="b")
+    stage.offer(sdp(B, 4002), from_tag="b", to_tag="a")
+    stage.answer(sdp(A), from_tag="b", to_tag="a")
+    stage.offer(sdp(A), to_tag="b")
+    stage.answer(sdp(B, 4002))
+    assert stage.flows() == before
+
+
+def test_a_first_offer_on_hold_gets_no_early_media() -> None:
+    stage = Stage()
+    (section,) = stage.offered(sdp(A, 4000, "a=sendonly"))
+    assert stage.outputs(section.local) == []
+
+
 def test_hold_by_zero_address_works_in_ipv6_too() -> None:
     stage = Stage()
     facing_a, facing_b = stage.call(sdp("2001:db8::1"), sdp("2001:db8::3", 4002))
     (section,) = stage.offered(sdp("::"), to_tag="b")
     assert (section.address, section.direction) == ("::", "sendonly")
+    stage.answer(sdp("2001:db8::3", 4002, "a=recvonly"))
     assert stage.outputs(facing_b) == []
     assert facing_a.family is Family.IP6
 
