@@ -149,9 +149,11 @@ class _Reader:
         local, advertised, learned = media.local, media.remote, media.source
         if self._sent and local is not None:
             sent = self._sent.get(local, _NOTHING)
-        rtp = self._stream("RTP", local, media.destination, advertised, learned, ssrc, suite, sent, by_ice=by_ice)
+        to = media.destination
         if not media.rtp:
-            return [rtp]
+            # Nothing but RTP is forwarded by the kernel, whatever it has of the flow.
+            return [self._stream("RTP", local, to, advertised, learned, ssrc, suite, sent, by_ice=by_ice, by_hand=True)]
+        rtp = self._stream("RTP", local, to, advertised, learned, ssrc, suite, sent, by_ice=by_ice)
         if not media.rtcp_mux:
             local, advertised, learned = media.local_rtcp, media.remote_rtcp, media.source_rtcp
         to = media.destination_rtcp
@@ -169,6 +171,7 @@ class _Reader:
         sent: Counts,
         *,
         by_ice: bool,
+        by_hand: bool = False,
     ) -> str:
         report = self._reports.get(local) if local is not None else None
         flags = [kind]
@@ -178,7 +181,7 @@ class _Reader:
         confirmed = learned is not None or (report is not None and report.spoken and not by_ice)
         if confirmed:
             flags.append("confirmed")
-        if report is not None and report.in_kernel:
+        if report is not None and report.in_kernel and not by_hand:
             flags.append("kernelized")
         elif confirmed:
             flags.append("no kernel support")

@@ -54,6 +54,16 @@ class Reinject(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
+class PassOn(msgspec.Struct, frozen=True, gc=False):
+    """Send a datagram that is no RTP to where the flow's packets go, as it is, and count it as one of them: it is the
+    party's.
+    """
+
+    local: Endpoint
+    remote: Endpoint
+    data: bytes
+
+
 class ReadFlows(msgspec.Struct, frozen=True, gc=False):
     """Read these flows' counters now; the runtime hands them to Relay.handle_report before draining on."""
 
@@ -83,4 +93,16 @@ class Notify(msgspec.Struct, frozen=True, gc=False):
     level: str = "info"
 
 
-Effect = OpenPorts | MarkPort | ClosePorts | ApplyFlows | SendDatagram | Reinject | ReadFlows | Persist | Reply | Notify
+Effect = (
+    OpenPorts
+    | MarkPort
+    | ClosePorts
+    | ApplyFlows
+    | SendDatagram
+    | Reinject
+    | PassOn
+    | ReadFlows
+    | Persist
+    | Reply
+    | Notify
+)

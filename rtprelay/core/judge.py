@@ -22,7 +22,7 @@ def judge(registry: Registry, local: Endpoint, source: Endpoint, data: bytes, no
         return
     owner, call, media = owned
     if media.opaque:
-        pass_on(registry, owner, call, media, local, source, data, now)
+        pass_on(registry, owner, call, media, local, source, data)
         return
     key = Key(call.call_id, owner.party, owner.index)
     match classify(data):

@@ -35,11 +35,8 @@ def _current(registry: Registry, now: float) -> view.Current:
     totals.look(now)
     user = tuple(map(round, totals.user_rates.per_second))
     kernel = tuple(map(round, totals.kernel_rates.per_second))
-    paths = [
-        in_kernel
-        for local, in_kernel in totals.in_kernel.items()
-        if (owner := registry.owners.of(local)) is not None and not owner.rtcp
-    ]
+    owned = ((registry.owned(local), in_kernel) for local, in_kernel in totals.in_kernel.items())
+    paths = [in_kernel and its[2].rtp for its, in_kernel in owned if its is not None and not its[0].rtcp]
     return view.Current(
         sessionsown=len(registry.calls),
         sessionstotal=len(registry.calls),

@@ -489,6 +489,21 @@ class UserspaceForwarder:
             datagrams.append((output.source, packet, output.destination))
         return Forwarded(datagrams)
 
+    def pass_on(self, local: Endpoint, data: bytes, source: Endpoint, now: float) -> Forwarded:
+        """A datagram that is no RTP, which the core has found to be the party's: it leaves as it is, and counts."""
+        state = self._state(local)
+        if state is None or state.lane is None:
+            return Forwarded([])
+        if source == state.expected:
+            state.spoken = True
+        state.packets += 1
+        state.bytes += len(data)
+        state.last_packet = now
+        self._note_moved(state)
+        state.lane.forwarded += 1
+        state.lane.forwarded_bytes += len(data)
+        return Forwarded([(leaves, data, known.output.destination) for leaves, known in state.lane.outputs.items()])
+
     def _look_for_lane(self, state: _State, data: bytes) -> Punt | Dropped | None:
         """The verdict on a packet whose lane is not known; nobody is asked about one that is not authentic."""
         ssrc = int.from_bytes(data[8:12])

@@ -7,6 +7,7 @@ is written before the Reply behind it leaves.
 
 Media: a datagram goes to the userspace forwarder first, which names what leaves or hands it up (Punt). Only what is
 handed up is seen by the core. Reinject runs a packet through the forwarder again; it is not handed up a second time.
+PassOn has the forwarder send what it cannot judge itself.
 
 A fault in one input never leaves it: it is logged with its call-id, the effects drained so far stand, a request gets an
 error reply, and the loop goes on.
@@ -29,6 +30,7 @@ from rtprelay.core.effects import (
     MarkPort,
     Notify,
     OpenPorts,
+    PassOn,
     Persist,
     ReadFlows,
     Reinject,
@@ -116,6 +118,7 @@ class RelayLoop:
             ApplyFlows: self._apply_flows,
             SendDatagram: self._send_datagram,
             Reinject: self._reinject,
+            PassOn: self._pass_on,
             ReadFlows: self._read_flows,
             Persist: self._persist,
             Reply: self._reply,
@@ -272,6 +275,10 @@ class RelayLoop:
             self._send_copies(effect.local, verdict)
         else:
             self.counters["reinject_refused"] += 1
+
+    def _pass_on(self, effect: PassOn) -> None:
+        forwarded = self.data_plane.forwarder.pass_on(effect.local, effect.data, effect.remote, time.monotonic())
+        self._send_copies(effect.local, forwarded)
 
     def _read_flows(self, effect: ReadFlows) -> None:
         self.core.handle_report(self.data_plane.read(effect.locals), time.monotonic())

@@ -22,6 +22,7 @@ from rtprelay.core.effects import (
     MarkPort,
     Notify,
     OpenPorts,
+    PassOn,
     Persist,
     ReadFlows,
     Reinject,
@@ -298,6 +299,8 @@ class Stage:
                 verdict = self.forwarder.forward(local, data, remote, self.now)
                 if isinstance(verdict, Forwarded):
                     self.sent.extend(verdict.datagrams)
+            case PassOn(local, remote, data):
+                self.sent.extend(self.forwarder.pass_on(local, data, remote, self.now).datagrams)
             case SendDatagram(local, remote, data):
                 assert local in self.open, f"nothing is bound at {local}"
                 self.sent.append((local, data, remote))

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from rtprelay.signalling.command import CommandName, EndpointLearning
-from rtprelay.values import Endpoint
-from tests.unit.core_stage import A, B, Stage, at, rtp, sdp
+from rtprelay.values import Endpoint, Tag
+from tests.unit.core_stage import WALL, A, B, Stage, at, rtp, sdp
+from tests.unit.test_core_views import report
 
 FAX = b"\x00\x01\x06\x01\x02\x00"
 NAT = at("203.0.113.200:7000")
@@ -105,9 +106,51 @@ def test_with_learning_off_only_the_sdp_address_is_heard() -> None:
 def test_fax_packets_are_counted() -> None:
     stage = Stage()
     facing_a, _ = fax_call(stage)
+    for _ in range(6):
+        stage.receive(facing_a, at(f"{A}:4000"), FAX)
+    body = stage.ask(CommandName.QUERY)
+    counted = {"packets": 6, "bytes": 6 * len(FAX), "errors": 0}
+    (of_a,), (of_b,) = (body["tags"][tag]["medias"][0]["streams"] for tag in "ab")
+    assert (of_a["stats"], of_b["stats_out"], body["totals"]["RTP"]) == (counted, counted, counted)
+    assert of_a["last packet"] == of_a["last user packet"] == int(WALL + stage.now)
+    assert of_a["flags"] == ["RTP", "filled", "confirmed", "no kernel support"]
+    shown = stage.ask(CommandName.STATISTICS)["statistics"]
+    assert shown["totalstatistics"]["relayedpackets_user"] == 6
+    assert shown["totalstatistics"]["relayedbytes"] == 6 * len(FAX)
+    assert shown["currentstatistics"]["media_userspace"] == 1
+
+
+def test_the_kernel_forwards_no_fax_even_where_it_has_its_flow() -> None:
+    stage = Stage()
+    facing_a, _ = fax_call(stage)
+    stage.reports[facing_a] = report(facing_a, packets=6, spoken=True, in_kernel=True, last_packet=stage.now)
+    (of_a,) = stage.ask(CommandName.QUERY)["tags"]["a"]["medias"][0]["streams"]
+    assert of_a["flags"] == ["RTP", "filled", "confirmed", "no kernel support"]
+    current = stage.ask(CommandName.STATISTICS)["statistics"]["currentstatistics"]
+    assert (current["media_kernel"], current["media_userspace"]) == (0, 1)
+
+
+def test_a_fax_counts_on_from_the_audio_before_it_and_after_its_port_is_closed() -> None:
+    stage = Stage()
+    facing_a, _ = stage.call()
+    stage.stream(facing_a, at(f"{A}:4000"), 5)
+    stage.offer(sdp(A, media=t38(4000)), to_tag="b")
+    stage.answer(sdp(B, media=t38(4002)))
     stage.receive(facing_a, at(f"{A}:4000"), FAX)
-    totals = stage.ask(CommandName.STATISTICS)["statistics"]["totalstatistics"]
-    assert (totals["relayedpackets"], totals["relayedbytes"]) == (1, len(FAX))
+    assert stage.ask(CommandName.QUERY)["totals"]["RTP"]["packets"] == 6
+    stage.offer(sdp(A, media=t38(0)), to_tag="b")
+    stage.answer(sdp(B, media=t38(0)))
+    assert stage.ask(CommandName.DELETE, delete_delay=0)["totals"]["RTP"]["packets"] == 6
+
+
+def test_a_fax_reaches_nobody_whom_its_sender_is_kept_from() -> None:
+    stage = Stage()
+    facing_a, facing_b = fax_call(stage)
+    stage.ask(CommandName.BLOCK_MEDIA, from_tag=Tag("a"), directional=True)
+    assert stage.receive(facing_a, at(f"{A}:4000"), FAX) == []
+    assert stage.receive(facing_b, at(f"{B}:4002"), FAX)
+    stage.ask(CommandName.UNBLOCK_MEDIA, from_tag=Tag("a"), directional=True)
+    assert stage.receive(facing_a, at(f"{A}:4000"), FAX)
 
 
 def test_other_udp_media_is_relayed_too() -> None:

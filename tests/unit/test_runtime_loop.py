@@ -20,6 +20,7 @@ from rtprelay.core.effects import (
     Effect,
     Notify,
     OpenPorts,
+    PassOn,
     Persist,
     ReadFlows,
     Reinject,
@@ -454,6 +455,45 @@ def test_what_the_forwarder_hands_up_is_judged_by_the_core_and_reinjected() -> N
 
         run(core, test)
         assert [callee.recv(100) for _ in range(2)] == [RTP, b"and this"]
+
+
+def test_a_datagram_that_is_no_rtp_is_passed_on_as_it_is_and_counted() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as callee,
+    ):
+        for sock in (caller, callee):
+            sock.bind(("127.0.0.1", 0))
+        callee.settimeout(5)
+        source = Endpoint("127.0.0.1", int(caller.getsockname()[1]))
+        target = Endpoint("127.0.0.1", int(callee.getsockname()[1]))
+        near, far = free_endpoint(), free_endpoint()
+
+        def script(kind: str, *what: object) -> Iterable[Effect]:
+            if kind == "command":
+                yield OpenPorts((near,))
+                yield OpenPorts((far,))
+                yield ApplyFlows((PutFlow(Flow(local=near, expected=source, outputs=(Output(far, target),))),))
+            elif kind == "datagram":
+                local, remote, data, _ = what
+                assert isinstance(local, Endpoint)
+                assert isinstance(remote, Endpoint)
+                assert isinstance(data, bytes)
+                yield PassOn(local, remote, data)
+
+        core = ScriptedCore(script)
+
+        async def test(loop: RelayLoop) -> None:
+            loop.handle(Request(1, PING), lambda body: None)
+            caller.sendto(b"\x00\x01fax", (near.address, near.port))
+            await until(lambda: "report" in core.kinds())
+
+        run(core, test)
+        assert callee.recvfrom(100) == (b"\x00\x01fax", (far.address, far.port))
+        reports = core.inputs[core.kinds().index("report")][1]
+        assert isinstance(reports, tuple)
+        (report,) = reports
+        assert (report.local, report.packets, report.bytes, report.spoken) == (near, 1, 5, True)
 
 
 def test_a_packet_refused_after_reinjection_is_not_handed_up_again() -> None:
