@@ -142,9 +142,14 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
         return self.crypto_send if self.dtls is None or self.rtcp_mux else self.crypto_rtcp_send
 
     @property
+    def by_ice(self) -> bool:
+        """ICE says where the party is; one that has only been offered says nothing yet."""
+        return self.ice is not None and not self.ice.untried
+
+    @property
     def expected(self) -> Endpoint | None:
         """The source RTP is accepted from; with ICE only the selected pair's."""
-        return self.source if self.ice is not None else self.source or self.remote
+        return self.source if self.by_ice else self.source or self.remote
 
     @property
     def expected_rtcp(self) -> Endpoint | None:
@@ -167,7 +172,7 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
     @property
     def _sent_to(self) -> Endpoint | None:
-        if self.ice is not None:
+        if self.by_ice:
             return self.source
         return self.remote if self.asymmetric else self.source or self.remote
 

@@ -20,6 +20,8 @@ class IceLeg(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """It names no more."""
     controlling: bool = False
     """We made the offer."""
+    untried: bool = False
+    """Offered to a party that is reached without, and goes on so until it answers (RFC 3261 section 14.1)."""
     lite: bool = False
     """We are lite towards this party."""
     remote_lite: bool = False

@@ -145,7 +145,7 @@ class _Reader:
 
     def _streams(self, media: Media, ssrc: int | None) -> list[str]:
         suite = media.crypto_receive.suite.name if media.crypto_receive is not None else ""
-        by_ice, sent = media.ice is not None, _NOTHING
+        by_ice, sent = media.by_ice, _NOTHING
         local, advertised, learned = media.local, media.remote, media.source
         if self._sent and local is not None:
             sent = self._sent.get(local, _NOTHING)

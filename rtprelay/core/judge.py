@@ -30,7 +30,7 @@ def judge(registry: Registry, local: Endpoint, source: Endpoint, data: bytes, no
             registry.transports.stun(registry, key, local, source, data, now)
         case PacketKind.DTLS:
             registry.transports.dtls(registry, key, local, source, data, now)
-        case PacketKind.RTP | PacketKind.RTCP if media.ice is not None:
+        case PacketKind.RTP | PacketKind.RTCP if media.by_ice:
             _judge_by_ice(registry, key, call, media, local, source, data, now)
         case PacketKind.RTP | PacketKind.RTCP if media.secure and media.crypto_receive is None:
             pass  # before there are keys nobody can show who he is

@@ -94,7 +94,8 @@ def _propose(theirs: Media, flags: MediaFlags, context: Context, *, wanted: bool
         _provide(theirs, context)
         return
     if theirs.ice is None or flags.reset:
-        theirs.ice = IceLeg(local=_credentials(context.random))
+        untried = theirs.described and not theirs.by_ice
+        theirs.ice = IceLeg(local=_credentials(context.random), untried=untried)
     theirs.ice.controlling = True
     theirs.ice.lite = flags.ice_lite in ("forward", "both")
     theirs.ice.relayed = flags.ice is IceOption.FORCE_RELAY
@@ -164,7 +165,7 @@ def _take(leg: IceLeg | None, view: MediaView, context: Context) -> IceLeg:
     remote = Credentials(view.ice.ufrag, view.ice.pwd)
     if leg is None or leg.remote not in (None, remote):
         leg = IceLeg(local=_credentials(context.random))
-    leg.remote = remote
+    leg.remote, leg.untried = remote, False
     leg.candidates = _merged(leg.candidates, view.ice.candidates, context)
     leg.remote_lite = view.ice.lite
     leg.ended = leg.ended or view.ice.ended or not view.ice.trickle

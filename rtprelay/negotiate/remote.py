@@ -63,7 +63,7 @@ def learn_remote(media: Media, view: MediaView, command: Command, context: Conte
     if rtcp is not None:
         context.policy.check(rtcp)
     changed = endpoint != media.remote
-    if media.ice is not None:
+    if media.by_ice:
         pass  # the selected pair stands until ICE selects another
     elif changed and (media.remote is not None or not _same_host(media.source, endpoint)):
         media.forget_sources()
@@ -73,7 +73,7 @@ def learn_remote(media: Media, view: MediaView, command: Command, context: Conte
         media.waiting = command.flags.nat_wait
     moved = changed and media.remote is not None
     media.remote, media.remote_rtcp = endpoint, rtcp
-    if media.source == endpoint and media.ice is None:
+    if media.source == endpoint and not media.by_ice:
         media.source = None
     return moved
 

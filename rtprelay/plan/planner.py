@@ -130,7 +130,7 @@ def _put_flows(
         outputs, payloads, lane_sources = _bundled(party, sections, at_most)
     rtcp_outputs = _ordered([sink.rtcp for _, sinks in sections for sink in sinks if sink.rtcp is not None], at_most)
     srtp = None if carrier.crypto_receive is None else carrier.crypto_receive.parameters
-    without_ice, on_mismatch = carrier.ice is None, _on_mismatch(carrier)
+    without_ice, on_mismatch = not carrier.by_ice, _on_mismatch(carrier)
     lock = without_ice and not carrier.media_handover
     userspace = not _kernel_can(capabilities, srtp, outputs)
     table[local] = Flow(

@@ -10,7 +10,7 @@ import pytest
 from rtprelay.core.effects import ApplyFlows, ClosePorts, OpenPorts, Persist, Reply
 from rtprelay.core.settings import MediaInterface
 from rtprelay.plan.flow import Mismatch, PayloadRule
-from rtprelay.signalling.command import CommandName, EndpointLearning, SdpReplace
+from rtprelay.signalling.command import CommandName, EndpointLearning, IceOption, SdpReplace
 from rtprelay.values import CallId, Endpoint, Family
 from tests.unit.core_stage import INSIDE, RELAY, RELAY6, A, B, Stage, at, receiver_report, rtp, sdp
 
@@ -442,6 +442,31 @@ def test_ice_begins_anew_where_the_ports_have_moved() -> None:
     assert moved.attribute("ice-ufrag") != before.attribute("ice-ufrag")
     stage.wait(1.0)
     stage.check()
+
+
+def test_ice_that_is_only_offered_leaves_the_session_as_it_was() -> None:
+    """RFC 3261 section 14.1: the callee may refuse, and goes on where it was."""
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    stage.stream(facing_b, at("203.0.113.200:7000"), 8)
+    before = {local: stage.flow(local) for pair in (facing_a.pair, facing_b.pair) for local in pair}
+    (shown,) = stage.offered(sdp(A), to_tag="b", ice=IceOption.FORCE)
+    assert shown.attribute("ice-ufrag")
+    stage.restart()
+    assert {local: stage.flow(local) for local in before} == before
+    stage.stream(facing_b, at(f"{B}:4002"), 2)
+    assert stage.outputs(facing_a) == [(facing_b, at(f"{B}:4002"))]
+    stage.answer(sdp(B, 4002))
+    assert stage.outputs(facing_a) == [(facing_b, at(f"{B}:4002"))]
+
+
+def test_ice_that_is_answered_says_where_the_party_is_from_then_on() -> None:
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    stage.offer(sdp(A), to_tag="b", ice=IceOption.FORCE)
+    stage.answer(sdp(B, 4002, "a=ice-ufrag:abcd", "a=ice-pwd:1234567890123456789012"))
+    assert stage.outputs(facing_a) == []
+    assert stage.flow(facing_b).expected is None
 
 
 def test_from_and_to_interface_override_direction() -> None:
