@@ -35,7 +35,7 @@ from rtprelay.runtime.host_load import HostLoad
 from rtprelay.runtime.loop import RelayLoop
 from rtprelay.runtime.notify import notify, watchdog_interval
 from rtprelay.runtime.process import daemonize, pid_file, raise_descriptor_limit
-from rtprelay.runtime.route import local_address_towards
+from rtprelay.runtime.route import local_address_towards, unusable
 from rtprelay.runtime.sockets import STEERED_SOCKETS
 from rtprelay.store.journal import Journal
 from rtprelay.store.srtp_indices import SrtpIndices
@@ -220,6 +220,9 @@ def _tell_media(settings: Settings, data_plane: DataPlane, log: FilteringBoundLo
             advertised=item.advertised or item.address,
             ports=f"{item.port_min}-{item.port_max}",
         )
+        # It may come later: a virtual address that moves between hosts.
+        if (error := unusable(item.address)) is not None:
+            log.warning("media address cannot be used", interface=item.name, address=item.address, error=error)
     for mode in data_plane.interfaces():
         log.info("interface served", device=mode.interface, mode=mode.mode, reason=mode.reason)
 

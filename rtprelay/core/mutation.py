@@ -21,7 +21,7 @@ from rtprelay.core.expiry import schedule
 from rtprelay.core.pierce import pierce
 from rtprelay.core.ports import PortTransaction
 from rtprelay.core.registry import Registry
-from rtprelay.errors import OurFault, RelayError
+from rtprelay.errors import PortsExhausted, RelayError
 from rtprelay.negotiate.context import Context
 from rtprelay.plan.diff import diff
 from rtprelay.plan.flow import DropFlow, Flow
@@ -77,6 +77,13 @@ def mutate(
     wall = registry.wall(now)
     call = registry.calls.get(call_id) or Call(call_id=call_id, created=wall, last_signal=wall)
     ports = PortTransaction(registry.ports, now)
+    warned: set[str] = set()
+
+    def warn(text: str) -> None:
+        if text not in warned:
+            warned.add(text)
+            registry.notify(text, call_id, level="warning")
+
     context = Context(
         ports=ports,
         interfaces=registry.interfaces,
@@ -88,7 +95,7 @@ def mutate(
         instance=registry.instance,
         identity=registry.transports.identity,
         route=registry.route,
-        warn=lambda text: registry.notify(text, call_id, level="warning"),
+        warn=warn,
     )
     attempt = Attempt(request, call, change, ports, {}, registry.tables.get(call_id, {}), now, number)
     before = _tos(call)
@@ -189,9 +196,11 @@ def retry(registry: Registry, attempt: Attempt, failed: Endpoint, error: OSError
     registry.emit(ClosePorts(taken[: taken.index(failed)]))
     _undo(registry, attempt, unusable=failed)
     request, call_id = attempt.request, attempt.call.call_id
-    registry.notify("port busy", call_id, level="warning", port=str(failed), error=str(error))
+    if attempt.number == 1:
+        registry.notify("port not opened", call_id, level="warning", port=str(failed), error=str(error))
     if attempt.number == MAX_ATTEMPTS:
-        fault = OurFault(f"Failed to open port {failed}: {error}")
+        fault = PortsExhausted()
+        registry.notify("refused", call_id, level="error", command=request.command.name.value, reason=fault.reason)
         registry.emit(Reply(request.request_id, reply.error(fault)))
         return None
     return mutate(registry, request, call_id, attempt.change, now, attempt.number + 1)

@@ -77,8 +77,12 @@ class Interfaces:
         turn = self._turns[meant] % len(meant)
         self._turns[meant] += 1
         in_turn = [self._at(one, family, free) for one in (*meant[turn:], *meant[:turn])]
-        fit = (i for i in in_turn if family in (None, Endpoint(i.address, 0).family) and free(i))
-        return next(fit, in_turn[0])
+        fit = [i for i in in_turn if family in (None, Endpoint(i.address, 0).family)] or in_turn
+        return next(filter(free, fit), fit[0])
+
+    def knows(self, name: str) -> bool:
+        """The name has a meaning."""
+        return name in self._meant or name in _FAMILIES or name == ROUND_ROBIN
 
     def _at(self, name: str, family: Family | None, free: Callable[[MediaInterface], bool]) -> MediaInterface:
         named = self._named[name]

@@ -54,7 +54,7 @@ class Context(msgspec.Struct, frozen=True):
     route: Callable[[str], str | None]
     """The local address from which this host reaches another one."""
     warn: Callable[[str], None]
-    """Something the operator should see, said with the call-id."""
+    """Something the operator should see, said with the call-id; the same text once for a command."""
 
 
 def choose_interface(
@@ -63,7 +63,12 @@ def choose_interface(
     """The interface called so; without a name the one through which `peer` is reached, else the present one."""
     if not named and peer is not None:
         named = context.interfaces.towards(context.route(peer))
-    return context.interfaces.choose(named, family, present, context.ports.free)
+    chosen = context.interfaces.choose(named, family, present, context.ports.free)
+    if named and not context.interfaces.knows(named):
+        context.warn(f"Interface '{named}' not found, using default")
+    if family is not None and (family is Family.IP6) != (":" in chosen.address):
+        context.warn(f"Requested address family ({family.name}) not supported")
+    return chosen
 
 
 def open_ports(media: Media, interface: MediaInterface, context: Context) -> None:

@@ -1,4 +1,4 @@
-"""Which of this host's addresses reach another one: asked of the kernel's routing table, without a packet."""
+"""What the kernel knows of this host's addresses, asked without a packet: which reach another host, which are there."""
 
 from __future__ import annotations
 
@@ -17,3 +17,14 @@ def local_address_towards(peer: str) -> str | None:
             return str(probe.getsockname()[0])
     except OSError:
         return None
+
+
+def unusable(address: str) -> str | None:
+    """Why no socket can have `address` now; None: one can."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        return error.strerror
+    return None

@@ -15,7 +15,7 @@ import pytest
 from rtprelay.core.settings import MediaInterface
 from rtprelay.runtime.route import local_address_towards
 from rtprelay.signalling.command import CommandName
-from rtprelay.values import CallId, Tag
+from rtprelay.values import CallId, Family, Tag
 from tests.unit.core_stage import A, B, Section, Stage, sdp
 
 PUB1, PUB2, PRV1, PRV2, PRV6 = "203.0.113.1", "203.0.113.2", "192.0.2.1", "192.0.2.2", "2001:db8:ffff::1"
@@ -77,6 +77,39 @@ def test_one_without_ports_is_passed_over() -> None:
     assert [shown(stage, f"d{number}", "prv", "pub") for number in range(2)] == [[PUB2], [PUB2]]
     body = stage.offer(sdp(A), call_id=CallId("e"), direction=("prv", "pub"))
     assert body["error-reason"] == "Ran out of ports"
+
+
+def test_without_an_address_of_the_family_it_is_the_other_one_where_there_are_ports() -> None:
+    few, many = interfaces(pairs=1)[0], interfaces()[1]
+    stage = Stage(interfaces=(few, many))
+    assert shown(stage, "first", "pub:2", "pub:1") == [PUB1]
+    for call in ("c", "d"):
+        assert shown(stage, call, "pub:2", "pub", text=sdp("2001:db8::1")) == [PUB2]
+        assert stage.events() == ["Requested address family (IP6) not supported"]
+
+
+def test_the_other_family_does_not_stand_in_for_one_that_ran_out_of_ports() -> None:
+    four, six = interfaces(pairs=1)[0], MediaInterface(name="pub:6", address=PRV6)
+    stage = Stage(interfaces=(four, six, MediaInterface(name="prv", address=PRV1)))
+    assert shown(stage, "c", "prv", "pub") == [PUB1]
+    for call in "de":
+        body = stage.offer(sdp(A), call_id=CallId(call), direction=("prv", "pub"))
+        assert body["error-reason"] == "Ran out of ports"
+
+
+def test_an_address_family_there_is_none_of_is_told(stage: Stage) -> None:
+    stage.offered(sdp(A), direction=("pub", "pub"), address_family=Family.IP6)
+    assert stage.events() == ["Requested address family (IP6) not supported"]
+    stage.offered(sdp(A), call_id=CallId("d"), direction=("pub", "prv"), address_family=Family.IP6)
+    assert stage.events() == []
+
+
+def test_a_name_nobody_has_means_the_default_and_is_told(stage: Stage) -> None:
+    two = sdp(A, media=("m=audio 4000 RTP/AVP 0", "m=video 4002 RTP/AVP 96"))
+    stage.offered(two, direction=("x", "y"))
+    assert stage.events() == [f"Interface '{name}' not found, using default" for name in "xy"]
+    stage.offered(sdp(A), call_id=CallId("d"), direction=("internal", "round-robin-calls"))
+    assert stage.events() == []
 
 
 def test_all_take_turns_where_the_direction_says_so(stage: Stage) -> None:

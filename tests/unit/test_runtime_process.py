@@ -207,3 +207,12 @@ def test_ctl_imports_nothing_but_the_standard_library() -> None:
     ours = {name for name in loaded if name.startswith("rtprelay")}
     assert ours == {"rtprelay", "rtprelay.cli", "rtprelay.cli.ctl", "rtprelay.cli.grammar"}
     assert not {"asyncio", "msgspec", "structlog", "argparse"} & set(loaded)
+
+
+def test_a_media_address_that_is_not_there_is_told_and_lets_proxies_fail_over(tmp_path: Path) -> None:
+    with Relay(tmp_path, "-ivip/192.0.2.77") as relay, Party() as caller:
+        (told,) = [line for line in relay.lines if "media address cannot be used" in line]
+        assert "interface=vip address=192.0.2.77" in told
+        reply = relay.ask("offer", call_id="c", from_tag="a", interface="vip", sdp=caller.sdp)
+        assert reply == {"result": "error", "error-reason": "Ran out of ports"}
+        assert "Cannot assign requested address" in relay.wait_for("port not opened")
