@@ -72,6 +72,8 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     media_handover: bool = False
     hint: str | None = None
     """Address the party's signalling came from: a likely media source behind NAT."""
+    known_host: str | None = None
+    """Address its media came from before it moved to another port."""
     tos: int = 0
     ptime_reply: int | None = None
     """Milliseconds per packet to ask of the party in the answer to its offer."""

@@ -1,8 +1,8 @@
 """Media that is neither RTP nor a data channel: UDPTL (T.38), BFCP. Datagrams are passed on as they are, through here.
 
 The data plane forwards RTP alone and hands these up; here it is told which of them go on. There is nothing in such a
-packet to judge it by; so, but for the address the SDP named, only a packet from the host of the SDP or of the
-signalling is the party's, and the first such one teaches where it is behind its NAT.
+packet to judge it by; so, but for the address the SDP named, only a packet from the host of the SDP, of the
+signalling or of the media before is the party's, and the first such one teaches where it is behind its NAT.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _accepted(registry: Registry, call: Call, media: Media, local: Endpoint, sou
     if source == media.source:
         return True
     settled = media.source is not None or local in registry.spoken
-    hosts = (media.remote.address if media.remote else None, media.hint)
+    hosts = (media.remote.address if media.remote else None, media.hint, media.known_host)
     if media.learning is EndpointLearning.OFF or source.address not in hosts or (settled and not media.media_handover):
         return False
     _learned(registry, call, media, local, source)

@@ -66,6 +66,7 @@ def learn_remote(media: Media, view: MediaView, command: Command, context: Conte
     if media.by_ice:
         pass  # the selected pair stands until ICE selects another
     elif changed and (media.remote is not None or not _same_host(media.source, endpoint)):
+        media.known_host = _known_host(media, endpoint)
         media.forget_sources()
     elif rtcp != media.remote_rtcp:
         media.source_rtcp = None
@@ -76,6 +77,13 @@ def learn_remote(media: Media, view: MediaView, command: Command, context: Conte
     if media.source == endpoint and not media.by_ice:
         media.source = None
     return moved
+
+
+def _known_host(media: Media, endpoint: Endpoint) -> str | None:
+    """Where the party is behind its NAT, as far as its packets have told: there it still is with another port."""
+    if media.remote is None or media.remote.address != endpoint.address:
+        return None
+    return media.source.address if media.source is not None else media.known_host
 
 
 def _same_host(source: Endpoint | None, endpoint: Endpoint) -> bool:

@@ -6,6 +6,7 @@ stranger 192.0.2.2, another port      == RTP ==>
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.e2e.harness import sdp
 from tests.e2e.harness.polling import until
-from tests.e2e.harness.rtp import assert_heard
+from tests.e2e.harness.rtp import Address, Party, assert_heard
 from tests.e2e.harness.stage import Call, Stage, open_stage
 
 PRIVATE = "10.23.0.5"
@@ -54,6 +55,47 @@ def test_video_behind_nat_is_learned_and_none_of_it_lost(scene: Stage) -> None:
                 b.collect()
         assert_heard(b, a)
         ng.delete("video")
+
+
+def test_a_fax_of_a_caller_behind_nat_follows_its_audio_and_is_counted(scene: Stage) -> None:
+    """T.38 comes from another port than the audio, of which the SDP says as little."""
+    promised_by_ours(scene)
+    with scene.relay.client() as ng, scene.party(scene.lab.caller) as a, scene.party(scene.lab.callee) as b:
+        offered = ng.offer("fax", "a", sdp.describe(UNREACHABLE, [a.port]))
+        answered = ng.answer("fax", "a", "b", sdp.describe(b.address, [b.port]))
+        Call(scene.relay, "fax", a, sdp.section(answered.sdp).rtp, b, sdp.section(offered.sdp).rtp).find_each_other()
+        audio = ng.query("fax").number("totals", "RTP", "packets")
+        with scene.party(scene.lab.caller) as fax:
+            offered = ng.offer("fax", "a", _t38(UNREACHABLE, fax.port + 1), to_tag="b")
+            answered = ng.answer("fax", "a", "b", _t38(b.address, b.port))
+            to_a, to_b = sdp.section(answered.sdp).rtp, sdp.section(offered.sdp).rtp
+            _exchange(fax, to_a, b)
+            _exchange(b, to_b, fax)
+        shown = ng.delete("fax")
+        stream = ("tags", "a", "medias", 0, "streams", 0)
+        assert shown.number("totals", "RTP", "packets") == audio + 12
+        assert shown.number(*stream, "last user packet") > 0
+        assert shown.at(*stream, "flags") == ["RTP", "filled", "confirmed", "no kernel support"]
+
+
+def _t38(address: str, port: int) -> str:
+    return f"v=0\r\no=- 1 2 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\nm=image {port} udptl t38\r\n"
+
+
+def _exchange(sender: Party, target: Address, receiver: Party) -> None:
+    """Six packets of UDPTL (ITU-T T.38), each of which arrives."""
+    packets = [number.to_bytes(2) + b"udptl" for number in range(6)]
+    for packet in packets:
+        sender.socket.sendto(packet, target)
+    arrived: list[bytes] = []
+
+    def all_here() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                arrived.append(receiver.socket.recv(2048))
+        return len([data for data in arrived if data in packets]) == len(packets)
+
+    until(all_here, "the fax")
 
 
 def promised_by_ours(scene: Stage) -> None:

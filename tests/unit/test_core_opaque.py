@@ -80,6 +80,40 @@ def test_what_was_learned_for_audio_serves_the_fax() -> None:
     assert stage.receive(facing_b, at(f"{B}:4002"), FAX) == [(facing_a, FAX, NAT)]
 
 
+def turned_into_fax_on_another_port(stage: Stage, host: str = A) -> tuple[Endpoint, Endpoint]:
+    """The audio of a party behind NAT has been learned."""
+    facing_a, _ = stage.call()
+    stage.stream(facing_a, NAT, 8)
+    (to_b,) = stage.offered(sdp(host, media=t38(4444)), to_tag="b")
+    (to_a,) = stage.answered(sdp(B, media=t38(4002)))
+    return to_a.local, to_b.local
+
+
+def test_a_fax_on_another_port_is_learned_from_the_host_the_audio_came_from() -> None:
+    stage = Stage()
+    facing_a, facing_b = turned_into_fax_on_another_port(stage)
+    elsewhere = NAT.with_port(7444)
+    stage.restart()
+    assert stage.receive(facing_a, elsewhere, FAX) == [(facing_b, FAX, at(f"{B}:4002"))]
+    assert stage.receive(facing_b, at(f"{B}:4002"), FAX) == [(facing_a, FAX, elsewhere)]
+    assert stage.receive(facing_a, NAT.with_port(7445), FAX) == []
+
+
+def test_a_second_move_does_not_forget_the_host() -> None:
+    stage = Stage()
+    turned_into_fax_on_another_port(stage)
+    stage.offer(sdp(A, media=t38(4666)), to_tag="b")
+    (to_a,) = stage.answered(sdp(B, media=t38(4002)))
+    assert stage.receive(to_a.local, NAT.with_port(7666), FAX)
+
+
+def test_the_host_of_the_audio_is_no_longer_the_partys_when_the_sdp_names_another() -> None:
+    stage = Stage()
+    facing_a, _ = turned_into_fax_on_another_port(stage, host="198.51.100.9")
+    assert stage.receive(facing_a, NAT.with_port(7444), FAX) == []
+    assert stage.receive(facing_a, at("203.0.113.66:4444"), FAX) == []
+
+
 def test_a_stranger_is_never_heard() -> None:
     stage = Stage()
     facing_a, facing_b = fax_call(stage, received_from=NAT.address)
