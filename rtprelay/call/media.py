@@ -44,6 +44,9 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """Where the party wants RTCP as long as it is not multiplexed."""
     source: Endpoint | None = None
     source_rtcp: Endpoint | None = None
+    heard: Endpoint | None = None
+    """The address the SDP named, once it has spoken; one that was learned is known to have."""
+    heard_rtcp: Endpoint | None = None
     held: bool = False
     """The SDP named 0.0.0.0 or :: (RFC 3264 section 8.4); `remote` stays what it was before."""
     direction: Direction = Direction.SENDRECV
@@ -158,6 +161,15 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
         return self.expected if self.rtcp_mux else self.source_rtcp or self.remote_rtcp
 
     @property
+    def spoken(self) -> bool:
+        """The source RTP is expected from has been heard there: nobody else is believed any more."""
+        return self.source is not None or (self.heard is not None and self.heard == self.remote)
+
+    @property
+    def spoken_rtcp(self) -> bool:
+        return self.source_rtcp is not None or (self.heard_rtcp is not None and self.heard_rtcp == self.remote_rtcp)
+
+    @property
     def destination(self) -> Endpoint | None:
         """Where RTP to the party goes; None while that is unknown or the party is on hold."""
         if self.held or self.rejected:
@@ -241,6 +253,7 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
 _OF_TRANSPORT = (
     *("interface", "local", "local_rtcp", "others", "remote", "remote_rtcp", "source", "source_rtcp"),
+    *("heard", "heard_rtcp"),
     *("rtcp_mux", "mux_proposed", "mux_reply", "ice", "dtls"),
     *(
         "crypto_received",

@@ -73,6 +73,7 @@ def _judge_rtp(
         return  # not refused for its source
     if source == media.remote:
         media.forget_sources()
+        media.heard = source
         media.waiting = False
         registry.learning.forget((local,))
         registry.emit(*_adopted(registry, call, local, source, [data]))

@@ -29,15 +29,17 @@ def pass_on(
 
 def _accepted(registry: Registry, call: Call, media: Media, local: Endpoint, source: Endpoint) -> bool:
     if source == media.remote:
-        registry.spoken.add(local)
+        first, media.heard = media.heard != source, source
         if media.source is not None:
             _learned(registry, call, media, local, None)
+        elif first:
+            registry.emit(registry.persist(call))
         return True
     if source == media.source:
         return True
-    settled = media.source is not None or local in registry.spoken
     hosts = (media.remote.address if media.remote else None, media.hint, media.known_host)
-    if media.learning is EndpointLearning.OFF or source.address not in hosts or (settled and not media.media_handover):
+    settled = media.spoken and not media.media_handover
+    if media.learning is EndpointLearning.OFF or source.address not in hosts or settled:
         return False
     _learned(registry, call, media, local, source)
     return True

@@ -71,8 +71,6 @@ class Registry:
         """What the journal has of each call."""
         self.fresh: dict[Endpoint, FlowReport] = {}
         """What ReadFlows brought in during the handling of the present input."""
-        self.spoken: set[Endpoint] = set()
-        """Ports of opaque media at which the address the SDP named has spoken."""
         self._activity: dict[CallId, float] = {}
         self._reachable = {i.advertised or i.address: i.address for i in settings.interfaces}
         self._reachable |= {i.address: i.address for i in settings.interfaces}
@@ -171,7 +169,6 @@ class Registry:
         self.learning.forget(locals_)
         self.unheard.forget(locals_)
         self.totals.forget(locals_)
-        self.spoken.difference_update(locals_)
         return (ClosePorts(locals_),)
 
     def retire(self, call: Call, locals_: Iterable[Endpoint]) -> None:

@@ -21,6 +21,7 @@ from rtprelay.core.queue import fault
 from rtprelay.core.registry import Registry
 from rtprelay.core.restore import restore
 from rtprelay.core.settings import Settings
+from rtprelay.core.spoken import note_spoken
 from rtprelay.core.streams import LANE_UNKNOWN, learn_stream
 from rtprelay.errors import RelayError
 from rtprelay.plan.flow import Capabilities, FlowOp, FlowReport, FlowTable, PutFlow
@@ -92,6 +93,8 @@ class Relay:
             self.registry.observe(report)
             if alone:
                 self.registry.unheard.look(self.registry, report, now)
+        if alone:
+            note_spoken(self.registry, reports)
         self.registry.totals.look(now)
 
     def handle_load(self, average: float, cpu: float, now: float) -> None:

@@ -17,6 +17,7 @@ from rtprelay.core.effects import ApplyFlows, OpenPorts, Persist
 from rtprelay.core.expiry import schedule
 from rtprelay.core.queue import fault
 from rtprelay.core.registry import Registry
+from rtprelay.core.spoken import lock_spoken
 from rtprelay.errors import RelayError
 from rtprelay.plan.diff import diff
 from rtprelay.plan.flow import Flow, FlowTable
@@ -55,7 +56,8 @@ def _revive(registry: Registry, call: Call, now: float) -> None:
             # Each by itself: where one is lost, the other is not.
             for local in rtp.pair:
                 registry.emit(OpenPorts((local,), media.tos))
-    registry.emit(*flows)
+    written = {local for local, flow in registry.tables[call.call_id].items() if found.get(local) != flow}
+    registry.emit(*flows, *lock_spoken(call, written))
     registry.emit(*registry.transports.sync(registry, call, now))
     if channels:
         registry.emit(registry.persist(call))

@@ -47,6 +47,7 @@ from rtprelay.plan.flow import (
     FlowOp,
     FlowReport,
     FlowTable,
+    LockFlow,
     Output,
     OutputReport,
     PutFlow,
@@ -182,6 +183,11 @@ class EbpfBackend:
             elif isinstance(op, PutOutput):
                 self._put_output(op.local, op.output)
                 self.forwarder.put_output(op.local, op.output)
+            elif isinstance(op, LockFlow):
+                if op.local in self._installer.ports:
+                    self._installer.lock(op.local)
+                else:
+                    self.forwarder.lock(op.local)
             else:
                 self._installer.drop_output(op.local, op.source, op.lane)
                 self.forwarder.drop_output(op.local, op.source, op.lane)

@@ -25,6 +25,7 @@ from rtprelay.plan.flow import (
     FlowOp,
     FlowReport,
     FlowTable,
+    LockFlow,
     Mismatch,
     Output,
     OutputReport,
@@ -733,6 +734,8 @@ class UserspaceForwarder:
                 self.put_output(local, output)
             case DropOutput(local, source, lane):
                 self.drop_output(local, source, lane)
+            case LockFlow(local):
+                self.lock(local)
 
     def put_flow(self, flow: Flow) -> None:
         if len(flow.outputs) + len(flow.rtcp_outputs) > MAX_OUTPUTS:
@@ -765,6 +768,12 @@ class UserspaceForwarder:
         state = self._state(local)
         if state is not None:
             state.drop_output(source, lane)
+
+    def lock(self, local: Endpoint) -> None:
+        """The expected source has spoken."""
+        state = self._state(local)
+        if state is not None:
+            state.spoken = True
 
     def _check_outputs(self, local: Endpoint, count: int) -> None:
         if count > MAX_OUTPUTS:

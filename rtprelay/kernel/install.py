@@ -74,6 +74,8 @@ _WRAP = ctypes.sizeof(abi.Wrap)
 _STATE_STRIDE = stride(ctypes.sizeof(abi.State))
 _ASIDE_STRIDE = stride(ctypes.sizeof(abi.Aside))
 _SSRC_COUNT_AT = abi.offset_of(abi.Aside, "ssrc_count")
+_CONFIRMED_AT = abi.offset_of(abi.State, "ssrc") + abi.offset_of(abi.Ssrc, "confirmed")
+_CONFIRMED = struct.Struct("=H")
 _NO_STATE, _NO_ASIDE = bytes(_STATE_STRIDE), bytes(_ASIDE_STRIDE)
 _NO_LANES: Mapping[int, Entry] = MappingProxyType({})
 
@@ -210,6 +212,11 @@ class Installer:
         if port.rtcp is not before[3]:
             self._retire(local, before[3])
             self._reconsider_partners((*before[3].live, *port.rtcp.live))
+
+    def lock(self, local: Endpoint) -> None:
+        """As if the expected source had spoken to the programs."""
+        port = self.ports[local]
+        _CONFIRMED.pack_into(self.state, port.slot * _STATE_STRIDE + _CONFIRMED_AT, port.generation)
 
     def drop_flow(self, local: Endpoint) -> None:
         port = self.ports.pop(local, None)

@@ -155,7 +155,13 @@ class DropOutput(msgspec.Struct, frozen=True, tag="drop_output", gc=False):
     lane: int | None = None
 
 
-FlowOp = PutFlow | DropFlow | PutOutput | DropOutput
+class LockFlow(msgspec.Struct, frozen=True, tag="lock_flow", gc=False):
+    """The flow's expected source has spoken, though this data plane may not have heard it; unknown: nothing happens."""
+
+    local: Endpoint
+
+
+FlowOp = PutFlow | DropFlow | PutOutput | DropOutput | LockFlow
 
 
 class SsrcReport(msgspec.Struct, frozen=True, gc=False):

@@ -17,7 +17,7 @@ from rtprelay.errors import BackendFault, PinsInUse
 from rtprelay.kernel.ebpf import EbpfBackend
 from rtprelay.kernel.flush import flush
 from rtprelay.kernel.forwarder import Dropped
-from rtprelay.plan.flow import DropFlow, DropOutput, Flow, Mismatch, Output, PayloadRule, PutFlow, PutOutput
+from rtprelay.plan.flow import DropFlow, DropOutput, Flow, LockFlow, Mismatch, Output, PayloadRule, PutFlow, PutOutput
 from rtprelay.values import Family
 from rtprelay.wire import rtp
 from tests.backend.namespaces import KernelRig
@@ -135,6 +135,25 @@ def test_the_lock_of_a_predecessor_holds(kernel: KernelRig) -> None:
     kernel.replace()
     forwarder = kernel.backend.forwarder
     verdict = forwarder.forward(flow.local, audio(1), stranger.endpoint, 1.0)
+    assert verdict == Dropped("source_locked")
+
+
+def test_a_flow_put_over_fresh_maps_is_closed_in_the_kernel_where_its_source_is_known_to_have_spoken(
+    kernel: KernelRig,
+) -> None:
+    caller, stranger, callee = kernel.caller(), kernel.caller(), kernel.callee()
+    output = Output(kernel.source(), callee.endpoint)
+    flow = Flow(kernel.local(), caller.endpoint, on_mismatch=Mismatch.PUNT, outputs=(output,))
+    held = Flow(kernel.local(), caller.endpoint, on_mismatch=Mismatch.PUNT)
+    for each in (flow, held):
+        put(kernel, each)
+        kernel.apply(LockFlow(each.local))
+    stranger.send(flow.local, audio(1))
+    caller.send(flow.local, audio(2))
+    assert datas(callee.receive(1)) == [audio(2)]
+    assert (kernel.handled, kernel.backend.counters()["drop_source_locked"]) == (0, 1)
+    # A flow that forwards nothing is not in the kernel yet.
+    verdict = kernel.backend.forwarder.forward(held.local, audio(1), stranger.endpoint, 1.0)
     assert verdict == Dropped("source_locked")
 
 

@@ -233,12 +233,23 @@ class Stage:
         self.now = end
 
     def restart(self, *, installed: FlowTable | None = None, **settings: Any) -> None:
-        """The relay dies; its successor finds the journal and the flows. Sockets are gone with the process."""
+        """The relay dies; its successor finds the journal and the flows. Sockets are gone with the process; so is the
+        whole data plane where nothing is `installed`.
+        """
+        if installed is not None and not installed:
+            self.forwarder = UserspaceForwarder()
         if settings:
             self.settings = Settings(**{"interfaces": INTERFACES, **settings})
         self.open.clear()
         self.relay = self._relay()
         self.relay.restore(list(self.journal.values()), self.flows() if installed is None else installed, self.now)
+        self.drain()
+
+    def report(self, *locals_: Endpoint) -> None:
+        """The runtime reads what these ports have counted."""
+        self.effects = []
+        reports = [report for report in map(self.forwarder.report, locals_) if report is not None]
+        self.relay.handle_report(reports, self.now)
         self.drain()
 
     # --- what there is ---

@@ -194,3 +194,12 @@ def test_other_udp_media_is_relayed_too() -> None:
     )
     data = b"\x20\x01\x00\x00" + bytes(8)
     assert stage.receive(facing_a, at(f"{A}:4000"), data) == [(facing_b, data, at(f"{B}:4002"))]
+
+
+def test_a_fax_machine_that_has_spoken_is_not_replaced_after_a_restart() -> None:
+    stage = Stage()
+    facing_a, facing_b = fax_call(stage)
+    assert stage.receive(facing_a, at(f"{A}:4000"), FAX)
+    stage.restart(installed={})
+    assert stage.receive(facing_a, at(f"{A}:4999"), FAX) == []
+    assert stage.receive(facing_b, at(f"{B}:4002"), FAX) == [(facing_a, FAX, at(f"{A}:4000"))]

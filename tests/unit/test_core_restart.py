@@ -5,16 +5,20 @@ relay dies --> journal + flows in the kernel --> restore --> OpenPorts ..., flow
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Callable
 
-from rtprelay.core.effects import OpenPorts
+import msgspec
+import pytest
+
+from rtprelay.core.effects import OpenPorts, Persist
 from rtprelay.core.settings import MediaInterface
 from rtprelay.plan.flow import DropFlow, Flow, PutFlow
 from rtprelay.signalling.command import CommandName
-from rtprelay.values import CallId, Tag
-from tests.unit.core_stage import INTERFACES, RELAY, A, B, Stage, at, rtp, sdp
+from rtprelay.values import CallId, Endpoint, Tag
+from tests.unit.core_stage import INTERFACES, RELAY, A, B, Stage, at, receiver_report, rtp, sdp
 
 NAT = at("203.0.113.200:7000")
+STRANGER = at("203.0.113.66:6666")
 
 
 def test_flows_that_stand_as_planned_are_not_touched() -> None:
@@ -27,6 +31,72 @@ def test_flows_that_stand_as_planned_are_not_touched() -> None:
     assert stage.relay.registry.calls == before
     assert {local for e in stage.effects if isinstance(e, OpenPorts) for local in e.locals} == set(stage.open)
     assert stage.receive(facing_b, at(f"{B}:4002"), rtp(1)) == [(facing_a, rtp(1), NAT)]
+
+
+def spoken_with_nat(stage: Stage, facing_a: Endpoint) -> Endpoint:
+    stage.stream(facing_a, NAT, 8)
+    return NAT
+
+
+def spoken_from_its_sdp(stage: Stage, facing_a: Endpoint) -> Endpoint:
+    source = at(f"{A}:4000")
+    stage.stream(facing_a, source, 1)
+    stage.report(facing_a)
+    return source
+
+
+@pytest.mark.parametrize("spoken", [spoken_with_nat, spoken_from_its_sdp])
+def test_whose_source_is_settled_survives_a_data_plane_that_does_not(
+    spoken: Callable[[Stage, Endpoint], Endpoint],
+) -> None:
+    """RTP bleed: the party is silent now, and a stranger is not."""
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    source = spoken(stage, facing_a)
+    stage.restart(installed={})
+    assert stage.stream(facing_a, STRANGER, 50) == []
+    assert stage.receive(facing_b, at(f"{B}:4002"), rtp(1)) == [(facing_a, rtp(1), source)]
+    assert stage.receive(facing_a, source, rtp(9))
+
+
+def test_whose_rtcp_is_settled_survives_as_well() -> None:
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    source, impostor = at(f"{A}:4001"), at(f"{A}:4999")
+    stage.receive(facing_a.pair[1], source, receiver_report())
+    stage.report(facing_a.pair[1])
+    stage.restart(installed={})
+    assert stage.receive(facing_a.pair[1], impostor, receiver_report()) == []
+    ((_, _, where),) = stage.receive(facing_b.pair[1], at(f"{B}:4003"), receiver_report())
+    assert where == source
+
+
+def test_a_party_that_has_not_spoken_or_moves_is_learned_after_a_restart_as_before() -> None:
+    stage = Stage()
+    facing_a, _ = stage.call()
+    stage.report(facing_a)
+    stage.restart(installed={})
+    assert len(stage.stream(facing_a, NAT, 20)) == 20
+
+    moved = Stage()
+    facing_a, _ = moved.call()
+    spoken_from_its_sdp(moved, facing_a)
+    moved.offer(sdp("198.51.100.77"), to_tag="b")
+    moved.answer(sdp(B, 4002))
+    moved.restart(installed={})
+    assert len(moved.stream(facing_a, NAT, 20)) == 20
+
+
+def test_that_a_party_has_spoken_is_written_down_once() -> None:
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    stage.receive(facing_a, at(f"{A}:4000"), rtp(1))
+    stage.receive(facing_b, at(f"{B}:4002"), rtp(1))
+    stage.report(facing_a, facing_b)
+    assert [type(effect) for effect in stage.effects] == [Persist]
+    stage.receive(facing_a, at(f"{A}:4000"), rtp(2))
+    stage.report(facing_a, facing_b)
+    assert stage.effects == []
 
 
 def test_the_restored_call_can_be_queried_changed_and_deleted() -> None:
