@@ -82,10 +82,18 @@ static long list_output_in_short(__u32 i, struct listing *listing)
 	return 0;
 }
 
-static void print_source(struct seq_file *seq, const struct rtprelay_flow *flow)
+/* A port for RTCP alone has no RTP of its own: no source of it, no outputs. */
+static bool is_rtcp_only(const struct rtprelay_flow *flow, const struct rtprelay_rules *rules)
+{
+	return !flow->expected_port && !flow->output_count && rules->rtcp_expected.port;
+}
+
+static void print_source(struct seq_file *seq, const struct rtprelay_flow *flow, const struct rtprelay_rules *rules)
 {
 	if (flow->expected_port)
 		print_endpoint(seq, "    expect", flow->expected, flow->expected_port);
+	else if (rules->rtcp_expected.port)
+		print_endpoint(seq, "    expect", rules->rtcp_expected.address, rules->rtcp_expected.port);
 	if (flow->on_mismatch == RTPRELAY_MISMATCH_DROP)
 		BPF_SEQ_PRINTF(seq, "    src mismatch action: drop\n");
 	if (flow->on_mismatch == RTPRELAY_MISMATCH_PUNT)
@@ -100,8 +108,8 @@ static void print_state(struct seq_file *seq, const struct rtprelay_state *state
 	BPF_SEQ_PRINTF(seq, "    stats: %20llu bytes, %20llu packets, %20llu errors\n", ssrc->bytes, ssrc->packets,
 		       aside->dropped);
 	if (ssrc->window[0])
-		BPF_SEQ_PRINTF(seq, "        RTP payload type %3u: %20llu bytes, %20llu packets\n", ssrc->payload_type,
-			       ssrc->bytes - aside->rtcp_bytes - aside->further_bytes,
+		BPF_SEQ_PRINTF(seq, "        RTP (last payload type %3u): %20llu bytes, %20llu packets\n",
+			       ssrc->payload_type, ssrc->bytes - aside->rtcp_bytes - aside->further_bytes,
 			       ssrc->packets - aside->rtcp_packets - aside->further_packets);
 	if (seen)
 		BPF_SEQ_PRINTF(seq, "    last packet: %llu ms ago\n", (bpf_ktime_get_ns() - seen) / 1000000);
@@ -115,20 +123,20 @@ static void print_options(struct seq_file *seq, const struct rtprelay_flow *flow
 	BPF_SEQ_PRINTF(seq, "    options: RTP-stats SSRC-tracking");
 	if (rules->rtcp_output != RTPRELAY_NONE)
 		BPF_SEQ_PRINTF(seq, " forward-RTCP");
-	if (!flow->output_count && !(flow->flags & RTPRELAY_FLOW_LANED))
+	if (!flow->output_count && !rules->rtcp_count && !(flow->flags & RTPRELAY_FLOW_LANED))
 		BPF_SEQ_PRINTF(seq, " non-forwarding");
-	if (flow->flags & RTPRELAY_FLOW_XDP)
+	/* RTCP goes by tc. */
+	if (flow->flags & RTPRELAY_FLOW_XDP && !is_rtcp_only(flow, rules))
 		BPF_SEQ_PRINTF(seq, " XDP");
 	if (flow->flags & RTPRELAY_FLOW_LANED)
 		BPF_SEQ_PRINTF(seq, " bundle");
 	BPF_SEQ_PRINTF(seq, "\n");
 }
 
-/* The first `count` of a flow, or of one lane of it, which is a medium of a bundle. */
-static __noinline void list_outputs(struct seq_file *seq, const struct rtprelay_flow *flow, __u32 media, __u32 count,
-				    bool in_short)
+/* The first `count` from `base` on: of a flow, or of one lane of it, which is a medium of a bundle. */
+static __noinline void list_outputs(struct seq_file *seq, __u32 base, __u32 media, __u32 count, bool in_short)
 {
-	struct listing listing = { .seq = seq, .output_base = flow->output_base, .media = media };
+	struct listing listing = { .seq = seq, .output_base = base, .media = media };
 
 	if (in_short)
 		bpf_loop(count, list_output_in_short, &listing, 0);
@@ -153,7 +161,7 @@ static void list_lanes(struct seq_file *seq, const struct rtprelay_rules *rules)
 		room -= count;
 		if (outputs > FEW_OUTPUTS)
 			BPF_SEQ_PRINTF(seq, "    media #%u, %u of %u outputs:\n", i, count, lane->output_count);
-		list_outputs(seq, lane, i, count, outputs > FEW_OUTPUTS);
+		list_outputs(seq, lane->output_base, i, count, outputs > FEW_OUTPUTS);
 	}
 }
 
@@ -192,13 +200,15 @@ int rtprelay_list(struct bpf_iter__bpf_map_elem *ctx)
 	if (!state || !aside)
 		return 0;
 	print_endpoint(seq, "local", flow->local, flow->local_port);
-	print_source(seq, flow);
+	print_source(seq, flow, rules);
 	print_state(seq, state, aside);
 	print_options(seq, flow, rules);
 	if (flow->flags & RTPRELAY_FLOW_LANED)
 		list_lanes(seq, rules);
+	else if (is_rtcp_only(flow, rules))
+		list_outputs(seq, rules->rtcp_base, 0, rules->rtcp_count, rules->rtcp_count > FEW_OUTPUTS);
 	else
-		list_outputs(seq, flow, 0, flow->output_count, flow->output_count > FEW_OUTPUTS);
+		list_outputs(seq, flow->output_base, 0, flow->output_count, flow->output_count > FEW_OUTPUTS);
 	BPF_SEQ_PRINTF(seq, "\n");
 	return 0;
 }

@@ -281,6 +281,8 @@ class Plane:
             rtcp_expected=abi.endpoint(rtcp_expected),
             signalled=abi.endpoint(signalled),
             rtcp_output=rtcp_output,
+            rtcp_base=rtcp_output,
+            rtcp_count=int(rtcp_output != abi.NONE),
             srtp_in=self.put_key(srtp),
         )
         for number, (payload_type, (clock_rate, dropped)) in enumerate((payloads or {}).items(), 1):

@@ -47,7 +47,7 @@ def test_a_flow_is_listed_as_operators_know_it(plane: Plane, listing: Path) -> N
         "    expect inet4 192.0.2.1:4000\n"
         "    src mismatch action: propagate\n"
         f"    stats: {number(344)} bytes, {number(2)} packets, {number(0)} errors\n"
-        f"        RTP payload type   8: {number(344)} bytes, {number(2)} packets\n"
+        f"        RTP (last payload type   8): {number(344)} bytes, {number(2)} packets\n"
         "    last packet: N ms ago\n"
         "    SSRC in: aabbccdd [seq 1/0]\n"
         "    options: RTP-stats SSRC-tracking\n"
@@ -62,6 +62,41 @@ def test_a_flow_is_listed_as_operators_know_it(plane: Plane, listing: Path) -> N
         f"       stats: {number(344)} bytes, {number(2)} packets, {number(0)} errors\n"
         "\n"
     )
+
+
+def test_a_port_for_rtcp_names_who_sends_it_and_where_it_goes(plane: Plane, listing: Path) -> None:
+    plane.put_output(3, Endpoint("203.0.113.5", 30003), Endpoint("203.0.113.77", 5005))
+    plane.put_flow(LOCAL.with_port(30001), None, rtcp_expected=SENDER.with_port(4001), rtcp_output=3)
+    number = "{:20d}".format
+    assert listing.read_text() == (
+        "local inet4 198.51.100.10:30001\n"
+        "    expect inet4 192.0.2.1:4001\n"
+        "    src mismatch action: drop\n"
+        f"    stats: {number(0)} bytes, {number(0)} packets, {number(0)} errors\n"
+        "    options: RTP-stats SSRC-tracking forward-RTCP\n"
+        "    output #0 (media #0)\n"
+        "       src inet4 203.0.113.5:30003\n"
+        "       dst inet4 203.0.113.77:5005\n"
+        f"       stats: {number(0)} bytes, {number(0)} packets, {number(0)} errors\n"
+        "\n"
+    )
+
+
+def test_a_port_that_takes_both_names_who_sends_rtp(plane: Plane, listing: Path) -> None:
+    plane.put_output(3, Endpoint("203.0.113.5", 30002), Endpoint("203.0.113.77", 5004))
+    plane.put_flow(LOCAL, SENDER, range(3, 4), rtcp_expected=SENDER.with_port(4001), rtcp_output=3)
+    text = listing.read_text()
+    assert re.findall("expect .*", text) == ["expect inet4 192.0.2.1:4000"]
+    assert "options: RTP-stats SSRC-tracking forward-RTCP XDP\n" in text
+    assert text.count("output #") == 1
+
+
+def test_packets_are_not_all_said_to_be_of_the_latest_payload_type(plane: Plane, listing: Path) -> None:
+    plane.put_output(3, Endpoint("203.0.113.5", 30002), Endpoint("203.0.113.77", 5004))
+    plane.put_flow(LOCAL, SENDER, range(3, 4))
+    for sequence, payload_type in enumerate((8, 8, 0)):
+        plane.tc.run(bytes(Frame(SENDER, LOCAL, bytes(Rtp(sequence, payload_type=payload_type)))))
+    assert re.search(r"RTP \(last payload type +0\): +516 bytes, +3 packets\n", listing.read_text())
 
 
 def test_ip6_is_in_brackets(plane: Plane, listing: Path) -> None:

@@ -155,7 +155,7 @@ struct rtprelay_rules {
 	struct rtprelay_endpoint rtcp_expected;
 	struct rtprelay_endpoint signalled;
 	__u32 rtcp_output; /* into outputs, where the kernel may forward RTCP itself; or RTPRELAY_NONE */
-	__u32 rtcp_base; /* userspace sends RTCP to outputs[rtcp_base .. + rtcp_count); the programs do not look */
+	__u32 rtcp_base; /* userspace sends RTCP to outputs[rtcp_base .. + rtcp_count); only the list looks */
 	__u16 rtcp_count; /* see rtcp_base */
 	__u16 reserved;
 	__u32 srtp_in; /* into srtp_keys, with RTPRELAY_FLOW_SRTP; otherwise RTPRELAY_NONE */
