@@ -15,7 +15,7 @@ from rtprelay.config.files import explain, read_toml
 from rtprelay.config.ini import read_ini
 from rtprelay.config.options import DtlsCertCipher, DtlsSignature, MosFormula, Options, PmtuDiscovery, spelled
 from rtprelay.config.schema import BackendChoice, Config, ConfigError, ControlConfig, LogFormat
-from rtprelay.config.specs import access_lists, interface_aliases, listen_endpoints, media_interfaces
+from rtprelay.config.specs import access_lists, check_ports, interface_aliases, listen_endpoints, media_interfaces
 from rtprelay.core.settings import Settings
 from rtprelay.ice.agent import CONSENT_EXPIRY
 from rtprelay.security.dtls import CIPHERS, MTU, check_ciphers
@@ -81,8 +81,7 @@ def _or(value: T | None, default: T) -> T:
 
 def _configure(options: Options, source: str, notices: list[str]) -> Config:
     low, high = _or(options.port_min, 30000), _or(options.port_max, 40000)
-    if low > high:
-        raise ConfigError(f"port-min {low} is above port-max {high}")
+    check_ports(low, high)
     host = host_addresses()
     specs = _or(options.interface, ("any",))
     interfaces = media_interfaces(specs, (low, high), host)

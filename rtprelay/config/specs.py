@@ -23,8 +23,9 @@ def media_interfaces(
             continue
         table = _split(spec) if isinstance(spec, str) else spec
         low, high = table.port_min or ports[0], table.port_max or ports[1]
-        if low > high:
-            raise ConfigError(f"interface {table.address}: port-min {low} is above port-max {high}")
+        check_ports(low, high, f"interface {table.address}: ")
+        if {";", "/"} & set(table.name):
+            raise ConfigError(f"interface {table.name!r}: no name has ';' or '/'; give each interface by itself")
         advertised = None if table.advertised is None else _address(table.advertised)
         addresses = _local_addresses(table.address, host)
         if advertised is not None and len(addresses) > 1:
@@ -38,6 +39,14 @@ def media_interfaces(
     if twice:
         raise ConfigError(f"interface {'/'.join(twice.pop())} is given twice")
     return tuple(found)
+
+
+def check_ports(low: int, high: int, where: str = "") -> None:
+    """A range holds a pair at least: RTP's port, an even one, and the next (RFC 3550 section 11)."""
+    if low > high:
+        raise ConfigError(f"{where}port-min {low} is above port-max {high}")
+    if low + low % 2 >= high:
+        raise ConfigError(f"{where}from port-min {low} to port-max {high} there is no even port and the next")
 
 
 def interface_aliases(specs: Sequence[str | InterfaceTable], interfaces: Sequence[MediaInterface]) -> dict[str, str]:

@@ -75,7 +75,7 @@ def test_an_interface_that_says_nothing_is_refused_by_name(spec: str) -> None:
 
 def test_the_same_interface_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"pub/192\.0\.2\.1 is given twice"):
-        media_interfaces(["pub/192.0.2.1", "pub/192.0.2.1"], (1, 2), HOST)
+        media_interfaces(["pub/192.0.2.1", "pub/192.0.2.1"], (2, 3), HOST)
 
 
 def test_an_interface_may_have_another_name() -> None:
@@ -189,6 +189,10 @@ def test_an_unknown_option_ends_the_program(capsys: pytest.CaptureFixture[str]) 
         (["--tos=256"], "--tos: Expected int <= 255"),
         (["--port-min=x"], "--port-min: Expected int, got str"),
         (["--port-max=100"], "port-min 30000 is above port-max 100"),
+        (["--port-min=30001", "--port-max=30001"], "no even port and the next"),
+        (["--port-min=30001", "--port-max=30002"], "no even port and the next"),
+        (["--port-min=30000", "--port-max=30000"], "no even port and the next"),
+        (["-ipub/192.0.2.1;priv/192.0.2.2"], "'pub/192.0.2.1;priv': no name has ';' or '/'"),
         (["--endpoint-learning=later"], "not one of heuristic, delayed, immediate, off"),
         (["--log-level=loud"], "log-level 'loud' is none of"),
         (["--log-facility=mail"], "log-facility 'mail' is none of"),
