@@ -194,5 +194,15 @@ class Call(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
         """Every local port that belongs to the call."""
         ports: set[Endpoint] = set()
         for _, media in self.medias():
-            ports.update(e for rtp in media.rtp_ports for e in rtp.pair)
+            ports.update(e for rtp in media.pairs for e in rtp.pair)
         return ports
+
+    def agreed(self) -> Call | None:
+        """The call as it goes on beside ports that an unanswered offer has opened; None: there are none."""
+        if not [media for party in self.parties.values() for media in party.medias if media.former is not None]:
+            return None
+        parties = {
+            number: msgspec.structs.replace(party, medias=[media.former or media for media in party.medias])
+            for number, party in self.parties.items()
+        }
+        return msgspec.structs.replace(self, parties=parties)

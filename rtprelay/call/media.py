@@ -39,6 +39,8 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """RTP ports on the interface's further addresses, for ICE to choose from; the one chosen changes places with
     `local`. Each has the port after it for RTCP, like any; it stays unused, RTCP that is not multiplexed has one way.
     """
+    former: Media | None = None
+    """What is agreed on, at another pair of ports, while the offer that has left it is not answered."""
     remote: Endpoint | None = None
     remote_rtcp: Endpoint | None = None
     """Where the party wants RTCP as long as it is not multiplexed."""
@@ -200,6 +202,16 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
         """All that are open; the one after each is open too."""
         return () if self.local is None else (self.local, *self.others)
 
+    @property
+    def pairs(self) -> tuple[Endpoint, ...]:
+        """All that are open, those of before an unanswered offer included."""
+        return self.rtp_ports if self.former is None else (*self.rtp_ports, *self.former.rtp_ports)
+
+    def at(self, local: Endpoint) -> Media:
+        """The media as it is at one of its ports."""
+        former = self.former
+        return former if former is not None and local in (former.local, former.local_rtcp) else self
+
     def use(self, local: Endpoint, source: Endpoint) -> None:
         """The party is spoken to on this path from now on."""
         if local in self.others and self.local is not None:
@@ -252,7 +264,7 @@ class Media(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
 
 _OF_TRANSPORT = (
-    *("interface", "local", "local_rtcp", "others", "remote", "remote_rtcp", "source", "source_rtcp"),
+    *("former", "interface", "local", "local_rtcp", "others", "remote", "remote_rtcp", "source", "source_rtcp"),
     *("heard", "heard_rtcp"),
     *("rtcp_mux", "mux_proposed", "mux_reply", "ice", "dtls"),
     *(

@@ -155,7 +155,7 @@ def _conclude(registry: Registry, attempt: Attempt) -> Iterable[Effect]:
 
 def _tos(call: Call) -> dict[Endpoint, int]:
     """Of each RTP port."""
-    return {rtp: media.tos for _, media in call.medias() for rtp in media.rtp_ports}
+    return {rtp: media.tos for _, media in call.medias() for rtp in media.pairs}
 
 
 def _roll_back(registry: Registry, attempt: Attempt) -> list[Effect]:

@@ -31,7 +31,7 @@ class Owners:
 
     def note(self, call: Call) -> None:
         """The call's ports are these, and no others."""
-        pairs = [(rtp, party.number, media.index) for party, media in call.medias() for rtp in media.rtp_ports]
+        pairs = [(rtp, party.number, media.index) for party, media in call.medias() for rtp in media.pairs]
         if pairs == self._pairs.get(call.call_id):
             return
         self.forget(call.call_id)

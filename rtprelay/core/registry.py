@@ -89,7 +89,7 @@ class Registry:
         if owner is None:
             return None
         call = self.calls[owner.call_id]
-        return owner, call, call.parties[owner.party].medias[owner.index]
+        return owner, call, call.parties[owner.party].medias[owner.index].at(local)
 
     def locals(self, call_id: CallId) -> tuple[Endpoint, ...]:
         """The call's ports that have a flow."""

@@ -26,7 +26,7 @@ from rtprelay.plan.flow import Flow, FlowTable
 def restore(registry: Registry, records: Iterable[bytes], installed: FlowTable, now: float) -> None:
     calls = _without_merged(registry, list(_read(registry, records)))
     left = {local: _ordered(flow) for local, flow in installed.items()}
-    registry.ports.claim(rtp for call in calls for _, media in call.medias() for rtp in media.rtp_ports)
+    registry.ports.claim(rtp for call in calls for _, media in call.medias() for rtp in media.pairs)
     registry.totals.adopt(left)
     for call in calls:
         registry.put(call, {})
@@ -52,7 +52,7 @@ def _revive(registry: Registry, call: Call, now: float) -> None:
     channels = _lose_channels(registry, call)
     flows = registry.replan(call)
     for _, media in call.medias():
-        for rtp in media.rtp_ports:
+        for rtp in media.pairs:
             # Each by itself: where one is lost, the other is not.
             for local in rtp.pair:
                 registry.emit(OpenPorts((local,), media.tos))

@@ -88,13 +88,13 @@ class Transports:
 
     def stun(self, registry: Registry, key: Key, local: Endpoint, source: Endpoint, data: bytes, now: float) -> None:
         transport = self._transports.get(key)
-        if transport is not None:
+        if transport is not None and transport.uses(local):
             transport.stun(local, source, data, now)
             registry.emit(*self._settled(registry, key, now))
 
     def dtls(self, registry: Registry, key: Key, local: Endpoint, source: Endpoint, data: bytes, now: float) -> None:
         transport = self._transports.get(key)
-        if transport is not None:
+        if transport is not None and transport.uses(local):
             transport.dtls(local, source, data)
             registry.emit(*self._settled(registry, key, now))
 

@@ -13,7 +13,7 @@ from rtprelay.call.call import Call, Party
 from rtprelay.call.media import Media
 from rtprelay.errors import UnknownCall
 from rtprelay.negotiate import dtls, ice
-from rtprelay.negotiate.context import Context, close_ports
+from rtprelay.negotiate.context import Context, close_former, close_ports
 from rtprelay.signalling.command import Command
 from rtprelay.values import Tag
 
@@ -67,6 +67,8 @@ def remove(call: Call, party: Party, context: Context) -> None:
     """The party is gone: its ports go back to the branch they were taken over from, its partner to another branch."""
     partner = call.partner(party)
     call.remove_party(party)
+    for media in party.medias:
+        close_former(media, context)
     sibling = next((p for p in call.parties.values() if _took_over(party, p)), None)
     if sibling is not None:
         _take_over(sibling, party)
@@ -135,6 +137,7 @@ def _take_over(to: Party, former: Party) -> None:
     """The local ports the offer named now serve another branch."""
     for mine, old in zip(to.medias, former.medias, strict=False):
         mine.local, mine.local_rtcp, mine.others = old.local, old.local_rtcp, old.others
-        mine.interface = old.interface
+        mine.interface, mine.former = old.interface, old.former
+        old.former = None
         old.local = old.local_rtcp = None
         old.others = ()

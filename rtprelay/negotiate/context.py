@@ -71,12 +71,21 @@ def choose_interface(
     return chosen
 
 
-def open_ports(media: Media, interface: MediaInterface, context: Context) -> None:
-    """Give the media a port pair on `interface`, unless it has one there: the former pair goes."""
+def open_ports(media: Media, interface: MediaInterface, context: Context, agreed: Media | None = None) -> None:
+    """Give the media a port pair on `interface`, unless it has one there: the former pair goes, or stays as `agreed`
+    until the answer.
+    """
     if media.local is not None:
         if any(rtp.address == interface.address for rtp in media.rtp_ports):
             return
-        close_ports(media, context)
+        former = media.former
+        leave_ports(media, context, agreed)
+        if former is not None and former.local is not None and former.local.address == interface.address:
+            media.local, media.local_rtcp, media.interface = former.local, former.local_rtcp, former.interface
+            if media.remote == former.remote:
+                media.source, media.source_rtcp = former.source, former.source_rtcp
+            media.former = None
+            return
     media.local, media.local_rtcp = context.ports.take(interface)
     media.interface = interface.name
 
@@ -101,8 +110,27 @@ def close_others(media: Media, context: Context) -> None:
     media.others = ()
 
 
+def leave_ports(media: Media, context: Context, agreed: Media | None) -> None:
+    """The media's ports go; those of what is agreed on stay with it until the answer."""
+    former, media.former = media.former, None
+    if former is None and agreed is not None:
+        media.local = media.local_rtcp = None
+        former = agreed
+    else:
+        close_ports(media, context)
+    media.former = former
+
+
+def close_former(media: Media, context: Context) -> None:
+    """The offer that has left these ports is answered."""
+    if media.former is not None and media.former.local is not None:
+        context.ports.give_back(media.former.local)
+    media.former = None
+
+
 def close_ports(media: Media, context: Context) -> None:
     """The media's ports go, and ICE over them: its paths began there (RFC 8445 section 9)."""
+    close_former(media, context)
     if media.local is not None:
         close_others(media, context)
         context.ports.give_back(media.local)

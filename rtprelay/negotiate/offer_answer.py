@@ -6,17 +6,28 @@ Rules:
 - Each m-line of one party feeds the m-line of the other in the same place. Port 0 on either side ends it on both (RFC
   3264 section 6).
 - A local port stays the party's for as long as the m-line lives, on its interface and in its address family. With
-  `no-port-latching` the other side gets a new one when the party has moved.
+  `no-port-latching` the other side gets a new one when the party has moved. What is left for another port serves until
+  the answer: an offer may be refused (RFC 3261 section 14.1).
 """
 
 from __future__ import annotations
+
+from msgspec import structs
 
 from rtprelay.call.call import Call, Echo, Party
 from rtprelay.call.interface import MediaInterface
 from rtprelay.call.media import Media
 from rtprelay.negotiate import bundle, channel, codecs, extmap, hidden, ice, keys, mux, tos
 from rtprelay.negotiate.branches import answering, offered_to, offering
-from rtprelay.negotiate.context import Context, choose_interface, close_beyond, close_ports, open_ports
+from rtprelay.negotiate.context import (
+    Context,
+    choose_interface,
+    close_beyond,
+    close_former,
+    close_ports,
+    leave_ports,
+    open_ports,
+)
 from rtprelay.negotiate.remote import apply_options, describe, learn_remote, new_media
 from rtprelay.negotiate.rewrite import LOOP_ATTRIBUTE, rewrite_for
 from rtprelay.sdp.description import understand
@@ -57,20 +68,21 @@ def offer(call: Call, command: Command, context: Context) -> str:
             close_ports(ours, context)
             close_ports(theirs, context)
             continue
+        running = ours.live and theirs.described
+        agreed = (_copy(ours), _copy(theirs)) if running else (None, None)
         apply_options(ours, flags)
         ours.ptime_reply = flags.ptime_reverse
         codecs.offered(ours, media_view, flags)
-        running = ours.live and theirs.described
         direction, held = ours.direction, ours.held
         moved = learn_remote(ours, media_view, command, context)
         if running:
             ours.defer(direction, held)
         if moved and flags.no_port_latching:
-            close_ports(theirs, context)
+            leave_ports(theirs, context, agreed[1])
         facing_us, facing_them = _interfaces(offerer, answerer, media_view, flags, context)
-        for media, interface in ((ours, facing_us), (theirs, facing_them)):
+        for media, interface, before in ((ours, facing_us, agreed[0]), (theirs, facing_them, agreed[1])):
             if media.transport is None:
-                open_ports(media, interface, context)
+                open_ports(media, interface, context, before)
         keys.offered(ours, theirs, media_view, flags, context)
         ice.offered(ours, theirs, media_view, flags, context)
         extmap.offered(ours, media_view, flags)
@@ -121,6 +133,8 @@ def answer(call: Call, command: Command, context: Context) -> str:
         if theirs.rejected or not theirs.relayed:
             close_ports(ours, context)
             close_ports(theirs, context)
+        close_former(ours, context)
+        close_former(theirs, context)
     tos.mark(call, flags, context, offering=False)
     call.connect(offerer, answerer)
     call.answered = True
@@ -169,6 +183,12 @@ def _interfaces(
 
 def _present(media: Media, party: Party) -> str:
     return media.interface or next((known.interface for known in party.medias if known.interface), "")
+
+
+def _copy(media: Media) -> Media | None:
+    """What can go on at its ports beside others. ICE and DTLS cannot: there is one of each."""
+    alone = media.transport is None and media.ice is None and media.dtls is None
+    return structs.replace(media) if alone and media.rtp and media.local is not None else None
 
 
 def _own_interface(media: Media, context: Context) -> MediaInterface:

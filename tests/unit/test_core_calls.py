@@ -5,6 +5,8 @@ A 198.51.100.1 ----> facing_a [relay] facing_b ----> B 198.51.100.3
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rtprelay.core.effects import ApplyFlows, ClosePorts, OpenPorts, Persist, Reply
@@ -134,6 +136,7 @@ def test_no_port_latching_gives_the_other_side_a_new_port_when_the_party_moves()
     assert unmoved.local == facing_b
     (moved,) = stage.offered(sdp(A, 4010), to_tag="b", no_port_latching=True)
     assert moved.local != facing_b
+    stage.answer(sdp(B, 4002))
     assert facing_b not in stage.open
 
 
@@ -429,6 +432,62 @@ def test_another_direction_in_a_reinvite_moves_the_ports() -> None:
     stage.call(direction=("outside", "inside"))
     (to_b,) = stage.offered(sdp(A), to_tag="b", direction=("inside", "outside"))
     assert to_b.address == RELAY
+
+
+@pytest.mark.parametrize(
+    ("moved", "flags"),
+    [
+        (sdp("2001:db8::1"), {}),
+        (sdp(A), {"direction": ("inside", "inside")}),
+        (sdp(A), {"address_family": Family.IP6}),
+        (sdp("2001:db8::1"), {"no_port_latching": True}),
+    ],
+)
+def test_ports_that_are_only_offered_leave_the_session_as_it_was(moved: str, flags: dict[str, Any]) -> None:
+    """RFC 3261 section 14.1. What the offer has opened goes with the next offer, or with the call."""
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    before = stage.flows()
+    stage.offer(moved, to_tag="b", **flags)
+    assert before.items() <= stage.flows().items()
+    assert len(stage.open) > len(before)
+    stage.restart()
+    assert before.items() <= stage.flows().items()
+    stage.stream(facing_b, at("203.0.113.200:7000"), 8)
+    assert stage.outputs(facing_a) == [(facing_b, at("203.0.113.200:7000"))]
+    (again,) = stage.offered(moved, to_tag="b", **flags)
+    (to_a,) = stage.answered(sdp(B, 4002), to_tag="b")
+    assert (facing_a in stage.open, facing_b in stage.open) == (to_a.local == facing_a, again.local == facing_b)
+    assert len(stage.open) == 4
+    stage.offer(sdp(A), to_tag="b", direction=("outside", "outside"))
+    stage.ask(CommandName.DELETE, delete_delay=0)
+    assert (stage.ports_used(), stage.open) == (0, {})
+
+
+@pytest.mark.parametrize("gone", ["a", "b"])
+def test_no_port_is_lost_where_a_party_goes_or_a_fork_answers_meanwhile(gone: str) -> None:
+    stage = Stage()
+    stage.call()
+    stage.offer(sdp(A), to_tag="b", direction=("inside", "inside"))
+    stage.answer(sdp(B, 4004), to_tag="fork")
+    assert len(stage.open) == 4
+    stage.offer(sdp(A), to_tag="fork", direction=("outside", "outside"))
+    assert len(stage.open) == 8
+    stage.ask(CommandName.DELETE, from_tag=gone, delete_delay=0)
+    stage.answer(sdp(B, 4002))
+    stage.ask(CommandName.DELETE, delete_delay=0)
+    assert (stage.ports_used(), stage.open) == (0, {})
+
+
+def test_the_offer_after_a_refused_one_is_for_the_ports_that_are_agreed_on() -> None:
+    stage = Stage()
+    facing_a, facing_b = stage.call()
+    before = stage.flows()
+    stage.offer(sdp("2001:db8::1"), to_tag="b", direction=("inside", "inside"))
+    (to_b,) = stage.offered(sdp(A), to_tag="b", direction=("outside", "outside"))
+    (to_a,) = stage.answered(sdp(B, 4002))
+    assert (to_a.local, to_b.local) == (facing_a, facing_b)
+    assert stage.flows() == before
 
 
 def test_ice_begins_anew_where_the_ports_have_moved() -> None:
