@@ -73,7 +73,7 @@ static long list_output_in_short(__u32 i, struct listing *listing)
 	if (!output || !sent || !unsent || !(output->flags & RTPRELAY_OUTPUT_PRESENT))
 		return 0;
 	port = bpf_ntohs(output->destination_port);
-	if (output->flags & RTPRELAY_OUTPUT_IP6)
+	if (output_is_ip6(output))
 		BPF_SEQ_PRINTF(listing->seq, "    output #%u [%pI6]:%u %llu bytes, %llu packets, %llu errors\n", i,
 			       output->destination, port, sent->bytes, sent->packets, *unsent);
 	else

@@ -173,6 +173,11 @@ static __always_inline __u64 *unsent_at(__u32 index)
 	return bpf_map_lookup_elem(&rtprelay_unsent, &index);
 }
 
+static __always_inline bool output_is_ip6(const struct rtprelay_output *output)
+{
+	return output->flags & RTPRELAY_OUTPUT_IP6;
+}
+
 /* Addresses are 16 bytes, at a multiple of 4. */
 static __always_inline __u32 address_word(const __u8 *address, int i)
 {

@@ -22,11 +22,6 @@ static __always_inline __u8 output_tags(const struct rtprelay_output *output)
 	return form_tags(output->flags);
 }
 
-static __always_inline bool output_is_ip6(const struct rtprelay_output *output)
-{
-	return output->flags & RTPRELAY_OUTPUT_IP6;
-}
-
 #define OUTPUT_FORM (RTPRELAY_OUTPUT_PRESENT | RTPRELAY_OUTPUT_READY)
 
 /*

@@ -17,7 +17,7 @@ static __always_inline struct punt_rate punt_rate(enum rtprelay_punt_class class
 {
 	/*
 	 * RTCP, STUN and T.38 are legitimate traffic. A source to be judged needs to be heard a few times; as many in a
-	 * row as the daemon keeps until it has judged (KEPT_PACKETS of core/learning.py), so that video loses none.
+	 * row as the daemon keeps until it has judged (PUNTED_IN_A_ROW of core/learning.py), so that video loses none.
 	 */
 	const __u64 per_second = class == RTPRELAY_PUNT_CONTROL ? 1000 : 50;
 	const __u64 in_a_row = class == RTPRELAY_PUNT_CONTROL ? 1000 : 128;

@@ -42,7 +42,7 @@ MAX_DROPOUT = 3000
 """More than that is another stream (RFC 3550 appendix A.1)."""
 KEPT_SECONDS = 0.3
 """Older packets are of no use to the receiver's jitter buffer."""
-KEPT_PACKETS = 128
+KEPT_PACKETS = PUNTED_IN_A_ROW
 KEPT_BYTES = 16 << 20
 """Of all candidates together; beyond that they are judged, but nothing is kept."""
 

@@ -45,7 +45,8 @@ Section = tuple[Media, list[Sink]]
 
 def plan(call: Call, capabilities: Capabilities) -> dict[Endpoint, Flow]:
     """One flow for each open local port of the call. What is agreed on goes on beside what is only offered (RFC 3261
-    section 14.1)."""
+    section 14.1).
+    """
     agreed = call.agreed()
     table = _plan(call, capabilities)
     return table if agreed is None else table | _plan(agreed, capabilities)

@@ -16,6 +16,7 @@ from tests.e2e.harness import sdp
 from tests.e2e.harness.polling import until
 from tests.e2e.harness.rtp import Address, Party, assert_heard
 from tests.e2e.harness.stage import Call, Stage, open_stage
+from tests.e2e.ng import NgClient
 
 PRIVATE = "10.23.0.5"
 UNREACHABLE = "203.0.113.77"
@@ -40,13 +41,18 @@ def test_the_address_of_a_caller_behind_nat_is_learned(scene: Stage) -> None:
         phones.hang_up("learned")
 
 
+def call_from_behind_nat(scene: Stage, ng: NgClient, call_id: str, a: Party, b: Party) -> Call:
+    """Of `a`, whose SDP names an address that is not its."""
+    offered = ng.offer(call_id, "a", sdp.describe(UNREACHABLE, [a.port]))
+    answered = ng.answer(call_id, "a", "b", sdp.describe(b.address, [b.port]))
+    return Call(scene.relay, call_id, a, sdp.section(answered.sdp).rtp, b, sdp.section(offered.sdp).rtp)
+
+
 def test_video_behind_nat_is_learned_and_none_of_it_lost(scene: Stage) -> None:
     """30 frames a second, each second a key frame of 80 packets: more than the kernel hands up of a source in doubt."""
     promised_by_ours(scene)
     with scene.relay.client() as ng, scene.party(scene.lab.caller) as a, scene.party(scene.lab.callee) as b:
-        offered = ng.offer("video", "a", sdp.describe(UNREACHABLE, [a.port]))
-        answered = ng.answer("video", "a", "b", sdp.describe(b.address, [b.port]))
-        call = Call(scene.relay, "video", a, sdp.section(answered.sdp).rtp, b, sdp.section(offered.sdp).rtp)
+        call = call_from_behind_nat(scene, ng, "video", a, b)
         for _ in range(2):
             a.send(call.a_target, 80, spacing=0)
             for _ in range(29):
@@ -61,9 +67,7 @@ def test_a_fax_of_a_caller_behind_nat_follows_its_audio_and_is_counted(scene: St
     """T.38 comes from another port than the audio, of which the SDP says as little."""
     promised_by_ours(scene)
     with scene.relay.client() as ng, scene.party(scene.lab.caller) as a, scene.party(scene.lab.callee) as b:
-        offered = ng.offer("fax", "a", sdp.describe(UNREACHABLE, [a.port]))
-        answered = ng.answer("fax", "a", "b", sdp.describe(b.address, [b.port]))
-        Call(scene.relay, "fax", a, sdp.section(answered.sdp).rtp, b, sdp.section(offered.sdp).rtp).find_each_other()
+        call_from_behind_nat(scene, ng, "fax", a, b).find_each_other()
         audio = ng.query("fax").number("totals", "RTP", "packets")
         with scene.party(scene.lab.caller) as fax:
             offered = ng.offer("fax", "a", _t38(UNREACHABLE, fax.port + 1), to_tag="b")

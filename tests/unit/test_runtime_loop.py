@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -383,7 +384,9 @@ def test_between_two_steps_of_reading_counters_others_get_their_turn_and_a_failu
     assert [entry["event"] for entry in LOGS] == ["counters_unreadable"]
 
 
-def test_media_is_forwarded_without_the_core_and_reported_to_it() -> None:
+@contextmanager
+def parties() -> Iterator[tuple[socket.socket, Endpoint, socket.socket, Endpoint]]:
+    """A caller and a callee, each with its address."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as callee,
@@ -391,8 +394,12 @@ def test_media_is_forwarded_without_the_core_and_reported_to_it() -> None:
         for sock in (caller, callee):
             sock.bind(("127.0.0.1", 0))
         callee.settimeout(5)
-        source = Endpoint("127.0.0.1", int(caller.getsockname()[1]))
-        target = Endpoint("127.0.0.1", int(callee.getsockname()[1]))
+        source, target = (Endpoint("127.0.0.1", int(sock.getsockname()[1])) for sock in (caller, callee))
+        yield caller, source, callee, target
+
+
+def test_media_is_forwarded_without_the_core_and_reported_to_it() -> None:
+    with parties() as (caller, source, callee, target):
         near, far = free_endpoint(), free_endpoint()
 
         def script(kind: str, *what: object) -> Iterable[Effect]:
@@ -458,15 +465,7 @@ def test_what_the_forwarder_hands_up_is_judged_by_the_core_and_reinjected() -> N
 
 
 def test_a_datagram_that_is_no_rtp_is_passed_on_as_it_is_and_counted() -> None:
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as callee,
-    ):
-        for sock in (caller, callee):
-            sock.bind(("127.0.0.1", 0))
-        callee.settimeout(5)
-        source = Endpoint("127.0.0.1", int(caller.getsockname()[1]))
-        target = Endpoint("127.0.0.1", int(callee.getsockname()[1]))
+    with parties() as (caller, source, callee, target):
         near, far = free_endpoint(), free_endpoint()
 
         def script(kind: str, *what: object) -> Iterable[Effect]:
